@@ -12,7 +12,21 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=Cargo.lock");
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    println!("cargo::rustc-env=DOWNLINKD_BUILD_TIME={}", build_time());
     let out_dir = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let definitions = definitions::locate();
     crc_extra::generate(&definitions, &out_dir);
+}
+
+/// Seconds since 1970: the floor of the clock, since no running copy can be older than its build.
+fn build_time() -> u64 {
+    // https://reproducible-builds.org/specs/source-date-epoch/
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(seconds) => seconds.parse().expect("SOURCE_DATE_EPOCH is not a number of seconds"),
+        Err(_) => std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("the clock is before 1970")
+            .as_secs(),
+    }
 }

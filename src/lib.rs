@@ -1,1 +1,3 @@
 pub mod code;
+pub mod edge;
+pub mod lifecycle;
