@@ -1,1 +1,4 @@
+pub mod catalog;
 pub mod code;
+pub mod edge;
+pub mod wire;

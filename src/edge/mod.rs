@@ -1,0 +1,3 @@
+//! Adapters to the outside; none of them knows another.
+
+pub mod link;

@@ -1,0 +1,3 @@
+//! PURE: between bytes and the agent's own types.
+
+pub mod mavlink;
