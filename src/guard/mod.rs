@@ -11,6 +11,7 @@
 //! none of them is enforced yet, so an issuer is as trustworthy as the broker's access control.
 
 pub mod policy;
+pub mod rate;
 pub mod vehicle;
 
 use std::collections::BTreeSet;

@@ -62,6 +62,8 @@ pub enum Effect {
     /// Send the withheld PUBACK.
     Acknowledge(DeliveryId),
     Reply { reply_to: ReplyTo, reply: Reply },
+    /// A command has taken a step; for the log, in order.
+    Step(Box<Record>),
     /// Publish a lifecycle update until the broker acknowledges it.
     Publish { number: OutboxNumber, record: Box<Record> },
     /// Hand a frame to the link, unless the boot clock has passed `not_after`.

@@ -147,6 +147,11 @@ impl Engine {
         self.link_state
     }
 
+    /// The highest `Record::number` given so far.
+    pub fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
     /// Commands that wait for their turn.
     pub fn queued(&self) -> usize {
         self.queue.len()
@@ -335,6 +340,7 @@ impl Engine {
         let Some(live) = self.live.get_mut(&id) else { return };
         live.record.updated = Stamp::of(now);
         let record = live.record.clone();
+        self.effects.push_back(Effect::Step(Box::new(record.clone())));
         let number = self.outbox.push(record.clone());
         self.batch.outbox.insert(number, record);
         self.write(id);
