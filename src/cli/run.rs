@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use log::LevelFilter;
+use ::log::LevelFilter;
 
 use super::{CONFIGURATION, RunArguments};
 use crate::config::Config;

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::request::CommandId;
 use super::status::{Cause, Status};
 use super::time::{Stamp, Timestamp};
-use crate::catalog::Transport;
-use crate::catalog::encoded::Encoded;
+use crate::catalog::{Encoded, Transport};
 use crate::wire::mavlink::{Address, CommandAck};
 
 /// One command, as it stands.

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::catalog::Command;
-use crate::catalog::encoded::Encoded;
+use crate::catalog::{Command, Encoded};
 
 /// Names a command for ever: a UUIDv5 that a publisher can compute before it sends.
 pub type CommandId = Uuid;

@@ -31,7 +31,9 @@ impl Engine {
             return;
         }
         let slot: Slot = (ack.source, ack.command);
-        if let Some(id) = self.in_flight.get(&slot).copied() {
+        // What comes before the frame is out answers something else.
+        let asked = self.in_flight.get(&slot).copied().filter(|id| self.live[id].may_be_out);
+        if let Some(id) = asked {
             self.answered(now, id, ack);
         } else if let Some(id) = self.waiting_for_another_component(&ack) {
             self.strayed(now, id, ack);
@@ -44,7 +46,7 @@ impl Engine {
 
     pub(super) fn on_deadline(&mut self, now: &Now, id: CommandId) {
         let Some(live) = self.live.get_mut(&id) else { return };
-        if live.record.dispatch.is_none() {
+        if !live.may_be_out {
             let message = "the deadline passed in the queue; the command was not sent";
             self.finish(now, id, Status::TimedOut, Code::TimeoutQueue, message);
             return;
@@ -80,14 +82,27 @@ impl Engine {
 
     /// The answer that this command waits for.
     fn answered(&mut self, now: &Now, id: CommandId, ack: CommandAck) {
+        let wanted_form = match ack.result {
+            result::COMMAND_LONG_ONLY => Some(Transport::CommandLong),
+            result::COMMAND_INT_ONLY => Some(Transport::CommandInt),
+            _ => None,
+        };
+        if wanted_form.is_some_and(|wanted| self.has_got_its_form(id, wanted)) {
+            // An answer to the first frame, come twice; the second frame's is still to come.
+            return;
+        }
         // An answer proves that the frame went out, whatever the link knows.
         self.delivered(now, id);
-        match ack.result {
-            result::IN_PROGRESS => self.progressed(now, id, ack),
-            result::COMMAND_LONG_ONLY => self.other_form(now, id, ack, Transport::CommandLong),
-            result::COMMAND_INT_ONLY => self.other_form(now, id, ack, Transport::CommandInt),
-            _ => self.decided(now, id, ack),
+        match wanted_form {
+            Some(wanted) => self.other_form(now, id, ack, wanted),
+            None if ack.result == result::IN_PROGRESS => self.progressed(now, id, ack),
+            None => self.decided(now, id, ack),
         }
+    }
+
+    fn has_got_its_form(&self, id: CommandId, wanted: Transport) -> bool {
+        let dispatch = self.live.get(&id).and_then(|live| live.record.dispatch.as_ref());
+        dispatch.is_some_and(|dispatch| dispatch.other_form && dispatch.transport == wanted)
     }
 
     fn decided(&mut self, now: &Now, id: CommandId, ack: CommandAck) {
@@ -143,10 +158,6 @@ impl Engine {
         let sendable = self.vehicle.ready(now.boot) && !self.stopping;
         let Some(live) = self.live.get_mut(&id) else { return };
         let Some(dispatch) = &live.record.dispatch else { return };
-        if dispatch.other_form && dispatch.transport == wanted {
-            // An answer to the first frame, come twice; the second frame's is still to come.
-            return;
-        }
         let swaps = sendable
             && !dispatch.other_form
             && dispatch.transport != wanted
@@ -163,8 +174,11 @@ impl Engine {
     fn waiting_for_another_component(&self, ack: &CommandAck) -> Option<CommandId> {
         self.in_flight
             .iter()
-            .filter(|((target, command), _)| {
-                *command == ack.command && target.system == ack.source.system
+            .filter(|((target, command), id)| {
+                *command == ack.command
+                    && *target != ack.source
+                    && target.system == ack.source.system
+                    && self.live[id].may_be_out
             })
             .map(|(_, id)| *id)
             .min_by_key(|id| self.live[id].record.number)

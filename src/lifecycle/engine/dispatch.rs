@@ -1,8 +1,7 @@
 //! A command's frame goes out: one in flight per target and MAV_CMD, a window in all.
 
 use super::{Engine, RELEASE_AFTER, Slot};
-use crate::catalog::Transport;
-use crate::catalog::encoded::Encoded;
+use crate::catalog::{Encoded, Transport};
 use crate::code::Code;
 use crate::lifecycle::effect::{Effect, Ticket};
 use crate::lifecycle::record::Dispatch;
@@ -99,6 +98,8 @@ impl Engine {
         live.record.message = Some("the frame left for the vehicle".to_owned());
         let nobody_waits = live.record.timeout_seconds == 0;
         let retransmit = live.retransmit;
+        // An earlier process reserved another number than this one.
+        self.urgent |= live.recovered;
         self.announce_as_numbered(now, id);
         if nobody_waits {
             // Terminal, so it must be durable before it is visible.
@@ -158,7 +159,8 @@ impl Engine {
 
     fn hand_to_link(&mut self, id: CommandId, body: Body) {
         let ticket = self.ticket(id);
-        let live = &self.live[&id];
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.unsent = Some(ticket);
         let frame = CommandFrame {
             target: live.record.target,
             command: live.record.content.command,

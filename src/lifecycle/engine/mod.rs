@@ -71,11 +71,23 @@ struct Live {
     retransmit: Option<Retransmit>,
     /// COMMAND_LONG.confirmation: how often it was written again.
     confirmation: u8,
+    /// A frame that waits among the effects.
+    unsent: Option<Ticket>,
+    /// A frame was handed out, by this process or perhaps by an earlier one.
+    may_be_out: bool,
 }
 
 impl Live {
     fn new(record: Record, deadline: Duration) -> Self {
-        Self { record, deadline, recovered: false, retransmit: None, confirmation: 0 }
+        Self {
+            may_be_out: record.dispatch.is_some(),
+            record,
+            deadline,
+            recovered: false,
+            retransmit: None,
+            confirmation: 0,
+            unsent: None,
+        }
     }
 
     fn slot(&self) -> Slot {
@@ -167,9 +179,9 @@ impl Engine {
         self.outbox.len()
     }
 
-    /// Takes in what happened. Whatever became due by `now` is handled first.
+    /// Takes in what happened, then whatever became due by `now`: what is known of a frame counts
+    /// before its deadline does.
     pub fn handle(&mut self, now: &Now, input: Input) {
-        self.fire_timers(now);
         match input {
             Input::Request { request, stored, reply_to, delivery } => {
                 self.on_request(now, *request, stored, reply_to, delivery);
@@ -200,6 +212,7 @@ impl Engine {
                 self.urgent = !self.batch.is_empty();
             }
         }
+        self.fire_timers(now);
         self.follow_link(now);
         self.dispatch(now);
     }
@@ -216,6 +229,9 @@ impl Engine {
             self.live.remove(&id);
         }
         if let Some(effect) = self.effects.pop_front() {
+            if let Effect::Send { ticket, .. } = &effect {
+                self.handed_out(*ticket);
+            }
             return Some(effect);
         }
         let (number, record) = self.outbox.next()?;
@@ -225,6 +241,13 @@ impl Engine {
     /// When [`Input::Tick`] is due at the latest, on the boot clock.
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.timers.next()
+    }
+
+    fn handed_out(&mut self, ticket: Ticket) {
+        if let Some(live) = self.tickets.get(&ticket).and_then(|id| self.live.get_mut(id)) {
+            live.unsent = None;
+            live.may_be_out = true;
+        }
     }
 
     fn fire_timers(&mut self, now: &Now) {
@@ -296,6 +319,11 @@ impl Engine {
             cause,
             Cause::Agent(Code::TimeoutAck | Code::TimeoutProgress | Code::RestartOutcomeUnknown)
         );
+        if let Some(unsent) = live.unsent.take() {
+            self.tickets.remove(&unsent);
+            self.effects
+                .retain(|it| !matches!(it, Effect::Send { ticket, .. } if *ticket == unsent));
+        }
         self.queue.retain(|queued| *queued != id);
         self.free_slot(slot, id);
         self.timers.cancel_command(id);

@@ -57,9 +57,14 @@ impl Engine {
     }
 
     /// Perhaps out already: it waits for what remains of its time, and is never sent again.
-    fn recover_dispatched(&mut self, now: &Now, record: Record) {
+    fn recover_dispatched(&mut self, now: &Now, mut record: Record) {
         let id = record.command_id;
         let left = remaining(&record, now);
+        let next_seq = record.next_seq();
+        if let Some(dispatch) = record.dispatch.as_mut().filter(|it| it.sent_at.is_none()) {
+            // DELIVERED may have been published under the reserved number before it was durable.
+            dispatch.delivered_seq = next_seq;
+        }
         let mut live = Live::new(record, now.boot + left.unwrap_or_default());
         live.recovered = true;
         let slot = live.slot();

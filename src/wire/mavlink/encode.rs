@@ -9,7 +9,7 @@ use mavlink::utils::remove_trailing_zeroes;
 use mavlink::{MAVLinkV2MessageRaw, MavHeader, MavlinkVersion, MessageData};
 
 use super::{Address, full_length};
-use crate::catalog::encoded::{IntParams, LongParams};
+use crate::catalog::{IntParams, LongParams};
 
 /// One command, ready to be framed.
 #[derive(Clone, Copy, Debug, PartialEq)]
