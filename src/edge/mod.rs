@@ -3,5 +3,6 @@
 
 pub mod clock;
 pub mod log;
+pub mod mqtt;
 
 pub mod systemd;
