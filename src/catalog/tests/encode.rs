@@ -86,9 +86,9 @@ fn local_commands_assume_a_local_frame_and_keep_the_order_of_the_xml() {
         assert_eq!(refused[0].field.as_deref(), Some("frame"));
         assert!(refused[0].message.contains("MAV_FRAME_LOCAL_NED (1)"), "{}", refused[0]);
     }
-    let far = refused("nav_land_local", json!({"y_position": 214_748.3647}));
+    let far = refused("nav_land_local", json!({"y_position": 214748.3647}));
     assert_eq!(far.code, Code::RequestOutOfRange);
-    assert!(encode("nav_land_local", json!({"y_position": 214_748.3646})).is_ok());
+    assert!(encode("nav_land_local", json!({"y_position": 214748.3646})).is_ok());
 }
 
 #[test]
