@@ -105,13 +105,17 @@ fn enumeration(name: &str, enumeration: &Enumeration) -> String {
 }
 
 fn render_command(command: &Command) -> String {
+    let defaults = command
+        .defaults
+        .map(|value| value.map_or("f32::NAN".to_owned(), |value| format!("{value:?}")));
+    let defaults = defaults.join(", ");
     let fields: String =
         command.fields.iter().map(|field| format!("{}, ", render_field(field))).collect();
     format!(
         "Command {{ command_type: {:?}, mavlink_command: {:?}, mavlink_command_id: {}, transport: Transport::{}, \
          source_xml: {:?}, description: {:?}, domain: {:?}, risk: Risk::{:?}, repeatable: {}, status: Status::{:?}, \
          has_location: {}, mission_only: {}, fields: &[{fields}], advice: &{:?}, location: Location::{:?}, \
-         int_scale: {}, defaults: {:?} }}",
+         int_scale: {}, defaults: [{defaults}] }}",
         command.command_type,
         command.mavlink_command,
         command.id,
@@ -127,7 +131,6 @@ fn render_command(command: &Command) -> String {
         command.advice,
         command.location,
         command.int_scale,
-        command.defaults,
     )
 }
 

@@ -15,6 +15,17 @@ pub(super) struct Bounds {
     pub is_float: bool,
 }
 
+impl Bounds {
+    /// A float is compared as it travels: 359.99 has no exact form in binary.
+    fn contain(&self, value: f64) -> bool {
+        let as_sent = |number: f64| if self.is_float { f64::from(number as f32) } else { number };
+        let [minimum, maximum] = [self.minimum, self.maximum].map(|limit| limit.map(as_sent));
+        let value = as_sent(value);
+        minimum.is_none_or(|minimum| value >= minimum)
+            && maximum.is_none_or(|maximum| value <= maximum)
+    }
+}
+
 impl Field {
     /// The param's number, or `None` for `null`, which is unset.
     pub(super) fn check(&self, value: &Value, bounds: &Bounds) -> Result<Option<f64>, Violation> {
@@ -51,13 +62,11 @@ impl Field {
         {
             return refuse(&format!("is not in {}", enumeration.name));
         }
-        if bounds.minimum.is_some_and(|minimum| value < minimum)
-            || bounds.maximum.is_some_and(|maximum| value > maximum)
-        {
+        if !bounds.contain(value) {
             return refuse("is out of range");
         }
         if let Some(increment) = self.increment {
-            let steps = (value - self.minimum.unwrap_or(0.0)) / increment;
+            let steps = (value - f64::from(self.minimum.unwrap_or(0.0))) / f64::from(increment);
             if (steps - steps.round()).abs() > 1e-9 {
                 return refuse("is not on a step");
             }
@@ -83,7 +92,9 @@ impl Field {
         if let Some(enumeration) = self.enumeration {
             return enumeration.allowed();
         }
-        let mut text = match (bounds.minimum, bounds.maximum) {
+        // As a float, so that 359.99 is written as it stands in the XML.
+        let [minimum, maximum] = [bounds.minimum, bounds.maximum].map(|limit| Some(limit? as f32));
+        let mut text = match (minimum, maximum) {
             (Some(minimum), Some(maximum)) => format!("{minimum} to {maximum}"),
             (Some(minimum), None) => format!("at least {minimum}"),
             (None, Some(maximum)) => format!("at most {maximum}"),

@@ -26,7 +26,7 @@ impl Command {
     ) -> Result<Encoded, Vec<Violation>> {
         let mut violations = Vec::new();
         let frame = self.frame(frame).map_err(|violation| violations.push(violation));
-        let mut params = self.defaults;
+        let mut params = self.defaults.map(|value| (!value.is_nan()).then_some(f64::from(value)));
         let mut known = 0;
         for field in self.fields {
             let Some(value) = payload.get(field.name) else { continue };
@@ -62,14 +62,14 @@ impl Command {
     fn bounds(&self, field: &Field, frame: Option<Frame>) -> Bounds {
         let is_xy = matches!(field.param, 5 | 6);
         let mut bounds = Bounds {
-            minimum: field.minimum,
-            maximum: field.maximum,
+            minimum: field.minimum.map(f64::from),
+            maximum: field.maximum.map(f64::from),
             is_float: !(is_xy && self.transport == Transport::CommandInt),
         };
         if is_xy && let Some(frame) = frame {
             let limit = frame.system.limit(field.param);
-            bounds.minimum = Some(field.minimum.map_or(-limit, |minimum| minimum.max(-limit)));
-            bounds.maximum = Some(field.maximum.map_or(limit, |maximum| maximum.min(limit)));
+            bounds.minimum = Some(bounds.minimum.unwrap_or(-limit).max(-limit));
+            bounds.maximum = Some(bounds.maximum.unwrap_or(limit).min(limit));
         }
         bounds
     }

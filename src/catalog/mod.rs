@@ -75,8 +75,8 @@ pub struct Command {
     location: Location,
     /// The factor of COMMAND_INT's x and y when there is no location.
     int_scale: u32,
-    /// What every param carries when the payload does not say; `None` is unset.
-    defaults: [Option<f64>; 7],
+    /// What every param carries when the payload does not say; NaN is unset.
+    defaults: [f32; 7],
 }
 
 /// One field of a command's payload.
@@ -92,12 +92,12 @@ pub struct Field {
     /// As in MAVLink: `m`, `deg`, `s`, …
     pub units: Option<&'static str>,
     pub enumeration: Option<&'static Enumeration>,
-    pub minimum: Option<f64>,
-    pub maximum: Option<f64>,
+    pub minimum: Option<f32>,
+    pub maximum: Option<f32>,
     /// The step from `minimum`, or from 0.
-    pub increment: Option<f64>,
+    pub increment: Option<f32>,
     /// What a field that is left out sends; `None` is unset.
-    pub default: Option<f64>,
+    pub default: Option<f32>,
 }
 
 /// The values that a field can have, by name.
