@@ -58,6 +58,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
     let clock = Clock::new()?;
     let (journal, recovered) = Journal::open(&config.journal_dir)?;
+    end_process_on_panic();
     if let Some(floor) = recovered.clock_floor {
         clock.raise_floor(floor);
     }
@@ -495,9 +496,19 @@ fn mqtt_options(config: &Config, topics: &Topics, session: Uuid) -> mqtt::Option
     }
 }
 
+/// A daemon whose task has died must not live on as a ghost; systemd starts a new one. Not before
+/// the journal is open: sled panics over damaged files, which is an error to report.
+fn end_process_on_panic() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        default(panic);
+        std::process::abort();
+    }));
+}
+
 /// One line per step of a command.
 fn log_step(record: &Record) {
-    let code = record.cause.map(Cause::response_code).unwrap_or_default();
+    let code = record.cause.map_or("none".into(), Cause::response_code);
     let level = match record.status {
         Status::TimedOut | Status::UnmatchedResponse | Status::Failed => log::Level::Warn,
         Status::Accepted | Status::Delivered | Status::Succeeded => log::Level::Info,

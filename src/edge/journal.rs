@@ -284,3 +284,149 @@ fn damaged(key: &[u8], message: &str) -> Error {
     let rest: String = key.iter().skip(1).map(|byte| format!("{byte:02x}")).collect();
     Error::Damaged { key: format!("{kind}{rest}"), message: message.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Encoded, Transport};
+    use crate::lifecycle::request::command_id;
+    use crate::lifecycle::status::Status;
+    use crate::lifecycle::time::Stamp;
+    use crate::wire::mavlink::Address;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_781_481_600);
+
+    fn record(number: u64, closed: bool) -> Record {
+        let stamp =
+            Stamp { boot_id: uuid::Uuid::from_u128(7), boot_ms: 5, wall: NOW, wall_trusted: true };
+        Record {
+            command_id: command_id("drone", "cloud", &number.to_string()),
+            number,
+            api_id: "cloud".to_owned(),
+            idempotency_key: number.to_string(),
+            command_type: "nav_roi".to_owned(),
+            content: Encoded {
+                command: 80,
+                transport: Transport::CommandInt,
+                frame: 0,
+                int_scale: 10_000_000,
+                params: [Some(0.1), None, Some(-1.0 / 3.0), None, Some(47.397_742_1), None, None],
+            },
+            target: Address { system: 1, component: 1 },
+            timeout_seconds: 30,
+            accepted: stamp,
+            deadline_ms: 30_000,
+            status: Status::Accepted,
+            seq: 1,
+            updated: stamp,
+            cause: None,
+            message: None,
+            dispatch: None,
+            ack: None,
+            stray: None,
+            closed,
+        }
+    }
+
+    fn batch(records: impl IntoIterator<Item = Record>) -> Batch {
+        let mut batch = Batch::default();
+        for record in records {
+            batch.outbox.insert(record.number, record.clone());
+            batch.records.insert(record.command_id, record);
+        }
+        batch
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn what_was_committed_is_there_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, recovered) = Journal::open(dir.path()).unwrap();
+        assert!(recovered.open.is_empty() && recovered.outbox.is_empty());
+        assert_eq!((recovered.last_number, recovered.clock_floor), (0, None));
+        let (open, closed) = (record(1, false), record(2, true));
+        block_on(journal.commit(&batch([open.clone(), closed.clone()]), 2, NOW)).unwrap();
+        drop(journal);
+
+        let (journal, recovered) = Journal::open(dir.path()).unwrap();
+        assert_eq!(recovered.open, std::slice::from_ref(&open));
+        assert_eq!(recovered.outbox, [(1, open.clone()), (2, closed.clone())]);
+        assert_eq!((recovered.last_number, recovered.clock_floor), (2, Some(NOW)));
+        assert_eq!(journal.get(open.command_id).unwrap(), Some(open.clone()));
+        assert_eq!(journal.get(closed.command_id).unwrap(), Some(closed));
+        assert_eq!(journal.get(record(3, false).command_id).unwrap(), None);
+
+        let mut update = batch([Record { closed: true, ..open }]);
+        update.outbox.clear();
+        update.published = [1].into();
+        block_on(journal.commit(&update, 2, NOW)).unwrap();
+        drop(journal);
+        let (_, recovered) = Journal::open(dir.path()).unwrap();
+        assert!(recovered.open.is_empty());
+        assert_eq!(recovered.outbox.len(), 1);
+    }
+
+    #[test]
+    fn a_second_process_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_journal, _) = Journal::open(dir.path()).unwrap();
+        // flock(2) is per open file, so a second open in this process stands for another one's.
+        let Err(error) = Journal::open(dir.path()) else { panic!("opened twice") };
+        assert!(matches!(error, Error::InUse(_)), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_value_is_an_error_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path()).unwrap();
+        let open = record(1, false);
+        block_on(journal.commit(&batch([open.clone()]), 1, NOW)).unwrap();
+        let key = command_key(open.command_id);
+        let good = journal.db.get(&key).unwrap().unwrap();
+        for (at, told) in [(0, "format 2 "), (3, "checksum"), (good.len() - 1, "checksum")] {
+            let mut bad = good.to_vec();
+            bad[at] = bad[at].wrapping_add(1);
+            journal.db.insert(&key, bad.clone()).unwrap();
+            let error = journal.get(open.command_id).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+            assert!(recover(&journal.db).is_err());
+            assert_eq!(journal.db.get(&key).unwrap().unwrap(), bad);
+        }
+        // A good value under another's key.
+        let other = command_key(record(2, false).command_id);
+        journal.db.insert(&other, good.clone()).unwrap();
+        assert!(get::<Record>(&journal.db, &other).is_err());
+        // An open command without its record.
+        journal.db.insert(&key, good).unwrap();
+        journal.db.remove(&key).unwrap();
+        let error = recover(&journal.db).unwrap_err().to_string();
+        assert!(error.contains("no record"), "{error}");
+    }
+
+    #[test]
+    fn damaged_files_are_an_error_and_no_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path()).unwrap();
+        for number in 1..200 {
+            block_on(journal.commit(&batch([record(number, false)]), number, NOW)).unwrap();
+        }
+        drop(journal);
+        let file = dir.path().join("conf");
+        std::fs::write(&file, b"not sled's").unwrap();
+        let Err(error) = Journal::open(dir.path()) else { panic!("opened") };
+        assert!(matches!(error, Error::Open { .. }), "{error}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"not sled's");
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        let Err(error) = Journal::open(&file.join("journal")) else { panic!("opened") };
+        assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+    }
+}

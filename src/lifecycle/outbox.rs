@@ -44,7 +44,7 @@ impl Outbox {
     }
 
     /// The next update to publish now, if the window has room.
-    pub fn next(&mut self) -> Option<(OutboxNumber, Record)> {
+    pub fn take_next(&mut self) -> Option<(OutboxNumber, Record)> {
         if !self.connected || self.in_flight.len() >= WINDOW {
             return None;
         }

@@ -114,7 +114,7 @@ impl Engine {
             timeout_seconds: request
                 .timeout_seconds
                 .unwrap_or(self.settings.default_timeout_seconds),
-            accepted: stamp.clone(),
+            accepted: stamp,
             deadline_ms: wait.as_millis() as u64,
             status: Status::Accepted,
             seq: 0,

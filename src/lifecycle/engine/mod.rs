@@ -234,7 +234,7 @@ impl Engine {
             }
             return Some(effect);
         }
-        let (number, record) = self.outbox.next()?;
+        let (number, record) = self.outbox.take_next()?;
         Some(Effect::Publish { number, record: Box::new(record) })
     }
 

@@ -161,18 +161,23 @@ impl Harness {
     }
 
     pub fn sent(&mut self) {
-        let ticket = *self.tickets.last().expect("a frame was sent");
+        let ticket = self.ticket();
         self.input(Input::Sent { ticket });
     }
 
     pub fn not_sent(&mut self, code: Code) {
-        let ticket = *self.tickets.last().expect("a frame was sent");
+        let ticket = self.ticket();
         self.input(Input::NotSent { ticket, code, message: "because".to_owned() });
     }
 
     pub fn send_unknown(&mut self) {
-        let ticket = *self.tickets.last().expect("a frame was sent");
+        let ticket = self.ticket();
         self.input(Input::SendUnknown { ticket });
+    }
+
+    /// Of the last frame.
+    pub fn ticket(&self) -> Ticket {
+        *self.tickets.last().expect("a frame was sent")
     }
 
     pub fn request(&mut self, command: &str, key: &str) -> CommandId {

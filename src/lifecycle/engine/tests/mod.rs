@@ -130,16 +130,18 @@ fn a_target_component_must_be_allowed_by_its_rule() {
 #[test]
 fn a_duplicate_changes_nothing_whenever_it_comes() {
     let mut it = Harness::ready();
-    let steps: [(&str, fn(&mut Harness)); 4] = [
-        ("ACCEPTED", |_| {}),
-        ("DELIVERED", Harness::sent),
-        ("DELIVERED", |it| it.ack(CommandAck { progress: 40, ..ack(AUTOPILOT, DIGICAM, 5) })),
-        ("SUCCEEDED", |it| it.ack(ack(AUTOPILOT, DIGICAM, 0))),
-    ];
     it.request("do_digicam_control", "a");
     it.drain();
-    for (status, step) in steps {
-        step(&mut it);
+    let progress = CommandAck { progress: 40, ..ack(AUTOPILOT, DIGICAM, 5) };
+    for (status, step) in [
+        ("ACCEPTED", None),
+        ("DELIVERED", Some(Input::Sent { ticket: it.ticket() })),
+        ("DELIVERED", Some(Input::CommandAck(progress))),
+        ("SUCCEEDED", Some(Input::CommandAck(ack(AUTOPILOT, DIGICAM, 0)))),
+    ] {
+        if let Some(input) = step {
+            it.input(input);
+        }
         it.drain();
         let before = it.record(harness::id("a"));
         it.request("do_digicam_control", "a");

@@ -296,7 +296,7 @@ impl World {
         let durable = &self.journal.records[&command];
         assert!(durable.dispatch.is_some(), "a frame before its dispatch is durable");
         let frames = self.frames.entry(command).or_default();
-        frames.push((ticket, frame.clone()));
+        frames.push((ticket, frame));
         let first = frames.len() == 1;
         self.link_events.push_back(match self.chance.below(20) {
             0 => Input::SendUnknown { ticket },
