@@ -15,7 +15,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=Cargo.lock");
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    println!("cargo::rustc-env=DOWNLINKD_BUILD_TIME={}", build_time());
+    println!("cargo::rustc-env=BUILD_TIME_SECONDS={}", build_time());
     let out_dir = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let definitions = definitions::locate();
     catalog::generate(&definitions, &out_dir);

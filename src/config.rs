@@ -485,3 +485,6 @@ fn missing(section: &'static str, key: &'static str, example: &str) -> Error {
 fn value(section: &'static str, key: &'static str, message: String) -> Error {
     Error::Value { section, key, message }
 }
+
+#[cfg(test)]
+mod tests;

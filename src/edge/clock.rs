@@ -102,7 +102,7 @@ fn judge(system: Timestamp, latest: Timestamp, synchronized: bool) -> (Timestamp
 }
 
 fn build_time() -> Timestamp {
-    let seconds = env!("DOWNLINKD_BUILD_TIME");
+    let seconds = env!("BUILD_TIME_SECONDS");
     Timestamp::from_secs(seconds.parse().expect("the build script writes a number"))
 }
 

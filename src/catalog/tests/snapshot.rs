@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 
-const UPDATE: &str = "DOWNLINKD_UPDATE_SNAPSHOTS";
+const UPDATE: &str = "UPDATE_SNAPSHOTS";
 
 #[test]
 fn the_table_is_the_committed_one() {

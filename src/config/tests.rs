@@ -1,0 +1,117 @@
+use std::fs;
+
+use super::*;
+
+const GOOD: &str = r#"
+[device]
+id = "px4-real-1"
+[mqtt]
+url = "mqtt://127.0.0.1:1883"
+[link]
+endpoint = "serial:/dev/ttyAMA0:921600"
+"#;
+
+fn load(files: &[(&str, &str)]) -> Result<Config, Error> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("conf.d")).unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    Config::load(&dir.path().join("downlinkd.toml"))
+}
+
+fn message(text: &str) -> String {
+    load(&[("downlinkd.toml", text)]).expect_err(text).to_string()
+}
+
+#[test]
+fn the_defaults_are_the_contract() {
+    let config = load(&[("downlinkd.toml", GOOD)]).unwrap();
+    assert_eq!(config.guard.mode(), Mode::Disabled);
+    assert_eq!(config.link.source, Address { system: 1, component: 191 });
+    assert_eq!(config.link.target, Address { system: 1, component: 1 });
+    assert_eq!(config.delivery.default_timeout_seconds, 30);
+    assert_eq!(config.delivery.max_outstanding, 3);
+    assert_eq!(config.delivery.late_ack_window, Duration::from_secs(300));
+    assert_eq!(config.delivery.max_progress, Duration::from_secs(600));
+    assert_eq!(config.mqtt.prefix, "downlink/v1");
+    assert_eq!(config.mqtt.client_id, "downlinkd-px4-real-1");
+}
+
+#[test]
+fn drop_ins_come_later_in_order_of_name() {
+    let config = load(&[
+        ("downlinkd.toml", GOOD),
+        ("conf.d/20-b.toml", "[delivery]\nmax_queue = 20\n"),
+        ("conf.d/10-a.toml", "[delivery]\nmax_queue = 10\nmax_outstanding = 1\n"),
+        ("conf.d/30-not-read.conf", "nonsense"),
+    ])
+    .unwrap();
+    assert_eq!((config.delivery.max_queue, config.delivery.max_outstanding), (20, 1));
+}
+
+#[test]
+fn a_mistake_names_its_file_and_key() {
+    let error = load(&[("downlinkd.toml", GOOD), ("conf.d/10-a.toml", "[mqtt]\nurll = \"x\"\n")]);
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("10-a.toml") && message.contains("urll"), "{message}");
+
+    let error = load(&[("downlinkd.toml", "[link]\nendpoint = 7\n")]).unwrap_err().to_string();
+    assert!(error.contains("downlinkd.toml") && error.contains("endpoint"), "{error}");
+}
+
+#[test]
+fn mistakes() {
+    for (section, text, told) in [
+        ("device", "id = \"a/b\"", "device"),
+        ("device", "id = \"a\"\nvendor = \"dji\"", "\"dji\""),
+        ("mqtt", "url = \"http://x\"", "mqtt"),
+        ("mqtt", "url = \"mqtts://x\"", "TLS"),
+        ("mqtt", "url = \"mqtt://user:secret@x\"", "password_file"),
+        ("mqtt", "url = \"mqtt://x\"\nprefix = \"a/#\"", "prefix"),
+        ("mqtt", "url = \"mqtt://x\"\nkeep_alive = 1", "5 to 3600"),
+        ("mqtt", "url = \"mqtt://x\"\npassword_file = \"/nonexistent\"", "/nonexistent"),
+        ("link", "endpoint = \"serial:/dev/ttyAMA0\"", "endpoint"),
+        ("link", "endpoint = \"udpin:0.0.0.0:14540\"\ntarget_component = 0", "target_component"),
+        ("link", "endpoint = \"udpin:0.0.0.0:14540\"\ncomponent_id = 1", "component_id"),
+        ("guard", "mode = \"open\"", "open"),
+        ("guard", "mode = \"guarded\"", "issuer"),
+        ("guard", "issuer = [{id = \"a\"}, {id = \"a\"}]", "twice"),
+        ("guard", "command = [{type = \"fly_away\"}]", "fly_away"),
+        ("guard", "command = [{type = \"nav_roi\"}, {type = \"nav_roi\"}]", "twice"),
+        (
+            "guard",
+            "command = [{type = \"nav_roi\", retransmit = {times = 1, interval = \"1s\"}}]",
+            "repeatable",
+        ),
+        ("delivery", "default_timeout = \"soon\"", "soon"),
+        ("delivery", "default_timeout = 301", "1 to 300"),
+        ("delivery", "default_timeout = \"1500ms\"", "whole seconds"),
+        ("delivery", "max_outstanding = 9", "1 to 8"),
+    ] {
+        let message = message(&with_section(section, text));
+        assert!(message.contains(told), "{section}: {text}: {message}");
+    }
+    assert!(message("[device]\n").contains("[device] id"));
+    assert!(message("not toml").contains("downlinkd.toml"));
+}
+
+/// [`GOOD`] with one section replaced.
+fn with_section(section: &str, text: &str) -> String {
+    let mut whole = format!("[{section}]\n{text}\n");
+    for part in GOOD.split("\n[").map(|part| part.trim_start_matches(['[', '\n'])) {
+        if !part.is_empty() && !part.starts_with(&format!("{section}]")) {
+            whole.push_str(&format!("[{part}\n"));
+        }
+    }
+    whole
+}
+
+#[test]
+fn spans_of_time_are_seconds_or_text() {
+    for (text, seconds) in [("90", 90), ("\"90\"", 90), ("\"90s\"", 90), ("\"2min 30s\"", 150)] {
+        let text = with_section("delivery", &format!("default_timeout = {text}"));
+        let config = load(&[("downlinkd.toml", &text)]).unwrap();
+        assert_eq!(config.delivery.default_timeout_seconds, seconds);
+    }
+}
