@@ -4,5 +4,10 @@
 //! `agent` the real daemon in a process of its own, so that it can be killed. `demo` plays the
 //! first scenario with them.
 
+pub mod agent;
+pub mod broker;
+pub mod client;
+pub mod demo;
 pub mod pty;
+mod relay;
 pub mod vehicle;
