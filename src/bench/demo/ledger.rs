@@ -74,7 +74,7 @@ impl Ledger {
         self.kills += 1;
     }
 
-    /// Takes a message of the agent. False if it only repeats what has been seen.
+    /// Takes a message of the agent. False if it tells nothing new about a command.
     pub fn on_message(&mut self, message: &Message) -> Result<bool, Violation> {
         match message {
             Message::Reply(reply) => {
@@ -91,7 +91,7 @@ impl Ledger {
                 message: refusal.error.message.clone(),
             }),
             Message::Unmatched(body) => Err(Violation::Unmatched(body.clone())),
-            Message::Presence(_) => Ok(true),
+            Message::Presence(_) => Ok(false),
         }
     }
 

@@ -99,7 +99,11 @@ impl Screen {
                 return self.note(at, &text);
             }
             Message::Unmatched(body) => return self.note(at, &format!("unmatched ACK: {body}")),
-            Message::Presence(_) => return Ok(()),
+            Message::Presence(presence) => {
+                let state = if presence.online { "online" } else { "offline" };
+                let link = presence.link.as_ref().map(|link| format!(", link {}", link.state));
+                return self.note(at, &format!("agent {state}{}", link.unwrap_or_default()));
+            }
         };
         self.row(at, &row)
     }
