@@ -1,1 +1,41 @@
-fn main() {}
+//! The bench's command line. Started under the name `downlinkd` it is the daemon.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use downlinkd::bench::{agent, demo};
+
+/// Bench for downlinkd: everything an agent talks to, simulated on this machine
+#[derive(Parser)]
+#[command(name = "downlink-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Five commands to a simulated PX4 and back, duplicates and a kill -9 among them
+    Demo {
+        /// Stay up afterwards, for commands by hand, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+/// EX_USAGE of sysexits.h.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    if let Some(code) = agent::run_if_child(downlinkd::cli::main) {
+        return code;
+    }
+    match Arguments::try_parse() {
+        Ok(Arguments { command: Command::Demo { keep } }) => demo::main(keep),
+        Err(error) => {
+            // Nothing is left to tell the reason to when stderr is closed.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The real daemon as a child process, so that it can be killed as a power cut would.
+//!
+//! The child is this very program under the name `downlinkd`: no second binary has to be built, and
+//! the code that runs is the same.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+
+use rustix::process::Signal;
+
+const NAME: &str = "downlinkd";
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("failed to open the agent's log {0}: {1}")]
+    Log(String, #[source] io::Error),
+    #[error("failed to start the agent: {0}")]
+    Start(#[source] io::Error),
+    #[error("failed to kill the agent: {0}")]
+    Kill(#[source] io::Error),
+}
+
+/// Runs `daemon` if this process was started as an [`Agent`]; else `None`. First thing in `main`.
+pub fn run_if_child(daemon: fn() -> ExitCode) -> Option<ExitCode> {
+    if std::env::args_os().next().as_deref() != Some(OsStr::new(NAME)) {
+        return None;
+    }
+    // An agent must not outlive a bench that was killed. Where that cannot be had it still runs.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    Some(daemon())
+}
+
+/// A running daemon. Dropping it kills it.
+pub struct Agent {
+    child: Child,
+}
+
+impl Agent {
+    /// Starts `downlinkd run --config CONFIG` with its output appended to `log`.
+    ///
+    /// The program's `main` must call [`run_if_child`]. The agent lives no longer than the thread
+    /// that starts it.
+    pub fn start(config: &Path, log: &Path) -> Result<Self, AgentError> {
+        let failed = |error| AgentError::Log(log.display().to_string(), error);
+        let output = File::options().create(true).append(true).open(log).map_err(failed)?;
+        let errors = output.try_clone().map_err(failed)?;
+        let program = std::env::current_exe().map_err(AgentError::Start)?;
+        let mut command = Command::new(program);
+        command.arg0(NAME).arg("run").arg("--config").arg(config);
+        for name in inherited_settings() {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        // A Ctrl-C at the terminal is for the bench, which then ends the agent itself.
+        command.process_group(0);
+        Ok(Self { child: command.spawn().map_err(AgentError::Start)? })
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it did.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// SIGKILL: no handler runs, nothing is written any more.
+    pub fn kill(mut self) -> Result<(), AgentError> {
+        self.end().map_err(AgentError::Kill)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed, and needs not be.
+        let _ = self.end();
+    }
+}
+
+/// Variables of our own surroundings that would change what the agent does: its settings, and the
+/// service manager that would be told of it.
+fn inherited_settings() -> Vec<OsString> {
+    let manager = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"];
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names
+        .filter(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("DOWNLINKD_") || manager.contains(&&*name)
+        })
+        .collect()
+}
