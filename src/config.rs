@@ -307,9 +307,9 @@ impl RawMqtt {
 
 impl RawLink {
     fn check(self) -> Result<Link, Error> {
-        let endpoint = self.endpoint.ok_or_else(|| {
-            missing("link", "endpoint", "such as \"serial:/dev/ttyAMA0:921600\"")
-        })?;
+        let endpoint = self
+            .endpoint
+            .ok_or_else(|| missing("link", "endpoint", "such as \"serial:/dev/ttyAMA0:921600\""))?;
         for (key, id) in [
             ("system_id", self.system_id),
             ("component_id", self.component_id),
@@ -405,8 +405,10 @@ impl RawDelivery {
 }
 
 fn read(builder: ConfigBuilder<DefaultState>, origin: &str) -> Result<Raw, Error> {
-    let invalid =
-        |error: config::ConfigError| Error::Invalid { origin: origin.to_owned(), message: error.to_string() };
+    let invalid = |error: config::ConfigError| Error::Invalid {
+        origin: origin.to_owned(),
+        message: error.to_string(),
+    };
     builder.build().map_err(invalid)?.try_deserialize().map_err(invalid)
 }
 
@@ -419,8 +421,7 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Error> {
     };
     let mut files = Vec::new();
     for entry in entries {
-        let file =
-            entry.map_err(|source| Error::Read { path: dir.clone(), source })?.path();
+        let file = entry.map_err(|source| Error::Read { path: dir.clone(), source })?.path();
         if file.extension().is_some_and(|extension| extension == "toml") {
             files.push(file);
         }

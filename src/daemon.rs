@@ -26,7 +26,7 @@ use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, ReplyTo};
 use crate::lifecycle::status::{Cause, Status};
 use crate::lifecycle::time::Now;
-use crate::wire::outbound::{self, PresentClock, PresentLink, Presence};
+use crate::wire::outbound::{self, Presence, PresentClock, PresentLink};
 use crate::wire::topic::{Topics, VENDOR};
 use admission::{Admission, Admitted};
 

@@ -122,7 +122,12 @@ impl Journal {
     ///
     /// # Errors
     /// The disk's error; the batch may then be durable or not, so the caller must stop.
-    pub async fn commit(&self, batch: &Batch, last_number: u64, now: Timestamp) -> Result<(), Error> {
+    pub async fn commit(
+        &self,
+        batch: &Batch,
+        last_number: u64,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let (done, committed) = oneshot::channel();
         let batch = encode(batch, &Meta { last_number, clock_floor: Some(now) })?;
         self.commits.send(Commit { batch, done }).map_err(|_| Error::Ended)?;
@@ -165,12 +170,15 @@ fn open_db(dir: &Path) -> Result<sled::Db, Error> {
             Err(Error::InUse(dir.to_owned()))
         }
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed("its files are damaged (sled panicked while reading them)".to_owned())),
+        Err(_) => {
+            Err(failed("its files are damaged (sled panicked while reading them)".to_owned()))
+        }
     }
 }
 
 fn is_lock_error(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
+    error.kind() == io::ErrorKind::WouldBlock
+        || error.to_string().contains("could not acquire lock")
 }
 
 fn write(db: &sled::Db, file: &File, batch: sled::Batch) -> Result<(), Error> {
@@ -231,12 +239,7 @@ fn recover(db: &sled::Db) -> Result<Recovered, Error> {
             .map_err(|_| damaged(&key, "an outbox entry without a number"))?;
         outbox.push((number, decode(&key, &value)?));
     }
-    Ok(Recovered {
-        open,
-        outbox,
-        last_number: meta.last_number,
-        clock_floor: meta.clock_floor,
-    })
+    Ok(Recovered { open, outbox, last_number: meta.last_number, clock_floor: meta.clock_floor })
 }
 
 fn get<T: DeserializeOwned>(db: &sled::Db, key: &[u8]) -> Result<Option<T>, Error> {
@@ -244,7 +247,7 @@ fn get<T: DeserializeOwned>(db: &sled::Db, key: &[u8]) -> Result<Option<T>, Erro
 }
 
 fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Error> {
-    let [format, crc @ .., ] = value.first_chunk::<5>().ok_or_else(|| damaged(key, "too short"))?;
+    let [format, crc @ ..] = value.first_chunk::<5>().ok_or_else(|| damaged(key, "too short"))?;
     if *format != FORMAT {
         return Err(damaged(key, &format!("format {format} is not known to this version")));
     }

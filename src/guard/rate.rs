@@ -23,7 +23,8 @@ impl RateLimit {
         let grown = (passed.as_nanos() / self.interval.as_nanos()).min(self.burst.into()) as u32;
         if grown > 0 {
             self.tokens = (self.tokens + grown).min(self.burst);
-            self.since = if self.tokens == self.burst { now } else { self.since + self.interval * grown };
+            self.since =
+                if self.tokens == self.burst { now } else { self.since + self.interval * grown };
         }
         let granted = self.tokens > 0;
         self.tokens -= u32::from(granted);

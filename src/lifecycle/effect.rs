@@ -31,23 +31,45 @@ pub enum Input {
         delivery: DeliveryId,
     },
     /// `stored` as above.
-    Query { query: Query, stored: Option<Box<Record>>, reply_to: ReplyTo, delivery: DeliveryId },
+    Query {
+        query: Query,
+        stored: Option<Box<Record>>,
+        reply_to: ReplyTo,
+        delivery: DeliveryId,
+    },
     /// A message that makes no command. `None`: not even an error reply.
-    Refused { error: Option<ErrorReply>, reply_to: ReplyTo, delivery: DeliveryId },
+    Refused {
+        error: Option<ErrorReply>,
+        reply_to: ReplyTo,
+        delivery: DeliveryId,
+    },
     BrokerConnected,
     BrokerDisconnected,
     /// The broker's PUBACK for an outbox entry, or its refusal.
-    Published { number: OutboxNumber, accepted: bool },
+    Published {
+        number: OutboxNumber,
+        accepted: bool,
+    },
     LinkOpened,
     LinkClosed,
-    Heartbeat { source: Address },
+    Heartbeat {
+        source: Address,
+    },
     CommandAck(CommandAck),
     /// Every byte of the frame left the kernel's buffer.
-    Sent { ticket: Ticket },
+    Sent {
+        ticket: Ticket,
+    },
     /// The frame certainly did not go out whole.
-    NotSent { ticket: Ticket, code: Code, message: String },
+    NotSent {
+        ticket: Ticket,
+        code: Code,
+        message: String,
+    },
     /// Perhaps it went out.
-    SendUnknown { ticket: Ticket },
+    SendUnknown {
+        ticket: Ticket,
+    },
     /// Time has passed.
     Tick,
     /// Dispatch nothing more, and write down what still waits to be.
@@ -61,13 +83,23 @@ pub enum Effect {
     Persist(Batch),
     /// Send the withheld PUBACK.
     Acknowledge(DeliveryId),
-    Reply { reply_to: ReplyTo, reply: Reply },
+    Reply {
+        reply_to: ReplyTo,
+        reply: Reply,
+    },
     /// A command has taken a step; for the log, in order.
     Step(Box<Record>),
     /// Publish a lifecycle update until the broker acknowledges it.
-    Publish { number: OutboxNumber, record: Box<Record> },
+    Publish {
+        number: OutboxNumber,
+        record: Box<Record>,
+    },
     /// Hand a frame to the link, unless the boot clock has passed `not_after`.
-    Send { ticket: Ticket, frame: CommandFrame, not_after: Duration },
+    Send {
+        ticket: Ticket,
+        frame: CommandFrame,
+        not_after: Duration,
+    },
     /// A COMMAND_ACK that belongs to no command.
     Unmatched(CommandAck),
     /// The link's state changed.

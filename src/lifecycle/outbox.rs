@@ -48,8 +48,7 @@ impl Outbox {
         if !self.connected || self.in_flight.len() >= WINDOW {
             return None;
         }
-        let number =
-            *self.waiting.keys().find(|number| !self.refused.contains(number))?;
+        let number = *self.waiting.keys().find(|number| !self.refused.contains(number))?;
         let record = self.waiting.remove(&number)?;
         self.in_flight.insert(number, record.clone());
         Some((number, record))

@@ -70,10 +70,9 @@ impl Record {
         match self.status {
             Status::Accepted => false,
             Status::Delivered => self.timeout_seconds == 0,
-            Status::Succeeded
-            | Status::Failed
-            | Status::TimedOut
-            | Status::UnmatchedResponse => true,
+            Status::Succeeded | Status::Failed | Status::TimedOut | Status::UnmatchedResponse => {
+                true
+            }
         }
     }
 

@@ -50,12 +50,9 @@ impl Timers {
 
     /// Ends every timer of one command.
     pub fn cancel_command(&mut self, id: CommandId) {
-        for timer in [
-            Timer::Deadline(id),
-            Timer::Retransmit(id),
-            Timer::Release(id),
-            Timer::LateWindow(id),
-        ] {
+        for timer in
+            [Timer::Deadline(id), Timer::Retransmit(id), Timer::Release(id), Timer::LateWindow(id)]
+        {
             self.cancel(timer);
         }
     }

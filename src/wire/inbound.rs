@@ -293,11 +293,7 @@ fn wrong_type(field: &str, wanted: &str, value: &Value) -> Violation {
         Value::Number(number) => number.to_string(),
         other => kind(other).to_owned(),
     };
-    Violation::new(
-        Code::RequestInvalid,
-        field,
-        format!("{field} is {value}; it must be {wanted}"),
-    )
+    Violation::new(Code::RequestInvalid, field, format!("{field} is {value}; it must be {wanted}"))
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -211,9 +211,5 @@ impl Engine {
 
 /// The latest progress told, in percent or 255 for unknown.
 fn progress(record: &Record) -> Option<u8> {
-    record
-        .ack
-        .as_ref()
-        .filter(|it| it.ack.result == result::IN_PROGRESS)
-        .map(|it| it.ack.progress)
+    record.ack.as_ref().filter(|it| it.ack.result == result::IN_PROGRESS).map(|it| it.ack.progress)
 }

@@ -72,8 +72,7 @@ impl Engine {
             // A retransmission that failed takes nothing back.
             return;
         }
-        let status =
-            if code == Code::TimeoutQueue { Status::TimedOut } else { Status::Failed };
+        let status = if code == Code::TimeoutQueue { Status::TimedOut } else { Status::Failed };
         self.finish(now, id, status, code, message);
     }
 

@@ -83,10 +83,7 @@ fn all_that_is_wrong_comes_at_once_with_the_key() {
     let error = read(&request).unwrap_err();
     let fields: Vec<&str> =
         error.violations.iter().filter_map(|violation| violation.field.as_deref()).collect();
-    assert_eq!(
-        fields,
-        ["vendor", "timeout_seconds", "payload.target_camera_id", "payload.param1"]
-    );
+    assert_eq!(fields, ["vendor", "timeout_seconds", "payload.target_camera_id", "payload.param1"]);
     assert_eq!(error.idempotency_key.as_deref(), Some("req-image_stop_capture-001"));
 }
 

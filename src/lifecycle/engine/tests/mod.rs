@@ -322,7 +322,10 @@ fn a_late_answer_counts_once() {
     it.drain();
     it.pass(seconds(299));
     it.ack(ack(AUTOPILOT, DIGICAM, 0));
-    assert_eq!(it.drain(), ["persist", "step UNMATCHED_RESPONSE 4", "publish UNMATCHED_RESPONSE 4"]);
+    assert_eq!(
+        it.drain(),
+        ["persist", "step UNMATCHED_RESPONSE 4", "publish UNMATCHED_RESPONSE 4"]
+    );
     assert_eq!(it.record(id).cause, Some(Cause::Result(0)));
     it.ack(ack(AUTOPILOT, DIGICAM, 0));
     assert_eq!(it.drain(), ["unmatched 203"]);
@@ -561,10 +564,7 @@ fn a_heartbeat_of_somebody_else_makes_no_link_ready() {
 fn retransmission_is_by_policy_and_counts_confirmation_up() {
     let mut it = Harness::with_rule(
         "request_camera_capture_status",
-        Rule {
-            retransmit: Some(Retransmit { times: 2, interval: seconds(1) }),
-            ..Rule::default()
-        },
+        Rule { retransmit: Some(Retransmit { times: 2, interval: seconds(1) }), ..Rule::default() },
     );
     let id = it.request_and_send("request_camera_capture_status", "a");
     for _ in 0..5 {

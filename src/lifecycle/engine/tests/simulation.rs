@@ -28,7 +28,9 @@ fn nothing_is_lost_and_nothing_is_sent_twice() {
         let history = std::panic::catch_unwind(|| World::new(seed).run());
         match history {
             Ok(more) => seen.add(&more),
-            Err(_) => panic!("history {seed} broke a promise; SIMULATION_SEED={seed} runs it alone"),
+            Err(_) => {
+                panic!("history {seed} broke a promise; SIMULATION_SEED={seed} runs it alone")
+            }
         }
     }
     if first.is_none() {
