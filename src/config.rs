@@ -4,8 +4,9 @@
 
 mod seconds;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub struct Link {
     pub source: Address,
     /// The autopilot.
     pub target: Address,
+    /// Where the commands of a domain go, if not to the autopilot.
+    pub component_by_domain: BTreeMap<String, u8>,
 }
 
 #[derive(Debug)]
@@ -141,6 +144,7 @@ struct RawLink {
     component_id: u8,
     target_system: u8,
     target_component: u8,
+    component_by_domain: BTreeMap<String, u8>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -170,8 +174,9 @@ struct RawIssuer {
 struct RawRule {
     #[serde(rename = "type")]
     command_type: String,
+    target_component: Option<NonZeroU8>,
     #[serde(default)]
-    target_components: BTreeSet<u8>,
+    target_components: BTreeSet<NonZeroU8>,
     retransmit: Option<RawRetransmit>,
 }
 
@@ -228,6 +233,7 @@ impl Default for RawLink {
             target_system: 1,
             // MAV_COMP_ID_AUTOPILOT1
             target_component: 1,
+            component_by_domain: BTreeMap::new(),
         }
     }
 }
@@ -257,7 +263,7 @@ impl Raw {
         let link = self.link.check()?;
         Ok(Config {
             mqtt: self.mqtt.check(&device_id)?,
-            guard: self.guard.check(link.target)?,
+            guard: self.guard.check(&link)?,
             delivery: self.delivery.check()?,
             journal_dir: self.journal.dir,
             device_id,
@@ -329,12 +335,22 @@ impl RawLink {
             );
             return Err(value("link", "component_id", message));
         }
-        Ok(Link { endpoint, source, target })
+        for (domain, component) in &self.component_by_domain {
+            if !catalog::all().iter().any(|command| command.domain == domain) {
+                let message = format!("{domain:?} is not a domain of the catalogue");
+                return Err(value("link", "component_by_domain", message));
+            }
+            if *component == 0 {
+                let message = format!("0 is a broadcast; {domain} needs 1 to 255");
+                return Err(value("link", "component_by_domain", message));
+            }
+        }
+        Ok(Link { endpoint, source, target, component_by_domain: self.component_by_domain })
     }
 }
 
 impl RawGuard {
-    fn check(self, target: Address) -> Result<Guard, Error> {
+    fn check(self, link: &Link) -> Result<Guard, Error> {
         let mode = match self.mode {
             RawMode::Disabled => Mode::Disabled,
             RawMode::Guarded => Mode::Guarded,
@@ -359,7 +375,8 @@ impl RawGuard {
             }
             rules.push(rule.check()?);
         }
-        Ok(Guard::new(mode, issuers, Policy::new(rules), target))
+        let policy = Policy::new(link.target, link.component_by_domain.clone(), rules);
+        Ok(Guard::new(mode, issuers, policy))
     }
 }
 
@@ -379,7 +396,11 @@ impl RawRule {
         let retransmit = self
             .retransmit
             .map(|it| Retransmit { times: it.times, interval: it.interval.duration() });
-        let rule = Rule { target_components: self.target_components, retransmit };
+        let rule = Rule {
+            target_component: self.target_component.map(NonZeroU8::get),
+            target_components: self.target_components.into_iter().map(NonZeroU8::get).collect(),
+            retransmit,
+        };
         Ok((command.command_type, rule))
     }
 }

@@ -25,7 +25,7 @@ use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, ReplyTo};
 use crate::lifecycle::status::{Cause, Status};
-use crate::lifecycle::time::Now;
+use crate::lifecycle::time::{Now, Timestamp};
 use crate::wire::outbound::{self, Presence, PresentClock, PresentLink};
 use crate::wire::topic::{Topics, VENDOR};
 use admission::{Admission, Admitted};
@@ -92,6 +92,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         session,
         challenge: Uuid::new_v4().simple().to_string(),
         endpoint,
+        clock_floor: recovered.clock_floor,
         clock,
         journal,
         engine,
@@ -114,6 +115,8 @@ struct Daemon {
     challenge: String,
     endpoint: String,
     clock: Clock,
+    /// The last trusted time, as of the last commit.
+    clock_floor: Option<Timestamp>,
     journal: Journal,
     engine: Engine,
     link: link::Handle,
@@ -306,8 +309,12 @@ impl Daemon {
     async fn carry_out_one(&mut self, effect: Effect, late: &mut Vec<Input>) -> Result<(), Error> {
         match effect {
             Effect::Persist(batch) => {
-                let wall = self.clock.now().wall;
-                self.journal.commit(&batch, self.engine.last_number(), wall).await?;
+                let now = self.clock.now();
+                if now.wall_trusted {
+                    // A wrong time would hold the clock at it for ever.
+                    self.clock_floor = Some(now.wall);
+                }
+                self.journal.commit(&batch, self.engine.last_number(), self.clock_floor).await?;
             }
             Effect::Acknowledge(delivery) => {
                 if let Some(acknowledgement) = self.deliveries.take(delivery) {

@@ -74,6 +74,17 @@ fn mistakes() {
         ("link", "endpoint = \"serial:/dev/ttyAMA0\"", "endpoint"),
         ("link", "endpoint = \"udpin:0.0.0.0:14540\"\ntarget_component = 0", "target_component"),
         ("link", "endpoint = \"udpin:0.0.0.0:14540\"\ncomponent_id = 1", "component_id"),
+        (
+            "link",
+            "endpoint = \"udpin:0.0.0.0:14540\"\ncomponent_by_domain = {cameras = 100}",
+            "cameras",
+        ),
+        (
+            "link",
+            "endpoint = \"udpin:0.0.0.0:14540\"\ncomponent_by_domain = {gimbal = 0}",
+            "broadcast",
+        ),
+        ("guard", "command = [{type = \"nav_roi\", target_component = 0}]", "target_component"),
         ("guard", "mode = \"open\"", "open"),
         ("guard", "mode = \"guarded\"", "issuer"),
         ("guard", "issuer = [{id = \"a\"}, {id = \"a\"}]", "twice"),

@@ -60,7 +60,7 @@ pub struct Recovered {
     pub outbox: Vec<(OutboxNumber, Record)>,
     /// The highest `Record::number` ever given.
     pub last_number: u64,
-    /// The wall clock was at least here.
+    /// The wall clock was here when it could last be trusted.
     pub clock_floor: Option<Timestamp>,
 }
 
@@ -118,7 +118,7 @@ impl Journal {
         Ok((Self { db, commits }, recovered))
     }
 
-    /// Makes `batch` durable, all or nothing. `now` raises the clock's floor.
+    /// Makes `batch` durable, all or nothing.
     ///
     /// # Errors
     /// The disk's error; the batch may then be durable or not, so the caller must stop.
@@ -126,10 +126,10 @@ impl Journal {
         &self,
         batch: &Batch,
         last_number: u64,
-        now: Timestamp,
+        clock_floor: Option<Timestamp>,
     ) -> Result<(), Error> {
         let (done, committed) = oneshot::channel();
-        let batch = encode(batch, &Meta { last_number, clock_floor: Some(now) })?;
+        let batch = encode(batch, &Meta { last_number, clock_floor })?;
         self.commits.send(Commit { batch, done }).map_err(|_| Error::Ended)?;
         committed.await.map_err(|_| Error::Ended)?
     }
@@ -351,7 +351,7 @@ mod tests {
         assert!(recovered.open.is_empty() && recovered.outbox.is_empty());
         assert_eq!((recovered.last_number, recovered.clock_floor), (0, None));
         let (open, closed) = (record(1, false), record(2, true));
-        block_on(journal.commit(&batch([open.clone(), closed.clone()]), 2, NOW)).unwrap();
+        block_on(journal.commit(&batch([open.clone(), closed.clone()]), 2, Some(NOW))).unwrap();
         drop(journal);
 
         let (journal, recovered) = Journal::open(dir.path()).unwrap();
@@ -365,7 +365,7 @@ mod tests {
         let mut update = batch([Record { closed: true, ..open }]);
         update.outbox.clear();
         update.published = [1].into();
-        block_on(journal.commit(&update, 2, NOW)).unwrap();
+        block_on(journal.commit(&update, 2, Some(NOW))).unwrap();
         drop(journal);
         let (_, recovered) = Journal::open(dir.path()).unwrap();
         assert!(recovered.open.is_empty());
@@ -386,7 +386,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(dir.path()).unwrap();
         let open = record(1, false);
-        block_on(journal.commit(&batch([open.clone()]), 1, NOW)).unwrap();
+        block_on(journal.commit(&batch([open.clone()]), 1, Some(NOW))).unwrap();
         let key = command_key(open.command_id);
         let good = journal.db.get(&key).unwrap().unwrap();
         for (at, told) in [(0, "format 2 "), (3, "checksum"), (good.len() - 1, "checksum")] {
@@ -414,7 +414,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(dir.path()).unwrap();
         for number in 1..200 {
-            block_on(journal.commit(&batch([record(number, false)]), number, NOW)).unwrap();
+            block_on(journal.commit(&batch([record(number, false)]), number, Some(NOW))).unwrap();
         }
         drop(journal);
         let file = dir.path().join("conf");

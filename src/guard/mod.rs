@@ -63,21 +63,20 @@ pub struct Guard {
     mode: Mode,
     issuers: BTreeSet<String>,
     policy: Policy,
-    default_target: Address,
 }
 
 impl Guard {
-    pub fn new(
-        mode: Mode,
-        issuers: BTreeSet<String>,
-        policy: Policy,
-        default_target: Address,
-    ) -> Self {
-        Self { mode, issuers, policy, default_target }
+    pub fn new(mode: Mode, issuers: BTreeSet<String>, policy: Policy) -> Self {
+        Self { mode, issuers, policy }
     }
 
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Where a command goes, given the component that its request names.
+    pub fn target(&self, command: &Command, requested: Option<u8>) -> Address {
+        self.policy.target(command, requested)
     }
 
     /// Whether this sender may speak at all. Skipped only in disabled mode with no issuer
@@ -104,19 +103,25 @@ impl Guard {
         now: Duration,
     ) -> Result<Clearance, Refusal> {
         let clearance = self.permit(command, target)?;
+        let autopilot = self.policy.autopilot();
         let because = match vehicle.link_state(now) {
-            LinkState::Ready => return Ok(clearance),
+            LinkState::Ready if vehicle.hears(target.component, now) => return Ok(clearance),
+            LinkState::Ready => format!(
+                "no heartbeat of component {}/{} has come by this link; behind PX4 it needs MAVLink \
+                 forwarding (MAV_x_FORWARD)",
+                target.system, target.component
+            ),
             LinkState::Closed => "the port is not open".to_owned(),
             LinkState::Open => format!(
                 "no heartbeat of autopilot {}/{} within {} s",
-                self.default_target.system,
-                self.default_target.component,
+                autopilot.system,
+                autopilot.component,
                 HEARTBEAT_MAX_AGE.as_secs()
             ),
         };
         Err(Refusal::new(
             Code::TransportNotReady,
-            format!("the link to the vehicle is not ready: {because}"),
+            format!("the link to the target is not ready: {because}"),
         ))
     }
 
@@ -131,7 +136,7 @@ impl Guard {
                 "downlink is disabled on this vehicle ([guard] mode = \"disabled\")",
             ));
         }
-        let rule = self.policy.rule(command, target, self.default_target.component)?;
+        let rule = self.policy.rule(command, target)?;
         Ok(Clearance { retransmit: rule.retransmit })
     }
 }

@@ -11,7 +11,9 @@ use crate::wire::mavlink::Address;
 /// What the operator allows for one command type.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rule {
-    /// Components beside the configured default that a request may name.
+    /// The component that this command goes to by default, in place of its domain's.
+    pub target_component: Option<u8>,
+    /// Components beside the default that a request may name.
     pub target_components: BTreeSet<u8>,
     /// Only for commands that the catalogue marks repeatable.
     pub retransmit: Option<Retransmit>,
@@ -24,26 +26,39 @@ pub struct Retransmit {
     pub interval: Duration,
 }
 
-/// The allowed commands, by command_type.
-#[derive(Clone, Debug, Default)]
+/// The allowed commands, by command_type, and where commands go by default.
+#[derive(Clone, Debug)]
 pub struct Policy {
     rules: BTreeMap<&'static str, Rule>,
+    /// By the catalogue's domain: cameras are 100-105, gimbals 154 and so on (MAV_COMPONENT).
+    domain_components: BTreeMap<String, u8>,
+    autopilot: Address,
 }
 
 impl Policy {
-    pub fn new(rules: impl IntoIterator<Item = (&'static str, Rule)>) -> Self {
-        Self { rules: rules.into_iter().collect() }
+    pub fn new(
+        autopilot: Address,
+        domain_components: BTreeMap<String, u8>,
+        rules: impl IntoIterator<Item = (&'static str, Rule)>,
+    ) -> Self {
+        Self { rules: rules.into_iter().collect(), domain_components, autopilot }
+    }
+
+    pub fn autopilot(&self) -> Address {
+        self.autopilot
+    }
+
+    /// Where the command goes: to the component that the request names, else by rule, by domain,
+    /// to the autopilot.
+    pub fn target(&self, command: &Command, requested: Option<u8>) -> Address {
+        let component = requested.unwrap_or_else(|| self.default_component(command));
+        Address { component, ..self.autopilot }
     }
 
     /// # Errors
     /// `policy.command_denied` without a rule, `policy.out_of_bounds` for a component that the rule
     /// does not name.
-    pub fn rule(
-        &self,
-        command: &Command,
-        target: Address,
-        default_component: u8,
-    ) -> Result<&Rule, Refusal> {
+    pub fn rule(&self, command: &Command, target: Address) -> Result<&Rule, Refusal> {
         let name = command.command_type;
         let rule = self.rules.get(name).ok_or_else(|| {
             Refusal::new(Code::PolicyCommandDenied, format!("no policy rule allows {name}"))
@@ -56,12 +71,27 @@ impl Policy {
                 "target_component 0 is a broadcast, whose answers cannot be told apart",
             ));
         }
-        if component != default_component && !rule.target_components.contains(&component) {
+        let default = self.default_component(command);
+        if component != default && !rule.target_components.contains(&component) {
+            let mut allowed = rule.target_components.clone();
+            allowed.insert(default);
+            let allowed: Vec<String> = allowed.iter().map(u8::to_string).collect();
             return Err(Refusal::new(
                 Code::PolicyOutOfBounds,
-                format!("the policy rule of {name} does not allow target_component {component}"),
+                format!(
+                    "target_component {component} is not allowed for {name}; allowed: {}",
+                    allowed.join(", ")
+                ),
             ));
         }
         Ok(rule)
+    }
+
+    fn default_component(&self, command: &Command) -> u8 {
+        self.rules
+            .get(command.command_type)
+            .and_then(|rule| rule.target_component)
+            .or_else(|| self.domain_components.get(command.domain).copied())
+            .unwrap_or(self.autopilot.component)
     }
 }

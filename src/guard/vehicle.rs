@@ -1,6 +1,9 @@
 //! What is known of the vehicle, as far as the guard needs it: so far, whether the link is ready.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::wire::mavlink::Address;
 
 /// A heartbeat older than this proves nothing.
 pub const HEARTBEAT_MAX_AGE: Duration = Duration::from_secs(3);
@@ -25,33 +28,41 @@ impl LinkState {
     }
 }
 
-/// The target autopilot, as heard on the link. Times are of the boot clock.
-#[derive(Clone, Debug, Default)]
+/// The vehicle's components, as heard on the link. Times are of the boot clock.
+#[derive(Clone, Debug)]
 pub struct Vehicle {
+    autopilot: Address,
     open: bool,
-    heartbeat_at: Option<Duration>,
+    /// The last HEARTBEAT of each component of the autopilot's system.
+    heard: BTreeMap<u8, Duration>,
 }
 
 impl Vehicle {
+    pub fn new(autopilot: Address) -> Self {
+        Self { autopilot, open: false, heard: BTreeMap::new() }
+    }
+
     pub fn opened(&mut self) {
         self.open = true;
     }
 
-    /// Forgets the heartbeat too: what is behind a reopened port must speak first.
+    /// Forgets the heartbeats too: what is behind a reopened port must speak first.
     pub fn closed(&mut self) {
         self.open = false;
-        self.heartbeat_at = None;
+        self.heard.clear();
     }
 
-    pub fn heartbeat(&mut self, now: Duration) {
-        self.heartbeat_at = Some(now);
+    pub fn heartbeat(&mut self, source: Address, now: Duration) {
+        if source.system == self.autopilot.system {
+            self.heard.insert(source.component, now);
+        }
     }
 
     pub fn link_state(&self, now: Duration) -> LinkState {
-        match (self.open, self.stale_at()) {
+        match (self.open, self.hears(self.autopilot.component, now)) {
             (false, _) => LinkState::Closed,
-            (true, Some(stale_at)) if now < stale_at => LinkState::Ready,
-            (true, _) => LinkState::Open,
+            (true, false) => LinkState::Open,
+            (true, true) => LinkState::Ready,
         }
     }
 
@@ -59,8 +70,13 @@ impl Vehicle {
         self.link_state(now) == LinkState::Ready
     }
 
-    /// When the last heartbeat stops counting.
+    /// Whether a component of the autopilot's system has sent a heartbeat lately.
+    pub fn hears(&self, component: u8, now: Duration) -> bool {
+        self.heard.get(&component).is_some_and(|at| now < *at + HEARTBEAT_MAX_AGE)
+    }
+
+    /// When the autopilot's last heartbeat stops counting.
     pub fn stale_at(&self) -> Option<Duration> {
-        self.heartbeat_at.map(|at| at + HEARTBEAT_MAX_AGE)
+        self.heard.get(&self.autopilot.component).map(|at| *at + HEARTBEAT_MAX_AGE)
     }
 }

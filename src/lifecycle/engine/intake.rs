@@ -23,10 +23,7 @@ impl Engine {
     ) {
         // An acknowledgement before the commit is impossible: effects run after `Persist`.
         self.effects.push_back(Effect::Acknowledge(delivery));
-        let target = Address {
-            component: request.target_component.unwrap_or(self.settings.target.component),
-            ..self.settings.target
-        };
+        let target = self.guard.target(request.command, request.target_component);
         let id = request.command_id;
         let known = self.live.get(&id).map(|live| Box::new(live.record.clone())).or(stored);
         let reply = if let Some(record) = known {

@@ -129,9 +129,9 @@ impl Engine {
     /// `last_number`: the highest `Record::number` ever journaled.
     pub fn new(settings: Settings, guard: Guard, last_number: u64) -> Self {
         Self {
+            vehicle: Vehicle::new(settings.target),
             settings,
             guard,
-            vehicle: Vehicle::default(),
             live: HashMap::new(),
             queue: VecDeque::new(),
             in_flight: HashMap::new(),
@@ -197,10 +197,8 @@ impl Engine {
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
             Input::LinkOpened => self.vehicle.opened(),
             Input::LinkClosed => self.vehicle.closed(),
-            Input::Heartbeat { source } if source == self.settings.target => {
-                self.vehicle.heartbeat(now.boot);
-            }
-            Input::Heartbeat { .. } | Input::Tick => {}
+            Input::Heartbeat { source } => self.vehicle.heartbeat(source, now.boot),
+            Input::Tick => {}
             Input::CommandAck(ack) => self.on_command_ack(now, ack),
             Input::Sent { ticket } => self.on_sent(now, ticket),
             Input::NotSent { ticket, code, message } => {

@@ -152,8 +152,11 @@ impl Harness {
         self.input(Input::LinkClosed);
     }
 
+    /// Of the autopilot and the camera.
     pub fn heartbeat(&mut self) {
-        self.input(Input::Heartbeat { source: AUTOPILOT });
+        for source in [AUTOPILOT, CAMERA] {
+            self.input(Input::Heartbeat { source });
+        }
     }
 
     pub fn ack(&mut self, ack: CommandAck) {
@@ -370,8 +373,9 @@ pub fn guard(mode: Mode, extra: impl IntoIterator<Item = (&'static str, Rule)>) 
         ("preflight_reboot_shutdown", Rule::default()),
         ("nav_roi", Rule::default()),
     ];
-    let policy = Policy::new(rules.into_iter().chain(extra));
-    Guard::new(mode, ["cloud".to_owned()].into(), policy, AUTOPILOT)
+    let domains = [("gimbal".to_owned(), 154)].into();
+    let policy = Policy::new(AUTOPILOT, domains, rules.into_iter().chain(extra));
+    Guard::new(mode, ["cloud".to_owned()].into(), policy)
 }
 
 pub fn ack(source: Address, command: u16, result: u8) -> CommandAck {

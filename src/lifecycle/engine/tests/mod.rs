@@ -128,6 +128,44 @@ fn a_target_component_must_be_allowed_by_its_rule() {
 }
 
 #[test]
+fn a_component_that_was_never_heard_is_refused_by_name() {
+    let mut it = Harness::new(Mode::Guarded);
+    it.input(Input::LinkOpened);
+    it.input(Input::Heartbeat { source: AUTOPILOT });
+    it.input(Input::Heartbeat { source: Address { system: 2, component: 100 } });
+    it.drain();
+    let to_camera = |request: &mut CommandRequest| request.target_component = Some(100);
+    let refused = it.with_request("image_stop_capture", "a", to_camera);
+    it.drain();
+    it.expect(refused, Status::Failed, Code::TransportNotReady);
+    let message = it.record(refused).message.unwrap();
+    assert!(message.contains("component 1/100"), "{message}");
+    it.input(Input::Heartbeat { source: CAMERA });
+    it.with_request("image_stop_capture", "b", to_camera);
+    it.drain();
+    assert_eq!(it.frames.len(), 1);
+    assert_eq!(it.frames[0].target, CAMERA);
+}
+
+#[test]
+fn the_default_component_is_the_rules_else_the_domains_else_the_autopilot() {
+    let guard = harness::guard(
+        Mode::Guarded,
+        [("video_start_capture", Rule { target_component: Some(101), ..Rule::default() })],
+    );
+    for (command, requested, component) in [
+        ("nav_roi", None, 1),
+        ("nav_roi", Some(7), 7),
+        ("do_gimbal_manager_configure", None, 154),
+        ("video_start_capture", None, 101),
+        ("video_start_capture", Some(100), 100),
+    ] {
+        let command = crate::catalog::find(command).unwrap();
+        assert_eq!(guard.target(command, requested), Address { system: 1, component });
+    }
+}
+
+#[test]
 fn a_duplicate_changes_nothing_whenever_it_comes() {
     let mut it = Harness::ready();
     it.request("do_digicam_control", "a");
