@@ -162,6 +162,16 @@ impl Port {
         2 * Duration::from_micros(bits * 1_000_000 / u64::from(*baud)) + DRAIN_SLACK
     }
 
+    /// Empties the kernel's buffer, for a port that is closed with a frame on its way. Else closing
+    /// would send the frame late, and block the runtime meanwhile: a serial port waits for up to
+    /// 30 s until its buffer is empty.
+    pub(super) fn discard_undrained(&self) {
+        if let Stream::Serial(Serial { stream, .. }) = &self.stream {
+            // Fails when the device is gone, and then there is nothing to discard.
+            let _ = stream.clear(ClearBuffer::Output);
+        }
+    }
+
     pub(super) fn stalled(&self) -> Failure {
         Failure::Stalled { endpoint: self.endpoint.clone() }
     }
@@ -199,15 +209,6 @@ impl Stream {
             Self::Tcp(stream) => ready!(Pin::new(stream).poll_read(context, &mut buffer))?,
         }
         Poll::Ready(Ok(buffer.filled().len()))
-    }
-}
-
-impl Drop for Serial {
-    /// Closing a serial port first waits for what is in its buffer, up to 30 s, and so would block
-    /// the runtime and send the frame late. What was answered with `Sent` is not in it any more.
-    fn drop(&mut self) {
-        // Fails when the device is gone, and then there is nothing to discard.
-        let _ = self.stream.clear(ClearBuffer::Output);
     }
 }
 

@@ -87,7 +87,7 @@ impl<'a> Session<'a> {
             }
             let wake = self.wait().await;
             if let Err(end) = self.handle(wake).await {
-                return end;
+                return self.end(end).await;
             }
         }
     }
@@ -97,18 +97,19 @@ impl<'a> Session<'a> {
         self.framer.counters().frames > 0
     }
 
-    /// Cancel-safe. Timers first, so that a stream of input cannot hold them up.
+    /// Cancel-safe. Timers first, so that input cannot hold them up.
     async fn wait(&mut self) -> Wake {
         let outgoing = self.outgoing.as_ref();
         tokio::select! {
             biased;
             _ = self.heartbeat.tick() => Wake::HeartbeatDue,
             () = until(outgoing.map(Outgoing::due_at)) => Wake::OutgoingDue,
-            () = until(self.pause_at) => Wake::StreamPaused,
             queued = self.link.queue.recv(), if outgoing.is_none() => Wake::Queued(queued),
             activity = self.port.activity(outgoing.and_then(Outgoing::unwritten), &mut self.buffer) => {
                 Wake::Port(activity)
             }
+            // Last: bytes that waited while the task did are no pause.
+            () = until(self.pause_at) => Wake::StreamPaused,
         }
     }
 
@@ -126,7 +127,7 @@ impl<'a> Session<'a> {
             Wake::Queued(queued) => self.take(queued.ok_or(End::Stopped)?).await,
             Wake::Port(Ok(Activity::Read(length))) => self.read(length).await,
             Wake::Port(Ok(Activity::Wrote(length))) => self.wrote(length).await,
-            Wake::Port(Err(failure)) => self.fail(failure).await,
+            Wake::Port(Err(failure)) => Err(failure.into()),
         }
     }
 
@@ -162,71 +163,62 @@ impl<'a> Session<'a> {
             self.outgoing = None;
             return Ok(());
         }
-        let now = Instant::now();
-        match self.port.undrained() {
-            Ok(undrained) => {
-                let by = now + self.port.drain_bound(undrained);
-                outgoing.stage = Stage::Draining { poll_at: now, by };
-                self.drain(undrained, by).await
-            }
-            Err(failure) => self.fail(failure).await,
-        }
+        let by = Instant::now() + self.port.drain_bound(self.port.undrained()?);
+        self.drain(by).await
     }
 
     async fn outgoing_due(&mut self) -> Result<(), End> {
-        let Some(Outgoing { ticket, stage, .. }) = &self.outgoing else { return Ok(()) };
-        match *stage {
-            Stage::Writing { written: 0, .. } => {
-                let event = ticket.map(not_begun);
+        match self.outgoing {
+            Some(Outgoing { ticket, stage: Stage::Writing { written: 0, .. }, .. }) => {
                 self.outgoing = None;
-                if let Some(event) = event {
-                    self.link.emit(event).await?;
+                if let Some(ticket) = ticket {
+                    self.link.emit(not_begun(ticket)).await?;
                 }
                 Ok(())
             }
             // The rest must not follow later: only a new opening gets the line out of the frame.
-            Stage::Writing { .. } => self.fail(self.port.stalled()).await,
-            Stage::Draining { by, .. } => match self.port.undrained() {
-                Ok(undrained) => self.drain(undrained, by).await,
-                Err(failure) => self.fail(failure).await,
-            },
+            Some(Outgoing { stage: Stage::Writing { .. }, .. }) => Err(self.port.stalled().into()),
+            Some(Outgoing { stage: Stage::Draining { by, .. }, .. }) => self.drain(by).await,
+            None => Ok(()),
         }
     }
 
-    async fn drain(&mut self, undrained: u32, by: Instant) -> Result<(), End> {
-        let Some(outgoing) = &mut self.outgoing else { return Ok(()) };
+    async fn drain(&mut self, by: Instant) -> Result<(), End> {
+        let undrained = self.port.undrained()?;
         let now = Instant::now();
-        if undrained == 0 {
-            let ticket = outgoing.ticket;
-            self.outgoing = None;
-            if let Some(ticket) = ticket {
-                self.link.emit(Event::Sent { ticket }).await?;
-            }
-            Ok(())
-        } else if now < by {
-            outgoing.stage = Stage::Draining { poll_at: now + DRAIN_POLL, by };
-            Ok(())
-        } else {
-            self.fail(self.port.never_drained(undrained)).await
+        if undrained > 0 && now >= by {
+            return Err(self.port.never_drained(undrained).into());
         }
+        let Some(outgoing) = &mut self.outgoing else { return Ok(()) };
+        if undrained > 0 {
+            outgoing.stage = Stage::Draining { poll_at: now + DRAIN_POLL, by };
+        } else if let Some(ticket) = outgoing.ticket {
+            self.outgoing = None;
+            self.link.emit(Event::Sent { ticket }).await?;
+        }
+        Ok(())
     }
 
-    /// Answers the frame that has the line, and ends the session.
-    async fn fail(&mut self, failure: Failure) -> Result<(), End> {
-        if let Some(Outgoing { ticket: Some(ticket), stage, .. }) = self.outgoing.take() {
-            let nothing_written = matches!(stage, Stage::Writing { written: 0, .. });
-            let reason = failure.to_string();
-            self.link
-                .emit(match &failure {
-                    _ if !nothing_written => Event::Unknown { ticket, reason },
-                    Failure::Write { .. } => {
-                        Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
-                    }
-                    _ => Event::NotSent { ticket, cause: NotSent::Lost },
-                })
-                .await?;
+    /// Answers the frame that has the line, if there is one.
+    async fn end(&mut self, end: End) -> End {
+        let Some(Outgoing { ticket, stage, .. }) = self.outgoing.take() else { return end };
+        // Before anything is waited for.
+        self.port.discard_undrained();
+        let (End::Failed(failure), Some(ticket)) = (&end, ticket) else { return end };
+        let reason = failure.to_string();
+        let event = match (stage, failure) {
+            (Stage::Writing { written: 0, .. }, Failure::Write { .. }) => {
+                Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
+            }
+            (Stage::Writing { written: 0, .. }, _) => {
+                Event::NotSent { ticket, cause: NotSent::Lost }
+            }
+            _ => Event::Unknown { ticket, reason },
+        };
+        match self.link.emit(event).await {
+            Ok(()) => end,
+            Err(Stopped) => End::Stopped,
         }
-        Err(End::Failed(failure))
     }
 
     async fn read(&mut self, length: usize) -> Result<(), End> {
@@ -277,6 +269,12 @@ impl Outgoing {
             Stage::Writing { by, .. } => by,
             Stage::Draining { poll_at, .. } => poll_at,
         }
+    }
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
     }
 }
 

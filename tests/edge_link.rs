@@ -1,0 +1,579 @@
+//! The link against ptys and plain sockets, with the test as the vehicle at the other end.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use downlinkd::catalog::encoded::{IntParams, LongParams};
+use downlinkd::edge::link::{self, Endpoint, Event, Handle, NotSent, Options, Send};
+use downlinkd::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Framer, heartbeat};
+use mavlink::dialects::development::{
+    COMMAND_ACK_DATA, COMMAND_LONG_DATA, MavCmd, MavMessage, MavResult,
+};
+use mavlink::{MAVLinkV2MessageRaw, MavHeader, MavlinkReader, MavlinkVersion, MessageData};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const AGENT: Address = Address { system: 1, component: 191 };
+const AUTOPILOT: Address = Address { system: 1, component: 1 };
+
+const POLL: Duration = Duration::from_millis(1);
+
+/// For whatever takes milliseconds on an idle machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("no {what} within {DEADLINE:?}"))
+}
+
+/// The agent's side: the handle and what it reported.
+struct Agent {
+    handle: Handle,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Agent {
+    fn start(endpoint: Endpoint) -> Self {
+        Self::with_capacity(endpoint, 10_000)
+    }
+
+    fn with_capacity(endpoint: Endpoint, capacity: usize) -> Self {
+        let (sender, events) = mpsc::channel(capacity);
+        Self { handle: link::spawn(Options { endpoint, source: AGENT }, sender), events }
+    }
+
+    async fn event(&mut self) -> Event {
+        soon("event", self.events.recv()).await.expect("the task has ended")
+    }
+
+    async fn expect(&mut self, expected: Event) {
+        assert_eq!(self.event().await, expected);
+    }
+
+    async fn expect_closed(&mut self) -> String {
+        match self.event().await {
+            Event::Closed { reason } => reason,
+            event => panic!("{event:?} instead of Closed"),
+        }
+    }
+
+    fn send(&self, ticket: u64) {
+        self.handle.send(Send { ticket, frame: image_stop_capture(ticket) });
+    }
+}
+
+/// Its first parameter tells it from others on the wire.
+fn image_stop_capture(ticket: u64) -> CommandFrame {
+    let mut params = [0.0; 7];
+    params[0] = ticket as f32;
+    // Without trailing zeros: as long as COMMAND_LONG can be.
+    let body = Body::Long(LongParams(params));
+    CommandFrame { target: AUTOPILOT, command: 2001, confirmation: 1, body }
+}
+
+fn ticket_of(message: &MavMessage) -> u64 {
+    match message {
+        MavMessage::COMMAND_LONG(data) => data.param1 as u64,
+        message => panic!("{message:?} instead of COMMAND_LONG"),
+    }
+}
+
+fn lost(ticket: u64) -> Event {
+    Event::NotSent { ticket, cause: NotSent::Lost }
+}
+
+fn ack_bytes(sequence: u8) -> Vec<u8> {
+    let mut raw = MAVLinkV2MessageRaw::new();
+    raw.serialize_message_data(
+        MavHeader { system_id: 1, component_id: 1, sequence },
+        &COMMAND_ACK_DATA {
+            command: MavCmd::MAV_CMD_IMAGE_STOP_CAPTURE,
+            result: MavResult::MAV_RESULT_ACCEPTED,
+            progress: 0,
+            result_param2: sequence.into(),
+            target_system: 1,
+            target_component: 191,
+        },
+    );
+    raw.raw_bytes().to_vec()
+}
+
+fn ack_event(sequence: u8) -> Event {
+    Event::CommandAck(CommandAck {
+        source: AUTOPILOT,
+        command: 2001,
+        result: 0,
+        progress: 0,
+        result_param2: sequence.into(),
+        target_system: 1,
+        target_component: 191,
+    })
+}
+
+/// Any heartbeat will do.
+fn heartbeat_bytes() -> Vec<u8> {
+    heartbeat(0, AUTOPILOT).as_slice().to_vec()
+}
+
+/// The first whole frame in `bytes`, read by the mavlink crate. Panics if they start with anything
+/// else: what the agent writes has no noise in it.
+fn take_frame(bytes: &mut Vec<u8>) -> Option<(MavHeader, MavMessage)> {
+    let length = 12 + usize::from(*bytes.get(1)?);
+    if bytes.len() < length {
+        return None;
+    }
+    let frame: Vec<u8> = bytes.drain(..length).collect();
+    assert_eq!(frame[0], 0xFD, "no frame: {frame:02x?}");
+    Some(MavlinkReader::new(&frame[..]).read_message(MavlinkVersion::V2).unwrap())
+}
+
+/// The vehicle's end of a serial line.
+struct Vehicle {
+    master: OwnedFd,
+    unread: Vec<u8>,
+}
+
+impl Vehicle {
+    fn new() -> (Self, PathBuf) {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        rustix::fs::fcntl_setfl(&master, OFlags::NONBLOCK).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap().into();
+        (Self { master, unread: Vec::new() }, path)
+    }
+
+    async fn write(&self, bytes: &[u8]) {
+        let written = soon("room in the pty", self.poll(|fd| rustix::io::write(fd, bytes))).await;
+        assert_eq!(written, bytes.len());
+    }
+
+    /// Whatever is there.
+    async fn read(&mut self) {
+        let mut buffer = [0; 4096];
+        let length =
+            soon("bytes from the agent", self.poll(|fd| rustix::io::read(fd, &mut buffer))).await;
+        self.unread.extend_from_slice(&buffer[..length]);
+    }
+
+    /// By trying again: once the other end was closed, readiness tells nothing any more.
+    async fn poll(&self, mut operation: impl FnMut(&OwnedFd) -> Result<usize, Errno>) -> usize {
+        loop {
+            match operation(&self.master) {
+                Ok(length) => return length,
+                // EIO: nobody has the other end open at this moment.
+                Err(Errno::AGAIN | Errno::IO) => tokio::time::sleep(POLL).await,
+                Err(error) => panic!("failed to use the pty: {error}"),
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> (MavHeader, MavMessage) {
+        loop {
+            if let Some(frame) = take_frame(&mut self.unread) {
+                return frame;
+            }
+            self.read().await;
+        }
+    }
+
+    /// The next frame that is no heartbeat.
+    async fn command(&mut self) -> (MavHeader, MavMessage) {
+        loop {
+            let frame = self.frame().await;
+            if !matches!(frame.1, MavMessage::HEARTBEAT(_)) {
+                return frame;
+            }
+        }
+    }
+}
+
+fn serial(path: &Path) -> Endpoint {
+    Endpoint::Serial { path: path.to_str().unwrap().to_owned(), baud: 921_600 }
+}
+
+#[tokio::test]
+async fn serial_sends_heartbeats_once_in_a_second() {
+    let (mut vehicle, path) = Vehicle::new();
+    let mut agent = Agent::start(serial(&path));
+    agent.expect(Event::Opened).await;
+    let started = Instant::now();
+    for sequence in 0..3 {
+        let (header, message) = vehicle.frame().await;
+        assert_eq!(header, MavHeader { system_id: 1, component_id: 191, sequence });
+        let MavMessage::HEARTBEAT(data) = message else { panic!("{message:?}") };
+        assert_eq!(data.mavtype as u8, 18);
+    }
+    assert!(started.elapsed() > Duration::from_millis(1500), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn serial_carries_commands_out_and_acks_in() {
+    let (mut vehicle, path) = Vehicle::new();
+    let mut agent = Agent::start(serial(&path));
+    agent.expect(Event::Opened).await;
+
+    agent.send(7);
+    agent.expect(Event::Sent { ticket: 7 }).await;
+    let (first, message) = vehicle.command().await;
+    assert_eq!((first.system_id, first.component_id), (1, 191));
+    let expected = COMMAND_LONG_DATA {
+        param1: 7.0,
+        command: MavCmd::MAV_CMD_IMAGE_STOP_CAPTURE,
+        target_system: 1,
+        target_component: 1,
+        confirmation: 1,
+        ..COMMAND_LONG_DATA::DEFAULT
+    };
+    assert_eq!(message, MavMessage::COMMAND_LONG(expected));
+
+    let params = IntParams {
+        param1: 0.0,
+        param2: 0.0,
+        param3: 0.0,
+        param4: 0.0,
+        x: 473_977_418,
+        y: 85_455_939,
+        z: 488.0,
+    };
+    let body = Body::Int { frame: 0, params };
+    let frame = CommandFrame { target: AUTOPILOT, command: 195, confirmation: 0, body };
+    agent.handle.send(Send { ticket: 8, frame });
+    agent.expect(Event::Sent { ticket: 8 }).await;
+    let (second, message) = vehicle.command().await;
+    let MavMessage::COMMAND_INT(data) = message else { panic!("{message:?}") };
+    assert_eq!((data.x, data.y, data.z), (473_977_418, 85_455_939, 488.0));
+    // One count for all frames; heartbeats may stand in between.
+    assert!(second.sequence > first.sequence);
+
+    // Noise that looks like a long frame, then silence behind the ACK.
+    vehicle.write(&ack_bytes(1)).await;
+    agent.expect(ack_event(1)).await;
+    vehicle.write(&[0xFD, 0xFF, 0, 0, 0, 1, 1, 1, 0, 0]).await;
+    vehicle.write(&ack_bytes(2)).await;
+    agent.expect(ack_event(2)).await;
+    vehicle.write(&heartbeat_bytes()).await;
+    match agent.event().await {
+        Event::Heartbeat(heartbeat) => assert_eq!(heartbeat.source, AUTOPILOT),
+        event => panic!("{event:?} instead of Heartbeat"),
+    }
+}
+
+#[tokio::test]
+async fn serial_comes_back_under_the_same_name_after_an_unplug() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join("usb-autopilot:1.0");
+    let (vehicle, path) = Vehicle::new();
+    symlink(path, &name).unwrap();
+    let mut agent = Agent::start(serial(&name));
+    agent.expect(Event::Opened).await;
+
+    drop(vehicle);
+    std::fs::remove_file(&name).unwrap();
+    let reason = agent.expect_closed().await;
+    assert!(reason.contains(name.to_str().unwrap()), "{reason}");
+    // Long enough for some attempts to reopen: each frame is answered at once, and there is not one
+    // more Closed.
+    let unplugged = Instant::now();
+    let mut ticket = 0;
+    while unplugged.elapsed() < Duration::from_secs(1) {
+        agent.send(ticket);
+        agent.expect(lost(ticket)).await;
+        ticket += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    let (mut vehicle, path) = Vehicle::new();
+    symlink(path, &name).unwrap();
+    agent.expect(Event::Opened).await;
+    agent.send(1_000_000);
+    agent.expect(Event::Sent { ticket: 1_000_000 }).await;
+    // Nothing was kept from the outage.
+    assert_eq!(ticket_of(&vehicle.command().await.1), 1_000_000);
+}
+
+#[tokio::test]
+async fn serial_that_is_not_there_at_the_start_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join("ttyACM0");
+    let mut agent = Agent::start(serial(&name));
+    let reason = agent.expect_closed().await;
+    let expected = format!("failed to open serial:{}:921600: ", name.display());
+    assert!(reason.starts_with(&expected), "{reason}");
+    agent.send(1);
+    agent.expect(lost(1)).await;
+    let (vehicle, path) = Vehicle::new();
+    symlink(path, &name).unwrap();
+    agent.expect(Event::Opened).await;
+    drop(vehicle);
+    agent.expect_closed().await;
+}
+
+/// Nobody reads: some frames fit into the pty, the next one cannot be finished or begun.
+#[tokio::test]
+async fn a_blocked_port_sends_nothing_late() {
+    const FRAMES: u64 = 5000;
+    let (mut vehicle, path) = Vehicle::new();
+    let mut agent = Agent::start(serial(&path));
+    agent.expect(Event::Opened).await;
+    for ticket in 0..FRAMES {
+        agent.send(ticket);
+    }
+    // Reading goes on while the write is stuck.
+    vehicle.write(&ack_bytes(9)).await;
+
+    let mut acked = false;
+    let mut sent = BTreeSet::new();
+    let mut answered = 0;
+    while answered < FRAMES {
+        let event = agent.event().await;
+        match event {
+            Event::CommandAck(_) => {
+                assert_eq!(sent.len() as u64, answered, "the ACK was held up by the write");
+                acked = true;
+                continue;
+            }
+            // After a half frame only.
+            Event::Closed { .. } | Event::Opened => continue,
+            Event::Sent { ticket } => {
+                assert_eq!(ticket, answered);
+                sent.insert(ticket);
+            }
+            Event::NotSent { ticket, .. } | Event::Unknown { ticket, .. } => {
+                assert_eq!(ticket, answered);
+            }
+            event => panic!("{event:?}"),
+        }
+        answered += 1;
+    }
+    assert!(acked);
+    assert!(!sent.is_empty() && (sent.len() as u64) < FRAMES, "{} sent", sent.len());
+
+    // The vehicle reads again. What was not sent never comes, and the next frame is whole.
+    let fresh = FRAMES + 1;
+    let mut framer = Framer::new();
+    let mut arrived = Vec::new();
+    agent.send(fresh);
+    while arrived.last() != Some(&fresh) {
+        vehicle.read().await;
+        framer.push(&std::mem::take(&mut vehicle.unread));
+        while let Some(frame) = framer.next() {
+            if frame.message_id() == COMMAND_LONG_DATA::ID {
+                let message = MavlinkReader::new(frame.as_slice()).read_message(MavlinkVersion::V2);
+                arrived.push(ticket_of(&message.unwrap().1));
+            }
+        }
+        // It may find the port closed: whoever waits for it asks again.
+        while let Ok(event) = agent.events.try_recv() {
+            if event == lost(fresh) {
+                agent.send(fresh);
+            }
+        }
+    }
+    arrived.pop();
+    assert!(arrived.iter().all(|ticket| sent.contains(ticket)), "{arrived:?}");
+}
+
+/// The port goes away under frames that are written, half written and waiting.
+#[tokio::test]
+async fn an_unplug_answers_every_frame() {
+    const FRAMES: u64 = 2000;
+    let (vehicle, path) = Vehicle::new();
+    let mut agent = Agent::start(serial(&path));
+    agent.expect(Event::Opened).await;
+    for ticket in 0..FRAMES {
+        agent.send(ticket);
+    }
+    agent.expect(Event::Sent { ticket: 0 }).await;
+    drop(vehicle);
+    let mut closed = 0;
+    let mut answered = 1;
+    while answered < FRAMES {
+        match agent.event().await {
+            Event::Closed { .. } => closed += 1,
+            Event::Sent { ticket } | Event::Unknown { ticket, .. } => {
+                assert_eq!(ticket, answered);
+                assert_eq!(closed, 0);
+                answered += 1;
+            }
+            Event::NotSent { ticket, .. } => {
+                assert_eq!(ticket, answered);
+                answered += 1;
+            }
+            event => panic!("{event:?}"),
+        }
+    }
+    assert_eq!(closed, 1);
+}
+
+#[tokio::test]
+async fn a_dropped_handle_ends_the_task_once_all_is_answered() {
+    let (mut vehicle, path) = Vehicle::new();
+    let mut agent = Agent::start(serial(&path));
+    agent.expect(Event::Opened).await;
+    for ticket in 0..3 {
+        agent.send(ticket);
+    }
+    agent.handle.close();
+    for ticket in 0..3 {
+        assert_eq!(soon("event", agent.events.recv()).await, Some(Event::Sent { ticket }));
+        assert_eq!(ticket_of(&vehicle.command().await.1), ticket);
+    }
+    assert_eq!(soon("end", agent.events.recv()).await, None);
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Agent::start(serial(&folder.path().join("missing")));
+    agent.expect_closed().await;
+    agent.send(4);
+    agent.handle.close();
+    assert_eq!(soon("event", agent.events.recv()).await, Some(lost(4)));
+    assert_eq!(soon("end", agent.events.recv()).await, None);
+}
+
+#[tokio::test]
+async fn a_full_event_channel_makes_the_task_wait_and_loses_nothing() {
+    let (mut vehicle, path) = Vehicle::new();
+    let mut agent = Agent::with_capacity(serial(&path), 1);
+    agent.expect(Event::Opened).await;
+    let acks: Vec<u8> = (0..50).flat_map(ack_bytes).collect();
+    vehicle.write(&acks).await;
+    agent.send(1);
+    let mut next = 0;
+    let mut sent = false;
+    while next < 50 || !sent {
+        match agent.event().await {
+            Event::Sent { ticket: 1 } => sent = true,
+            event => {
+                assert_eq!(event, ack_event(next));
+                next += 1;
+            }
+        }
+    }
+    assert_eq!(ticket_of(&vehicle.command().await.1), 1);
+}
+
+async fn loopback_socket() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// The next frame that is no heartbeat; each datagram is one frame.
+async fn command_from(socket: &UdpSocket) -> MavMessage {
+    let mut buffer = [0; 1024];
+    loop {
+        let (length, _) = soon("datagram", socket.recv_from(&mut buffer)).await.unwrap();
+        let mut datagram = buffer[..length].to_vec();
+        let (_, message) = take_frame(&mut datagram).expect("a whole frame");
+        assert_eq!(datagram, [], "more than a frame");
+        if !matches!(message, MavMessage::HEARTBEAT(_)) {
+            return message;
+        }
+    }
+}
+
+async fn heartbeat_from(socket: &UdpSocket) {
+    let mut buffer = [0; 1024];
+    let (length, _) = soon("datagram", socket.recv_from(&mut buffer)).await.unwrap();
+    let (_, message) = take_frame(&mut buffer[..length].to_vec()).expect("a whole frame");
+    assert!(matches!(message, MavMessage::HEARTBEAT(_)), "{message:?}");
+}
+
+#[tokio::test]
+async fn udpin_answers_whoever_sent_the_last_frame() {
+    // A port that was free a moment ago.
+    let bind = loopback_socket().await.local_addr().unwrap();
+    let mut agent = Agent::start(Endpoint::UdpIn { bind });
+    agent.expect(Event::Opened).await;
+    agent.send(1);
+    agent.expect(lost(1)).await;
+
+    let first = loopback_socket().await;
+    first.send_to(&ack_bytes(1), bind).await.unwrap();
+    agent.expect(ack_event(1)).await;
+    heartbeat_from(&first).await;
+    agent.send(2);
+    agent.expect(Event::Sent { ticket: 2 }).await;
+    assert_eq!(ticket_of(&command_from(&first).await), 2);
+
+    // Datagrams without a frame, also empty ones, change nothing.
+    let stranger = loopback_socket().await;
+    for datagram in [&b"GET / HTTP/1.0"[..], b"", &[0xFD, 0xFF, 0, 0, 0, 1, 1, 1, 0, 0]] {
+        stranger.send_to(datagram, bind).await.unwrap();
+    }
+    heartbeat_from(&first).await;
+    heartbeat_from(&first).await;
+
+    let second = loopback_socket().await;
+    second.send_to(&[ack_bytes(3), ack_bytes(4)].concat(), bind).await.unwrap();
+    agent.expect(ack_event(3)).await;
+    agent.expect(ack_event(4)).await;
+    agent.send(5);
+    agent.expect(Event::Sent { ticket: 5 }).await;
+    assert_eq!(ticket_of(&command_from(&second).await), 5);
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    soon("connection", listener.accept()).await.unwrap().0
+}
+
+/// The next frame that is no heartbeat.
+async fn command_over(stream: &mut TcpStream) -> MavMessage {
+    let mut unread = Vec::new();
+    loop {
+        while let Some((_, message)) = take_frame(&mut unread) {
+            if !matches!(message, MavMessage::HEARTBEAT(_)) {
+                return message;
+            }
+        }
+        assert_ne!(soon("bytes", stream.read_buf(&mut unread)).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn tcpout_connects_again_when_the_connection_is_lost() {
+    let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut agent =
+        Agent::start(Endpoint::TcpOut { host: address.ip().to_string(), port: address.port() });
+    for round in 0..2 {
+        let mut vehicle = accept(&listener).await;
+        agent.expect(Event::Opened).await;
+        let ack = ack_bytes(round);
+        let (head, tail) = ack.split_at(5);
+        vehicle.write_all(head).await.unwrap();
+        vehicle.write_all(tail).await.unwrap();
+        agent.expect(ack_event(round)).await;
+        let ticket = u64::from(round) + 1;
+        agent.send(ticket);
+        agent.expect(Event::Sent { ticket }).await;
+        assert_eq!(ticket_of(&command_over(&mut vehicle).await), ticket);
+        drop(vehicle);
+        let reason = agent.expect_closed().await;
+        assert!(reason.contains(&format!("tcpout:{address}")), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn tcpout_without_a_listener_waits_for_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut agent =
+        Agent::start(Endpoint::TcpOut { host: "localhost".to_owned(), port: address.port() });
+    agent.expect_closed().await;
+    agent.send(1);
+    agent.expect(lost(1)).await;
+    let listener = TcpListener::bind(address).await.unwrap();
+    let _vehicle = accept(&listener).await;
+    agent.expect(Event::Opened).await;
+}
