@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use downlinkd::catalog::encoded::{IntParams, LongParams};
+use downlinkd::catalog::{IntParams, LongParams};
 use downlinkd::edge::link::{self, Endpoint, Event, Handle, NotSent, Options, Send};
 use downlinkd::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Framer, heartbeat};
 use mavlink::dialects::development::{
@@ -473,7 +473,7 @@ async fn command_from(socket: &UdpSocket) -> MavMessage {
         let (length, _) = soon("datagram", socket.recv_from(&mut buffer)).await.unwrap();
         let mut datagram = buffer[..length].to_vec();
         let (_, message) = take_frame(&mut datagram).expect("a whole frame");
-        assert_eq!(datagram, [], "more than a frame");
+        assert!(datagram.is_empty(), "more than a frame");
         if !matches!(message, MavMessage::HEARTBEAT(_)) {
             return message;
         }
