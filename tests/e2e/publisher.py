@@ -146,7 +146,8 @@ class Publisher:
 
     def _on_connect(self, client, _userdata, _flags, _reason, _properties):
         topics = (
-            f"{BASE}/replies/{self.api_id}/#",
+            # All issuers': none of them may get what is for another.
+            f"{BASE}/replies/#",
             f"{BASE}/lifecycle/{self.api_id}/#",
             f"{BASE}/presence",
             f"{BASE}/unmatched",
@@ -162,7 +163,9 @@ def updates_of(messages, topic):
     by_seq = {}
     for message in messages:
         if message.topic == topic:
-            by_seq.setdefault(message.body["seq"], message.body)
+            body = message.body
+            # QoS 1 may deliver an update again; a number is never used for another one.
+            assert by_seq.setdefault(body["seq"], body) == body, (by_seq[body["seq"]], body)
     return list(by_seq.values())
 
 

@@ -44,14 +44,14 @@ def test_no_toml(config):
 @pytest.mark.parametrize(
     ("before", "after", "named"),
     [
-        ("[journal]", "[journal]\ncolour = 1", ["journal.colour"]),
+        ("[journal]", "[journal]\ncolour = 1", ["journal", "colour"]),
         ("[journal]", "[colours]\nred = 1\n[journal]", ["colours"]),
-        ('mode = "guarded"', 'mode = "open"', ["guard.mode", "open"]),
-        ("target_system = 1", "target_system = 256", ["link.target_system", "256"]),
-        ('"30s"', '"soon"', ["delivery.default_timeout", "soon"]),
-        ('endpoint = "serial:', 'endpoint = "pigeon:', ["link.endpoint", "pigeon:"]),
-        ('url = "mqtt:', 'url = "ftp:', ["mqtt.url", "ftp:"]),
-        ('type = "nav_roi"', 'type = "nav_rio"', ["guard.command", "nav_rio"]),
+        ('mode = "guarded"', 'mode = "open"', ["guard", "mode", "open"]),
+        ("target_system = 1", "target_system = 256", ["link", "target_system", "256"]),
+        ('"30s"', '"soon"', ["delivery", "default_timeout", "soon"]),
+        ('endpoint = "serial:', 'endpoint = "pigeon:', ["link", "endpoint", "pigeon:"]),
+        ('url = "mqtt:', 'url = "ftp:', ["mqtt", "url", "ftp"]),
+        ('type = "nav_roi"', 'type = "nav_rio"', ["guard.command", "type", "nav_rio"]),
     ],
     ids=["key", "section", "mode", "system", "duration", "endpoint", "url", "command"],
 )
