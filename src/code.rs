@@ -64,6 +64,20 @@ codes! {
     QueryNotFound => "query.not_found", "The issuer has no such command.";
 }
 
+impl Code {
+    /// The code says that no whole frame can have gone out.
+    pub const fn certainly_unsent(self) -> bool {
+        matches!(
+            self,
+            Code::TransportNotReady
+                | Code::TransportLost
+                | Code::TransportWriteFailed
+                | Code::TimeoutQueue
+                | Code::RestartExpired
+        )
+    }
+}
+
 impl std::fmt::Display for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

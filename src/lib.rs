@@ -1,1 +1,35 @@
+//! `downlinkd`: command JSON over MQTT in, one MAVLink frame out, the COMMAND_ACK's meaning back.
+//!
+//! The way of one command, from file to file:
+//!
+//! ```text
+//!   edge/mqtt        PUBLISH arrives, its PUBACK is withheld
+//!   daemon           one loop: inputs in, one commit, effects out
+//!   wire/topic       whose it is            guard           may they speak at all
+//!   wire/inbound     JSON -> request        catalog         names and numbers -> parameters
+//!   lifecycle/engine intake                 guard           may this command go
+//!   edge/journal     ACCEPTED and "a frame may be out" are durable
+//!   edge/mqtt        PUBACK, create reply, ACCEPTED
+//!   wire/mavlink     the frame              edge/link       written and drained: DELIVERED
+//!   edge/link        bytes -> frames        wire/mavlink    COMMAND_ACK
+//!   lifecycle/engine answer
+//!   edge/journal     the outcome is durable
+//!   wire/outbound    SUCCEEDED as JSON      edge/mqtt       published until the broker has it
+//! ```
+//!
+//! `catalog`, `guard`, `lifecycle` and `wire` are pure: no clock, file, socket or log; time comes in
+//! as an argument. The engine's contract: [`lifecycle::engine::Engine::handle`] what happened, then
+//! drain `poll_effect` until it is empty, carrying out each effect before the next is taken, then
+//! sleep until `poll_timeout`. A `Persist` comes before everything that makes its content visible.
+
+#[cfg(feature = "bench")]
+pub mod bench;
+pub mod catalog;
+pub mod cli;
 pub mod code;
+pub mod config;
+pub mod daemon;
+pub mod edge;
+pub mod guard;
+pub mod lifecycle;
+pub mod wire;

@@ -1,0 +1,56 @@
+//! The command line: arguments in, exit code out.
+
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+/// sysexits.h: the command was used wrongly.
+const USAGE: u8 = 64;
+/// sysexits.h: something in the configuration is wrong.
+const CONFIGURATION: u8 = 78;
+
+/// Guarded, journaled MAVLink command downlink for PX4 vehicles, driven over MQTT.
+#[derive(Debug, Parser)]
+#[command(name = "downlinkd", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent
+    Run(RunArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArguments {
+    /// The configuration; conf.d/*.toml beside it are read too
+    #[arg(long, value_name = "FILE", default_value = "/etc/downlinkd/downlinkd.toml")]
+    config: PathBuf,
+    /// Log every detail
+    #[arg(long)]
+    verbose: bool,
+}
+
+/// The whole program, from the process's own arguments.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A broken pipe here has no one to be told.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                _ => ExitCode::from(USAGE),
+            };
+        }
+    };
+    match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+    }
+}

@@ -1,0 +1,487 @@
+//! The configuration: `downlinkd.toml`, then `conf.d/*.toml` beside it in order of name, then
+//! `DOWNLINKD_SECTION__KEY` from the environment. Later values replace earlier ones; lists are
+//! replaced whole.
+
+mod seconds;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::builder::DefaultState;
+use config::{ConfigBuilder, Environment, File, FileFormat};
+use serde::{Deserialize, Deserializer, de};
+use url::Url;
+
+use crate::catalog;
+use crate::edge::link::Endpoint;
+use crate::guard::policy::{Policy, Retransmit, Rule};
+use crate::guard::{Guard, Mode};
+use crate::wire::mavlink::Address;
+use crate::wire::topic::{VENDOR, is_level};
+use seconds::Seconds;
+
+/// A mistake in the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The file (or the environment) and, from the reader, key and value.
+    #[error("{origin}: {message}")]
+    Invalid { origin: String, message: String },
+    #[error("[{section}] {key}: {message}")]
+    Value { section: &'static str, key: &'static str, message: String },
+}
+
+/// Everything that the daemon needs to know, checked.
+#[derive(Debug)]
+pub struct Config {
+    pub device_id: String,
+    pub mqtt: Mqtt,
+    pub link: Link,
+    pub guard: Guard,
+    pub delivery: Delivery,
+    pub journal_dir: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct Mqtt {
+    pub host: String,
+    pub port: u16,
+    pub prefix: String,
+    pub client_id: String,
+    pub username: Option<String>,
+    pub password: Option<String>,
+    pub keep_alive: Duration,
+    pub session_expiry: Duration,
+}
+
+#[derive(Debug)]
+pub struct Link {
+    pub endpoint: Endpoint,
+    /// Our own address.
+    pub source: Address,
+    /// The autopilot.
+    pub target: Address,
+}
+
+#[derive(Debug)]
+pub struct Delivery {
+    pub default_timeout_seconds: u32,
+    pub max_outstanding: usize,
+    pub max_queue: usize,
+    pub late_ack_window: Duration,
+    pub max_progress: Duration,
+}
+
+impl Config {
+    /// Reads `path`, the drop-ins beside it, and the environment.
+    ///
+    /// # Errors
+    /// The first mistake, with file, key and value.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let mut all = config::Config::builder();
+        for file in std::iter::once(path.to_owned()).chain(drop_ins(path)?) {
+            let text = std::fs::read_to_string(&file)
+                .map_err(|source| Error::Read { path: file.clone(), source })?;
+            let source = File::from_str(&text, FileFormat::Toml);
+            // Alone first: a mistake found in the merged whole has no file to name.
+            let alone = config::Config::builder().add_source(source.clone());
+            read(alone, &file.display().to_string())?;
+            all = all.add_source(source);
+        }
+        let environment = Environment::with_prefix("DOWNLINKD")
+            .prefix_separator("_")
+            .separator("__")
+            .ignore_empty(true);
+        let alone = config::Config::builder().add_source(environment.clone());
+        read(alone, "the environment (DOWNLINKD_…)")?;
+        read(all.add_source(environment), &path.display().to_string())?.check()
+    }
+}
+
+/// The sections as they are written; everything has a default or is checked for in [`Raw::check`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Raw {
+    device: RawDevice,
+    mqtt: RawMqtt,
+    link: RawLink,
+    guard: RawGuard,
+    delivery: RawDelivery,
+    journal: RawJournal,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawDevice {
+    vendor: String,
+    id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawMqtt {
+    url: Option<String>,
+    prefix: String,
+    client_id: Option<String>,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+    keep_alive: Seconds<5, 3600>,
+    session_expiry: Seconds<0, { u32::MAX as u64 - 1 }>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawLink {
+    #[serde(deserialize_with = "endpoint")]
+    endpoint: Option<Endpoint>,
+    system_id: u8,
+    component_id: u8,
+    target_system: u8,
+    target_component: u8,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawGuard {
+    mode: RawMode,
+    issuer: Vec<RawIssuer>,
+    command: Vec<RawRule>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawMode {
+    #[default]
+    Disabled,
+    Guarded,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIssuer {
+    id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    #[serde(rename = "type")]
+    command_type: String,
+    #[serde(default)]
+    target_components: BTreeSet<u8>,
+    retransmit: Option<RawRetransmit>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRetransmit {
+    times: u8,
+    interval: Seconds<1, 300>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawDelivery {
+    default_timeout: Seconds<1, 300>,
+    max_outstanding: usize,
+    max_queue: usize,
+    late_ack_window: Seconds<0, 86_400>,
+    max_progress: Seconds<1, 86_400>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawJournal {
+    dir: PathBuf,
+}
+
+impl Default for RawDevice {
+    fn default() -> Self {
+        Self { vendor: VENDOR.to_owned(), id: None }
+    }
+}
+
+impl Default for RawMqtt {
+    fn default() -> Self {
+        Self {
+            url: None,
+            prefix: "downlink/v1".to_owned(),
+            client_id: None,
+            username: None,
+            password_file: None,
+            keep_alive: Seconds(30),
+            session_expiry: Seconds(7 * 86_400),
+        }
+    }
+}
+
+impl Default for RawLink {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            system_id: 1,
+            // MAV_COMP_ID_ONBOARD_COMPUTER
+            component_id: 191,
+            target_system: 1,
+            // MAV_COMP_ID_AUTOPILOT1
+            target_component: 1,
+        }
+    }
+}
+
+impl Default for RawDelivery {
+    fn default() -> Self {
+        Self {
+            default_timeout: Seconds(30),
+            // PX4's queue holds 8 and drops silently.
+            max_outstanding: 3,
+            max_queue: 256,
+            late_ack_window: Seconds(300),
+            max_progress: Seconds(600),
+        }
+    }
+}
+
+impl Default for RawJournal {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("/var/lib/downlinkd/journal") }
+    }
+}
+
+impl Raw {
+    fn check(self) -> Result<Config, Error> {
+        let device_id = self.device.check()?;
+        let link = self.link.check()?;
+        Ok(Config {
+            mqtt: self.mqtt.check(&device_id)?,
+            guard: self.guard.check(link.target)?,
+            delivery: self.delivery.check()?,
+            journal_dir: self.journal.dir,
+            device_id,
+            link,
+        })
+    }
+}
+
+impl RawDevice {
+    fn check(self) -> Result<String, Error> {
+        if self.vendor != VENDOR {
+            let message = format!("{:?} is not supported; the vendor is {VENDOR:?}", self.vendor);
+            return Err(value("device", "vendor", message));
+        }
+        let id = self.id.ok_or_else(|| missing("device", "id", "such as \"px4-real-1\""))?;
+        check_level("device", "id", &id)?;
+        Ok(id)
+    }
+}
+
+impl RawMqtt {
+    fn check(self, device_id: &str) -> Result<Mqtt, Error> {
+        let url = self
+            .url
+            .ok_or_else(|| missing("mqtt", "url", "such as \"mqtt://broker.example:1883\""))?;
+        let (host, port) = broker(&url)?;
+        if self.prefix.is_empty() || !self.prefix.split('/').all(is_level) {
+            let message = format!(
+                "{:?} is not a topic prefix; it must be levels without + and #, such as \
+                 \"downlink/v1\"",
+                self.prefix
+            );
+            return Err(value("mqtt", "prefix", message));
+        }
+        Ok(Mqtt {
+            host,
+            port,
+            prefix: self.prefix,
+            client_id: self.client_id.unwrap_or_else(|| format!("downlinkd-{device_id}")),
+            username: self.username,
+            password: self.password_file.as_deref().map(secret).transpose()?,
+            keep_alive: self.keep_alive.duration(),
+            session_expiry: self.session_expiry.duration(),
+        })
+    }
+}
+
+impl RawLink {
+    fn check(self) -> Result<Link, Error> {
+        let endpoint = self.endpoint.ok_or_else(|| {
+            missing("link", "endpoint", "such as \"serial:/dev/ttyAMA0:921600\"")
+        })?;
+        for (key, id) in [
+            ("system_id", self.system_id),
+            ("component_id", self.component_id),
+            ("target_system", self.target_system),
+            ("target_component", self.target_component),
+        ] {
+            if id == 0 {
+                return Err(value("link", key, "0 is a broadcast; it must be 1 to 255".to_owned()));
+            }
+        }
+        let source = Address { system: self.system_id, component: self.component_id };
+        let target = Address { system: self.target_system, component: self.target_component };
+        if source == target {
+            let message = format!(
+                "we cannot be the autopilot itself ({}/{})",
+                target.system, target.component
+            );
+            return Err(value("link", "component_id", message));
+        }
+        Ok(Link { endpoint, source, target })
+    }
+}
+
+impl RawGuard {
+    fn check(self, target: Address) -> Result<Guard, Error> {
+        let mode = match self.mode {
+            RawMode::Disabled => Mode::Disabled,
+            RawMode::Guarded => Mode::Guarded,
+        };
+        let mut issuers = BTreeSet::new();
+        for issuer in self.issuer {
+            check_level("guard.issuer", "id", &issuer.id)?;
+            if !issuers.insert(issuer.id.clone()) {
+                return Err(value("guard.issuer", "id", format!("{:?} stands twice", issuer.id)));
+            }
+        }
+        if mode == Mode::Guarded && issuers.is_empty() {
+            let message = "guarded mode needs at least one [[guard.issuer]]".to_owned();
+            return Err(value("guard", "mode", message));
+        }
+        let mut named = BTreeSet::new();
+        let mut rules = Vec::new();
+        for rule in self.command {
+            if !named.insert(rule.command_type.clone()) {
+                let message = format!("{:?} stands twice", rule.command_type);
+                return Err(value("guard.command", "type", message));
+            }
+            rules.push(rule.check()?);
+        }
+        Ok(Guard::new(mode, issuers, Policy::new(rules), target))
+    }
+}
+
+impl RawRule {
+    fn check(self) -> Result<(&'static str, Rule), Error> {
+        let Some(command) = catalog::find(&self.command_type) else {
+            let message = format!("{:?} is not a command of the catalogue", self.command_type);
+            return Err(value("guard.command", "type", message));
+        };
+        if self.retransmit.is_some() && !command.repeatable {
+            let message = format!(
+                "{} is not repeatable: a vehicle that got both frames would act twice",
+                command.command_type
+            );
+            return Err(value("guard.command", "retransmit", message));
+        }
+        let retransmit = self
+            .retransmit
+            .map(|it| Retransmit { times: it.times, interval: it.interval.duration() });
+        let rule = Rule { target_components: self.target_components, retransmit };
+        Ok((command.command_type, rule))
+    }
+}
+
+impl RawDelivery {
+    fn check(self) -> Result<Delivery, Error> {
+        for (key, count, maximum) in
+            [("max_outstanding", self.max_outstanding, 8), ("max_queue", self.max_queue, 10_000)]
+        {
+            if !(1..=maximum).contains(&count) {
+                let message = format!("{count} is out of range; it must be 1 to {maximum}");
+                return Err(value("delivery", key, message));
+            }
+        }
+        Ok(Delivery {
+            default_timeout_seconds: self.default_timeout.duration().as_secs() as u32,
+            max_outstanding: self.max_outstanding,
+            max_queue: self.max_queue,
+            late_ack_window: self.late_ack_window.duration(),
+            max_progress: self.max_progress.duration(),
+        })
+    }
+}
+
+fn read(builder: ConfigBuilder<DefaultState>, origin: &str) -> Result<Raw, Error> {
+    let invalid =
+        |error: config::ConfigError| Error::Invalid { origin: origin.to_owned(), message: error.to_string() };
+    builder.build().map_err(invalid)?.try_deserialize().map_err(invalid)
+}
+
+fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let dir = path.with_file_name("conf.d");
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::Read { path: dir, source }),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let file =
+            entry.map_err(|source| Error::Read { path: dir.clone(), source })?.path();
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn broker(url: &str) -> Result<(String, u16), Error> {
+    let wrong = |message: String| value("mqtt", "url", message);
+    let parsed = Url::parse(url).map_err(|error| {
+        wrong(format!("{url:?} is not a URL ({error}); it must be mqtt://HOST[:PORT]"))
+    })?;
+    if parsed.scheme() != "mqtt" {
+        return Err(wrong(format!(
+            "{:?} is not supported; the scheme must be mqtt (TLS is not built in yet)",
+            parsed.scheme()
+        )));
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(wrong(
+            "user and password do not belong here; use username and password_file".to_owned(),
+        ));
+    }
+    let host = parsed.host_str().filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| wrong(format!("{url:?} has no host")))?;
+    // An IPv6 address stands in brackets in a URL; the socket wants them too.
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        address
+            .parse::<IpAddr>()
+            .map_err(|_| wrong(format!("{address:?} is not an IPv6 address")))?;
+    }
+    Ok((host.to_owned(), parsed.port().unwrap_or(1883)))
+}
+
+/// A secret from its file, without the line end that editors leave.
+fn secret(path: &Path) -> Result<String, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoint>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(|error| de::Error::custom(format!("link.endpoint: {error}")))
+}
+
+fn check_level(section: &'static str, key: &'static str, text: &str) -> Result<(), Error> {
+    if is_level(text) {
+        return Ok(());
+    }
+    let message = format!(
+        "{text:?} does not fit into a topic; it must have 1 to 128 bytes without /, + and #"
+    );
+    Err(value(section, key, message))
+}
+
+fn missing(section: &'static str, key: &'static str, example: &str) -> Error {
+    value(section, key, format!("is missing; give one, {example}"))
+}
+
+fn value(section: &'static str, key: &'static str, message: String) -> Error {
+    Error::Value { section, key, message }
+}

@@ -1,0 +1,516 @@
+//! The one loop: inputs in, one commit, effects out. It alone knows the engine and all adapters.
+//!
+//! Tasks, all on one thread: this loop; `edge/mqtt`, which owns the connection; `edge/link`, which
+//! owns the port. Threads: `edge/journal` for commits, `edge/log` for output. The loop waits only
+//! in `wait` (its branches are cancel-safe receives) and for a commit.
+
+mod admission;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use log::{error, info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::catalog;
+use crate::code::Code;
+use crate::config::Config;
+use crate::edge::clock::{self, Clock};
+use crate::edge::journal::{self, Journal};
+use crate::edge::{link, mqtt, systemd};
+use crate::lifecycle::effect::{DeliveryId, Effect, Input, Reply, Ticket};
+use crate::lifecycle::engine::{Engine, Settings};
+use crate::lifecycle::record::Record;
+use crate::lifecycle::request::{CommandId, ReplyTo};
+use crate::lifecycle::status::{Cause, Status};
+use crate::lifecycle::time::Now;
+use crate::wire::outbound::{self, PresentClock, PresentLink, Presence};
+use crate::wire::topic::{Topics, VENDOR};
+use admission::{Admission, Admitted};
+
+/// Inputs that share one commit; more only make the first of them wait.
+const MAX_INPUTS_PER_COMMIT: usize = 64;
+/// Events that an adapter may be ahead of the loop.
+const EVENTS: usize = 256;
+/// How long the goodbye to the broker may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Clock(#[from] clock::Error),
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    #[error("failed to watch for signals: {0}")]
+    Signal(#[source] std::io::Error),
+    #[error("the {0} adapter has ended")]
+    AdapterEnded(&'static str),
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What makes going on unsafe: above all a journal that cannot be read or written.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let clock = Clock::new()?;
+    let (journal, recovered) = Journal::open(&config.journal_dir)?;
+    if let Some(floor) = recovered.clock_floor {
+        clock.raise_floor(floor);
+    }
+    let mode = config.guard.mode();
+    info!(
+        "{} commands to take up again, {} updates to publish, mode {}, link {}, broker {}:{}",
+        recovered.open.len(),
+        recovered.outbox.len(),
+        mode.as_str(),
+        config.link.endpoint,
+        config.mqtt.host,
+        config.mqtt.port
+    );
+    let mut engine = Engine::new(settings(&config), config.guard.clone(), recovered.last_number);
+    engine.recover(&clock.now(), recovered.open, recovered.outbox);
+
+    let session = Uuid::new_v4();
+    let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
+    let (link_sender, link_events) = mpsc::channel(EVENTS);
+    let (mqtt_sender, mqtt_events) = mpsc::channel(EVENTS);
+    let endpoint = config.link.endpoint.to_string();
+    let link = link::spawn(
+        link::Options { endpoint: config.link.endpoint.clone(), source: config.link.source },
+        link_sender,
+    );
+    let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
+    let daemon = Daemon {
+        admission: Admission::new(config.device_id.clone(), topics.clone()),
+        device_id: config.device_id,
+        topics,
+        session,
+        challenge: Uuid::new_v4().simple().to_string(),
+        endpoint,
+        clock,
+        journal,
+        engine,
+        link,
+        mqtt,
+        link_events,
+        mqtt_events,
+        deliveries: Deliveries::default(),
+        connected: false,
+        clock_trusted: false,
+    };
+    daemon.run(&mut terminate, &mut interrupt).await
+}
+
+struct Daemon {
+    device_id: String,
+    topics: Topics,
+    admission: Admission,
+    session: Uuid,
+    challenge: String,
+    endpoint: String,
+    clock: Clock,
+    journal: Journal,
+    engine: Engine,
+    link: link::Handle,
+    mqtt: mqtt::Handle,
+    link_events: mpsc::Receiver<link::Event>,
+    mqtt_events: mpsc::Receiver<mqtt::Event>,
+    deliveries: Deliveries,
+    /// To the broker.
+    connected: bool,
+    /// As last published.
+    clock_trusted: bool,
+}
+
+/// What ended a wait.
+enum Woken {
+    Link(link::Event),
+    Mqtt(mqtt::Event),
+    Time,
+    Stop,
+}
+
+impl Daemon {
+    async fn run(mut self, terminate: &mut Signal, interrupt: &mut Signal) -> Result<(), Error> {
+        // What a restart ended is durable before anything new is taken in.
+        self.carry_out().await?;
+        systemd::ready();
+        self.tell_systemd();
+        let watchdog = systemd::watchdog_interval();
+        loop {
+            match self.wait(watchdog, terminate, interrupt).await? {
+                Woken::Link(event) => self.on_link(event),
+                Woken::Mqtt(event) => self.on_mqtt(event)?,
+                Woken::Time => self.handle(Input::Tick),
+                Woken::Stop => break,
+            }
+            self.take_waiting_events()?;
+            self.carry_out().await?;
+            self.follow_clock();
+            if watchdog.is_some() {
+                systemd::ping_watchdog();
+            }
+        }
+        self.stop().await
+    }
+
+    async fn wait(
+        &mut self,
+        watchdog: Option<Duration>,
+        terminate: &mut Signal,
+        interrupt: &mut Signal,
+    ) -> Result<Woken, Error> {
+        let due = self.engine.poll_timeout().map(|at| at.saturating_sub(self.clock.now().boot));
+        let sleep = match (due, watchdog) {
+            (Some(due), Some(watchdog)) => due.min(watchdog),
+            (Some(span), None) | (None, Some(span)) => span,
+            (None, None) => Duration::from_secs(3600),
+        };
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => Ok(Woken::Stop),
+            _ = interrupt.recv() => Ok(Woken::Stop),
+            event = self.link_events.recv() => {
+                event.map(Woken::Link).ok_or(Error::AdapterEnded("link"))
+            }
+            event = self.mqtt_events.recv() => {
+                event.map(Woken::Mqtt).ok_or(Error::AdapterEnded("MQTT"))
+            }
+            () = tokio::time::sleep(sleep) => Ok(Woken::Time),
+        }
+    }
+
+    /// Whatever is here already shares the coming commit.
+    fn take_waiting_events(&mut self) -> Result<(), Error> {
+        for _ in 0..MAX_INPUTS_PER_COMMIT {
+            if let Ok(event) = self.link_events.try_recv() {
+                self.on_link(event);
+            } else if let Ok(event) = self.mqtt_events.try_recv() {
+                self.on_mqtt(event)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.engine.handle(&self.clock.now(), input);
+    }
+
+    fn on_link(&mut self, event: link::Event) {
+        let input = match event {
+            link::Event::Opened => {
+                info!("the link {} is open", self.endpoint);
+                Input::LinkOpened
+            }
+            link::Event::Closed { reason } => {
+                warn!("the link {} is closed: {reason}", self.endpoint);
+                Input::LinkClosed
+            }
+            link::Event::Heartbeat(heartbeat) => Input::Heartbeat { source: heartbeat.source },
+            link::Event::CommandAck(ack) => Input::CommandAck(ack),
+            link::Event::Sent { ticket } => Input::Sent { ticket: Ticket(ticket) },
+            link::Event::NotSent { ticket, cause } => {
+                let (code, message) = match cause {
+                    link::NotSent::Lost => (
+                        Code::TransportLost,
+                        "the link closed before the frame could be written".to_owned(),
+                    ),
+                    link::NotSent::WriteFailed(reason) => (
+                        Code::TransportWriteFailed,
+                        format!("the frame could not be written: {reason}"),
+                    ),
+                };
+                Input::NotSent { ticket: Ticket(ticket), code, message }
+            }
+            link::Event::Unknown { ticket, reason } => {
+                warn!("perhaps a frame did not leave whole, its COMMAND_ACK will tell: {reason}");
+                Input::SendUnknown { ticket: Ticket(ticket) }
+            }
+        };
+        self.handle(input);
+    }
+
+    fn on_mqtt(&mut self, event: mqtt::Event) -> Result<(), Error> {
+        match event {
+            mqtt::Event::Connected { session_present, .. } => {
+                let session = if session_present { "resumed" } else { "new" };
+                info!("connected to the broker, {session} session");
+                self.connected = true;
+                self.handle(Input::BrokerConnected);
+                self.publish_presence();
+                self.tell_systemd();
+            }
+            mqtt::Event::Disconnected { reason } => {
+                warn!("not connected to the broker: {reason}");
+                self.connected = false;
+                self.handle(Input::BrokerDisconnected);
+                self.tell_systemd();
+            }
+            mqtt::Event::Message(message) => self.on_message(message)?,
+            mqtt::Event::Published { id, outcome } => {
+                if let Err(reason) = &outcome {
+                    warn!("the broker refused a lifecycle update: {reason}");
+                }
+                self.handle(Input::Published { number: id.0, accepted: outcome.is_ok() });
+            }
+        }
+        Ok(())
+    }
+
+    fn on_message(&mut self, message: mqtt::Message) -> Result<(), Error> {
+        let now = self.clock.now();
+        let (admitted, reply_to) = self.admission.read(self.engine.guard(), &message, now.boot);
+        let delivery = self.deliveries.add(message.acknowledgement);
+        let input = match admitted {
+            Admitted::Request(request) => {
+                let stored = self.stored(request.command_id)?;
+                Input::Request { request, stored, reply_to, delivery }
+            }
+            Admitted::Query(query) => {
+                let stored = self.stored(query.command_id)?;
+                Input::Query { query, stored, reply_to, delivery }
+            }
+            Admitted::Refused(error) => Input::Refused { error, reply_to, delivery },
+        };
+        self.engine.handle(&now, input);
+        Ok(())
+    }
+
+    fn stored(&self, id: CommandId) -> Result<Option<Box<Record>>, Error> {
+        Ok(self.journal.get(id)?.map(Box::new))
+    }
+
+    /// Drains the engine. What an effect leads to at once is handled when the drain is over.
+    async fn carry_out(&mut self) -> Result<(), Error> {
+        loop {
+            let mut late = Vec::new();
+            while let Some(effect) = self.engine.poll_effect() {
+                self.carry_out_one(effect, &mut late).await?;
+            }
+            if late.is_empty() {
+                return Ok(());
+            }
+            for input in late {
+                self.handle(input);
+            }
+        }
+    }
+
+    async fn carry_out_one(&mut self, effect: Effect, late: &mut Vec<Input>) -> Result<(), Error> {
+        match effect {
+            Effect::Persist(batch) => {
+                let wall = self.clock.now().wall;
+                self.journal.commit(&batch, self.engine.last_number(), wall).await?;
+            }
+            Effect::Acknowledge(delivery) => {
+                if let Some(acknowledgement) = self.deliveries.take(delivery) {
+                    self.mqtt.send(mqtt::Command::Acknowledge(acknowledgement));
+                }
+            }
+            Effect::Reply { reply_to, reply } => self.reply(&reply_to, &reply),
+            Effect::Step(record) => log_step(&record),
+            Effect::Publish { number, record } => {
+                self.mqtt.send(mqtt::Command::Publish(mqtt::Publish {
+                    id: Some(mqtt::PublishId(number)),
+                    topic: self.topics.lifecycle(&record.api_id, record.command_id),
+                    payload: outbound::update(&self.device_id, &record),
+                    retain: false,
+                    correlation_data: None,
+                    user_properties: Vec::new(),
+                }));
+            }
+            Effect::Send { ticket, frame, not_after } => {
+                // The commit took its time; a frame must never go out late.
+                if self.clock.now().boot < not_after {
+                    self.link.send(link::Send { ticket: ticket.0, frame });
+                } else {
+                    late.push(Input::NotSent {
+                        ticket,
+                        code: Code::TimeoutQueue,
+                        message: "the deadline passed before the frame could be written".to_owned(),
+                    });
+                }
+            }
+            Effect::Unmatched(ack) => {
+                let (system, component) = (ack.source.system, ack.source.component);
+                warn!(
+                    "a COMMAND_ACK of {system}/{component} for MAV_CMD {} belongs to no command",
+                    ack.command
+                );
+                let payload = outbound::unmatched(&self.device_id, &ack, self.clock.now().wall);
+                self.publish(self.topics.unmatched(), payload, None);
+            }
+            Effect::Link(state) => {
+                info!("the link is {}", state.as_str());
+                self.publish_presence();
+                self.tell_systemd();
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(&self, reply_to: &ReplyTo, reply: &Reply) {
+        let own = self.topics.replies(&reply_to.api_id);
+        let payload = outbound::reply(&self.device_id, reply);
+        if let Some(topic) = reply_to.response_topic.clone().filter(|topic| *topic != own) {
+            self.publish(topic, payload.clone(), reply_to.correlation_data.clone());
+        }
+        self.publish(own, payload, reply_to.correlation_data.clone());
+    }
+
+    /// Once, while connected; what must not be lost goes through the outbox instead.
+    fn publish(&self, topic: String, payload: Vec<u8>, correlation_data: Option<Vec<u8>>) {
+        self.publish_maybe_retained(topic, payload, correlation_data, false);
+    }
+
+    fn publish_presence(&mut self) {
+        let Now { wall, wall_trusted, .. } = self.clock.now();
+        self.clock_trusted = wall_trusted;
+        let presence = Presence {
+            online: true,
+            session: self.session,
+            vendor: VENDOR,
+            device_id: &self.device_id,
+            version: env!("CARGO_PKG_VERSION"),
+            guard_mode: self.engine.guard().mode().as_str(),
+            link: PresentLink {
+                state: self.engine.link_state().as_str(),
+                endpoint: &self.endpoint,
+            },
+            clock: PresentClock { trusted: wall_trusted, time: wall },
+            challenge: &self.challenge,
+            catalog_hash: catalog::HASH,
+        };
+        self.publish_maybe_retained(self.topics.presence(), presence.json(), None, true);
+    }
+
+    fn publish_maybe_retained(
+        &self,
+        topic: String,
+        payload: Vec<u8>,
+        correlation_data: Option<Vec<u8>>,
+        retain: bool,
+    ) {
+        if self.connected {
+            self.mqtt.send(mqtt::Command::Publish(mqtt::Publish {
+                id: None,
+                topic,
+                payload,
+                retain,
+                correlation_data,
+                user_properties: Vec::new(),
+            }));
+        }
+    }
+
+    fn follow_clock(&mut self) {
+        if self.clock.now().wall_trusted != self.clock_trusted {
+            self.publish_presence();
+        }
+    }
+
+    fn tell_systemd(&self) {
+        systemd::status(&format!(
+            "{}; link {}; broker {}; {} queued, {} outstanding, {} to publish",
+            self.engine.guard().mode().as_str(),
+            self.engine.link_state().as_str(),
+            if self.connected { "connected" } else { "not connected" },
+            self.engine.queued(),
+            self.engine.outstanding(),
+            self.engine.unpublished(),
+        ));
+    }
+
+    /// Nothing new is sent; what waits to be written is written, and the broker hears goodbye.
+    async fn stop(mut self) -> Result<(), Error> {
+        info!("stopping");
+        systemd::stopping();
+        self.handle(Input::Stop);
+        self.carry_out().await?;
+        let absence = outbound::absence(self.session, &self.device_id);
+        self.publish_maybe_retained(self.topics.presence(), absence, None, true);
+        self.mqtt.send(mqtt::Command::Disconnect);
+        // The adapter's events end with its task.
+        let gone = async { while self.mqtt_events.recv().await.is_some() {} };
+        if tokio::time::timeout(GOODBYE, gone).await.is_err() {
+            error!("the broker did not take the goodbye in time");
+        }
+        Ok(())
+    }
+}
+
+/// The withheld PUBACKs, in the order of arrival, which is the order in which they are sent.
+#[derive(Default)]
+struct Deliveries {
+    last: u64,
+    waiting: VecDeque<(DeliveryId, mqtt::Acknowledgement)>,
+}
+
+impl Deliveries {
+    fn add(&mut self, acknowledgement: mqtt::Acknowledgement) -> DeliveryId {
+        self.last += 1;
+        self.waiting.push_back((DeliveryId(self.last), acknowledgement));
+        DeliveryId(self.last)
+    }
+
+    fn take(&mut self, delivery: DeliveryId) -> Option<mqtt::Acknowledgement> {
+        let (first, _) = self.waiting.front()?;
+        debug_assert_eq!(*first, delivery, "PUBACKs go out in the order of arrival");
+        self.waiting.pop_front().map(|(_, acknowledgement)| acknowledgement)
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        source: config.link.source,
+        target: config.link.target,
+        default_timeout_seconds: config.delivery.default_timeout_seconds,
+        max_outstanding: config.delivery.max_outstanding,
+        max_queue: config.delivery.max_queue,
+        late_ack_window: config.delivery.late_ack_window,
+        max_progress: config.delivery.max_progress,
+    }
+}
+
+fn mqtt_options(config: &Config, topics: &Topics, session: Uuid) -> mqtt::Options {
+    mqtt::Options {
+        host: config.mqtt.host.clone(),
+        port: config.mqtt.port,
+        client_id: config.mqtt.client_id.clone(),
+        username: config.mqtt.username.clone(),
+        password: config.mqtt.password.clone(),
+        keep_alive: config.mqtt.keep_alive,
+        session_expiry: config.mqtt.session_expiry,
+        subscriptions: topics.subscriptions(),
+        will: mqtt::Will {
+            topic: topics.presence(),
+            payload: outbound::absence(session, &config.device_id),
+        },
+    }
+}
+
+/// One line per step of a command.
+fn log_step(record: &Record) {
+    let code = record.cause.map(Cause::response_code).unwrap_or_default();
+    let level = match record.status {
+        Status::TimedOut | Status::UnmatchedResponse | Status::Failed => log::Level::Warn,
+        Status::Accepted | Status::Delivered | Status::Succeeded => log::Level::Info,
+    };
+    log::log!(
+        level,
+        COMMAND_ID = record.command_id.to_string().as_str(),
+        COMMAND_TYPE = record.command_type.as_str(),
+        API_ID = record.api_id.as_str(),
+        CODE = code.as_ref();
+        "{} {}{}",
+        record.command_type,
+        record.status.as_str(),
+        record.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default()
+    );
+}

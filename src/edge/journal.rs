@@ -1,0 +1,286 @@
+//! The journal: sled, with one true disk flush per commit.
+//!
+//! Commits run on a thread of their own, since they block on the disk; a commit is one sled batch,
+//! one sled flush and one fdatasync (sled's flush ends in sync_file_range(2), which does not reach
+//! the disk's own cache). Reads run on the caller's thread: they are small and mostly cached.
+//! [`Journal::commit`] is not cancel-safe: a dropped call still commits.
+//!
+//! Keys: `c` + command id: the record. `u` + command id: it is not closed. `o` + number, big-endian:
+//! an outbox entry. `m`: what must survive beside them. A value is a format version, a CRC-32 of
+//! key and body, and the body as JSON.
+
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::lifecycle::effect::{Batch, OutboxNumber};
+use crate::lifecycle::record::Record;
+use crate::lifecycle::request::CommandId;
+use crate::lifecycle::time::Timestamp;
+
+/// Of the values, not of sled's own files.
+const FORMAT: u8 = 1;
+/// Bytes; the working set is the open commands and the outbox.
+const CACHE_BYTES: u64 = 2 * 1024 * 1024;
+/// A process that was just killed may hold the lock for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+const META: &[u8] = b"m";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to create the journal in {}: {source}", dir.display())]
+    Create { dir: PathBuf, source: io::Error },
+    #[error("the journal in {} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    #[error("failed to open the journal in {}: {message}", dir.display())]
+    Open { dir: PathBuf, message: String },
+    #[error("failed to read the journal: {0}")]
+    Read(String),
+    #[error("failed to write the journal: {0}")]
+    Write(String),
+    #[error("the journal's entry {key} is damaged: {message}")]
+    Damaged { key: String, message: String },
+    #[error("the journal's thread has ended")]
+    Ended,
+}
+
+/// What the journal holds that the engine must take up again.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Commands that something can still happen to.
+    pub open: Vec<Record>,
+    pub outbox: Vec<(OutboxNumber, Record)>,
+    /// The highest `Record::number` ever given.
+    pub last_number: u64,
+    /// The wall clock was at least here.
+    pub clock_floor: Option<Timestamp>,
+}
+
+/// A handle to the open journal; the thread ends with the last one.
+#[derive(Debug)]
+pub struct Journal {
+    db: sled::Db,
+    commits: mpsc::UnboundedSender<Commit>,
+}
+
+#[derive(Debug)]
+struct Commit {
+    batch: sled::Batch,
+    done: oneshot::Sender<Result<(), Error>>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Meta {
+    last_number: u64,
+    clock_floor: Option<Timestamp>,
+}
+
+impl Journal {
+    /// Opens or creates the journal in `dir` and reads what is open.
+    ///
+    /// # Errors
+    /// In use by another process, not readable, or damaged. Nothing is repaired or deleted.
+    pub fn open(dir: &Path) -> Result<(Self, Recovered), Error> {
+        let create = |source| Error::Create { dir: dir.to_owned(), source };
+        let is_new = !dir.join("db").exists();
+        std::fs::create_dir_all(dir).map_err(create)?;
+        let db = open_patiently(dir)?;
+        let recovered = recover(&db)?;
+        let file = File::open(dir.join("db")).map_err(create)?;
+        if is_new {
+            // The directory entries must survive a power cut as well.
+            db.flush().map_err(|error| Error::Write(error.to_string()))?;
+            file.sync_all().map_err(create)?;
+            sync_dir(dir).map_err(create)?;
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                sync_dir(parent).map_err(create)?;
+            }
+        }
+        let (commits, mut jobs) = mpsc::unbounded_channel::<Commit>();
+        let writer = db.clone();
+        thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || {
+                while let Some(job) = jobs.blocking_recv() {
+                    // The caller may have gone; the commit stands all the same.
+                    let _ = job.done.send(write(&writer, &file, job.batch));
+                }
+            })
+            .map_err(create)?;
+        Ok((Self { db, commits }, recovered))
+    }
+
+    /// Makes `batch` durable, all or nothing. `now` raises the clock's floor.
+    ///
+    /// # Errors
+    /// The disk's error; the batch may then be durable or not, so the caller must stop.
+    pub async fn commit(&self, batch: &Batch, last_number: u64, now: Timestamp) -> Result<(), Error> {
+        let (done, committed) = oneshot::channel();
+        let batch = encode(batch, &Meta { last_number, clock_floor: Some(now) })?;
+        self.commits.send(Commit { batch, done }).map_err(|_| Error::Ended)?;
+        committed.await.map_err(|_| Error::Ended)?
+    }
+
+    /// The record of a command, as of the last commit.
+    ///
+    /// # Errors
+    /// Not readable or damaged.
+    pub fn get(&self, id: CommandId) -> Result<Option<Record>, Error> {
+        get(&self.db, &command_key(id))
+    }
+}
+
+fn open_patiently(dir: &Path) -> Result<sled::Db, Error> {
+    let since = Instant::now();
+    loop {
+        match open_db(dir) {
+            Err(Error::InUse(_)) if since.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            result => return result,
+        }
+    }
+}
+
+fn open_db(dir: &Path) -> Result<sled::Db, Error> {
+    let failed = |message: String| Error::Open { dir: dir.to_owned(), message };
+    let config = sled::Config::new()
+        .path(dir)
+        .cache_capacity(CACHE_BYTES)
+        .mode(sled::Mode::LowSpace)
+        // Every commit flushes by itself.
+        .flush_every_ms(None);
+    // Damaged files make sled panic instead of returning an error.
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(sled::Error::Io(error))) if is_lock_error(&error) => {
+            Err(Error::InUse(dir.to_owned()))
+        }
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed("its files are damaged (sled panicked while reading them)".to_owned())),
+    }
+}
+
+fn is_lock_error(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.to_string().contains("could not acquire lock")
+}
+
+fn write(db: &sled::Db, file: &File, batch: sled::Batch) -> Result<(), Error> {
+    db.apply_batch(batch).map_err(|error| Error::Write(error.to_string()))?;
+    db.flush().map_err(|error| Error::Write(error.to_string()))?;
+    file.sync_data().map_err(|error| Error::Write(error.to_string()))
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn encode(batch: &Batch, meta: &Meta) -> Result<sled::Batch, Error> {
+    let mut writes = sled::Batch::default();
+    for (id, record) in &batch.records {
+        insert(&mut writes, command_key(*id), record)?;
+        if record.closed {
+            writes.remove(open_key(*id));
+        } else {
+            writes.insert(open_key(*id), &[]);
+        }
+    }
+    for (number, record) in &batch.outbox {
+        insert(&mut writes, outbox_key(*number), record)?;
+    }
+    for number in &batch.published {
+        writes.remove(outbox_key(*number));
+    }
+    insert(&mut writes, META.to_vec(), meta)?;
+    Ok(writes)
+}
+
+fn insert(batch: &mut sled::Batch, key: Vec<u8>, value: &impl Serialize) -> Result<(), Error> {
+    let mut bytes = vec![FORMAT, 0, 0, 0, 0];
+    serde_json::to_writer(&mut bytes, value).map_err(|error| Error::Write(error.to_string()))?;
+    let crc = checksum(&key, &bytes[5..]);
+    bytes[1..5].copy_from_slice(&crc.to_le_bytes());
+    batch.insert(key, bytes);
+    Ok(())
+}
+
+fn recover(db: &sled::Db) -> Result<Recovered, Error> {
+    let meta: Meta = get(db, META)?.unwrap_or_default();
+    let mut open = Vec::new();
+    for entry in db.scan_prefix(b"u") {
+        let (key, _) = entry.map_err(read_error)?;
+        let record_key = [b"c", &key[1..]].concat();
+        let record = get(db, &record_key)?
+            .ok_or_else(|| damaged(&record_key, "an open command has no record"))?;
+        open.push(record);
+    }
+    let mut outbox = Vec::new();
+    for entry in db.scan_prefix(b"o") {
+        let (key, value) = entry.map_err(read_error)?;
+        let number = key[1..]
+            .try_into()
+            .map(u64::from_be_bytes)
+            .map_err(|_| damaged(&key, "an outbox entry without a number"))?;
+        outbox.push((number, decode(&key, &value)?));
+    }
+    Ok(Recovered {
+        open,
+        outbox,
+        last_number: meta.last_number,
+        clock_floor: meta.clock_floor,
+    })
+}
+
+fn get<T: DeserializeOwned>(db: &sled::Db, key: &[u8]) -> Result<Option<T>, Error> {
+    db.get(key).map_err(read_error)?.map(|value| decode(key, &value)).transpose()
+}
+
+fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Error> {
+    let [format, crc @ .., ] = value.first_chunk::<5>().ok_or_else(|| damaged(key, "too short"))?;
+    if *format != FORMAT {
+        return Err(damaged(key, &format!("format {format} is not known to this version")));
+    }
+    let body = &value[5..];
+    if u32::from_le_bytes(*crc) != checksum(key, body) {
+        return Err(damaged(key, "the checksum does not fit"));
+    }
+    serde_json::from_slice(body).map_err(|error| damaged(key, &error.to_string()))
+}
+
+/// Over the key too, so that a value under another key is noticed.
+fn checksum(key: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+fn command_key(id: CommandId) -> Vec<u8> {
+    [b"c".as_slice(), id.as_bytes()].concat()
+}
+
+fn open_key(id: CommandId) -> Vec<u8> {
+    [b"u".as_slice(), id.as_bytes()].concat()
+}
+
+fn outbox_key(number: OutboxNumber) -> Vec<u8> {
+    [b"o".as_slice(), &number.to_be_bytes()].concat()
+}
+
+fn read_error(error: sled::Error) -> Error {
+    Error::Read(error.to_string())
+}
+
+fn damaged(key: &[u8], message: &str) -> Error {
+    let kind = key.first().map_or('?', |byte| char::from(*byte));
+    let rest: String = key.iter().skip(1).map(|byte| format!("{byte:02x}")).collect();
+    Error::Damaged { key: format!("{kind}{rest}"), message: message.to_owned() }
+}

@@ -1,0 +1,381 @@
+//! The log: records go to journald as structured fields, or to stderr as one line each.
+//!
+//! journald makes a sender wait when it does not read, and a terminal or pipe does too. So a record
+//! is copied into a bounded queue, which never waits, and a thread of its own (`log`) writes. When
+//! the queue is full the record is dropped and counted, and the count is logged later.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use ::log::kv::{Error as KvError, Key, Value, VisitSource};
+use ::log::{Level, LevelFilter, Log, Metadata, Record};
+use systemd_journal_logger::{JournalLog, connected_to_journal};
+
+use crate::lifecycle::time::Timestamp;
+
+/// About one second of the busiest log, and at most a few hundred kilobytes.
+const QUEUE: usize = 1024;
+/// How long the end of the process waits for the last records.
+const FLUSH: Duration = Duration::from_secs(1);
+/// Other crates may warn, but their chatter hides ours.
+const FOREIGN_LEVEL: LevelFilter = LevelFilter::Warn;
+/// The crates of this package, as they stand in a record's target.
+const OWN: &[&str] = &["downlinkd", "downlink_bench"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("failed to start the log's thread: {0}")]
+    Thread(#[source] std::io::Error),
+    #[error("failed to install the log: {0}")]
+    Install(#[from] ::log::SetLoggerError),
+}
+
+/// Sends the process's log to journald if stderr is connected to it, else to stderr.
+///
+/// `level` is for this package; other crates are limited to warnings. Once per process.
+pub fn install(level: LevelFilter) -> Result<Guard, Error> {
+    let journal = if connected_to_journal() { JournalLog::new().ok() } else { None };
+    let (logger, counters) = start(level, move |entry| match &journal {
+        Some(journal) => {
+            if entry.send_to(journal).is_err() {
+                write_to_stderr(entry);
+            }
+        }
+        None => write_to_stderr(entry),
+    })
+    .map_err(Error::Thread)?;
+    ::log::set_boxed_logger(Box::new(logger))?;
+    ::log::set_max_level(level);
+    Ok(Guard { counters })
+}
+
+/// Keeps the log complete: dropping it waits, for at most 1 s, until all records are written.
+#[must_use = "dropping the guard ends the wait for the last records"]
+pub struct Guard {
+    counters: Arc<Counters>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.counters.wait_until_written();
+    }
+}
+
+#[derive(Default)]
+struct Counters {
+    queued: AtomicU64,
+    written: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Counters {
+    fn wait_until_written(&self) {
+        let queued = self.queued.load(Ordering::Acquire);
+        let deadline = Instant::now() + FLUSH;
+        while self.written.load(Ordering::Acquire) < queued && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+struct Logger {
+    level: LevelFilter,
+    queue: SyncSender<Entry>,
+    counters: Arc<Counters>,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let own = OWN.contains(&metadata.target().split("::").next().unwrap_or_default());
+        metadata.level() <= if own { self.level } else { self.level.min(FOREIGN_LEVEL) }
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // Counted before it is queued: a flush must never miss a record that is in the queue.
+        self.counters.queued.fetch_add(1, Ordering::AcqRel);
+        if self.queue.try_send(Entry::copy(record)).is_err() {
+            self.counters.queued.fetch_sub(1, Ordering::AcqRel);
+            self.counters.dropped.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn flush(&self) {
+        self.counters.wait_until_written();
+    }
+}
+
+/// The thread lives as long as the logger, which for an installed one is the whole process.
+fn start(
+    level: LevelFilter,
+    mut write: impl FnMut(&Entry) + Send + 'static,
+) -> std::io::Result<(Logger, Arc<Counters>)> {
+    let (queue, entries): (_, Receiver<Entry>) = sync_channel(QUEUE);
+    let counters = Arc::new(Counters::default());
+    let shared = Arc::clone(&counters);
+    std::thread::Builder::new().name("log".into()).spawn(move || {
+        for entry in entries {
+            write(&entry);
+            let dropped = shared.dropped.swap(0, Ordering::AcqRel);
+            if dropped > 0 {
+                write(&Entry::dropped(dropped));
+            }
+            shared.written.fetch_add(1, Ordering::AcqRel);
+        }
+    })?;
+    Ok((Logger { level, queue, counters: Arc::clone(&counters) }, counters))
+}
+
+/// A record that owns all that it says.
+#[derive(Clone, Debug)]
+struct Entry {
+    time: SystemTime,
+    level: Level,
+    target: String,
+    module: Option<String>,
+    file: Option<String>,
+    line: Option<u32>,
+    message: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Entry {
+    fn copy(record: &Record<'_>) -> Self {
+        let mut fields = Fields(Vec::new());
+        // Collecting strings cannot fail, and a record is worth more than its fields.
+        let _ = record.key_values().visit(&mut fields);
+        Self {
+            time: SystemTime::now(),
+            level: record.level(),
+            target: record.target().to_owned(),
+            module: record.module_path().map(str::to_owned),
+            file: record.file().map(str::to_owned),
+            line: record.line(),
+            message: record.args().to_string(),
+            fields: fields.0,
+        }
+    }
+
+    fn dropped(count: u64) -> Self {
+        Self {
+            time: SystemTime::now(),
+            level: Level::Warn,
+            target: module_path!().to_owned(),
+            module: Some(module_path!().to_owned()),
+            file: None,
+            line: None,
+            message: "log records were dropped because they could not be written fast enough"
+                .into(),
+            fields: vec![("DROPPED".into(), count.to_string())],
+        }
+    }
+
+    fn send_to(&self, journal: &JournalLog) -> std::io::Result<()> {
+        journal.journal_send(
+            &Record::builder()
+                .level(self.level)
+                .target(&self.target)
+                .module_path(self.module.as_deref())
+                .file(self.file.as_deref())
+                .line(self.line)
+                .key_values(&self.fields)
+                .args(format_args!("{}", self.message))
+                .build(),
+        )
+    }
+
+    /// `2026-11-21T01:02:03.456Z INFO message KEY=value KEY="two words"`, always one line.
+    fn to_line(&self) -> String {
+        let mut line = format!("{} {} ", Timestamp::from(self.time), self.level);
+        push_escaped(&mut line, &self.message);
+        for (key, value) in &self.fields {
+            line.push(' ');
+            push_escaped(&mut line, key);
+            line.push('=');
+            if value.is_empty() || value.contains([' ', '"', '=']) {
+                line.push('"');
+                push_escaped(&mut line, &value.replace('\\', "\\\\").replace('"', "\\\""));
+                line.push('"');
+            } else {
+                push_escaped(&mut line, value);
+            }
+        }
+        line.push('\n');
+        line
+    }
+}
+
+/// A line break in a message from outside must not forge a record.
+fn push_escaped(line: &mut String, text: &str) {
+    for character in text.chars() {
+        if character.is_control() {
+            write!(line, "{}", character.escape_default()).expect("a String can be written to");
+        } else {
+            line.push(character);
+        }
+    }
+}
+
+fn write_to_stderr(entry: &Entry) {
+    // There is no place left to report this to.
+    let _ = std::io::stderr().write_all(entry.to_line().as_bytes());
+}
+
+struct Fields(Vec<(String, String)>);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
+        self.0.push((key.as_str().to_owned(), value.to_string()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, MutexGuard};
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    /// Collects what the thread writes; while the test holds `gate` the thread is stuck in a write.
+    #[derive(Clone, Default)]
+    struct Sink {
+        gate: Arc<Mutex<()>>,
+        lines: Arc<Mutex<Vec<Entry>>>,
+    }
+
+    impl Sink {
+        fn start(&self, level: LevelFilter) -> (Logger, Guard) {
+            let sink = self.clone();
+            let (logger, counters) = start(level, move |entry| {
+                let _open = sink.gate.lock().unwrap();
+                sink.lines.lock().unwrap().push(entry.clone());
+            })
+            .unwrap();
+            (logger, Guard { counters })
+        }
+
+        fn lines(&self) -> MutexGuard<'_, Vec<Entry>> {
+            self.lines.lock().unwrap()
+        }
+    }
+
+    fn log(logger: &Logger, level: Level, target: &str, message: &str) {
+        logger.log(
+            &Record::builder()
+                .level(level)
+                .target(target)
+                .args(format_args!("{message}"))
+                .key_values(&[("COMMAND_ID", "8cdb5bf3"), ("CODE", "guard.disabled")])
+                .build(),
+        );
+    }
+
+    #[test]
+    fn a_record_is_copied_with_its_fields() {
+        let sink = Sink::default();
+        let (logger, guard) = sink.start(LevelFilter::Info);
+        log(&logger, Level::Info, "downlinkd::daemon", "refused");
+        drop(guard);
+        let lines = sink.lines();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].message, "refused");
+        assert_eq!(lines[0].target, "downlinkd::daemon");
+        let fields: Vec<_> = lines[0].fields.iter().map(|(k, v)| (&**k, &**v)).collect();
+        assert_eq!(fields, [("COMMAND_ID", "8cdb5bf3"), ("CODE", "guard.disabled")]);
+    }
+
+    #[test]
+    fn other_crates_may_only_warn() {
+        let sink = Sink::default();
+        let (logger, guard) = sink.start(LevelFilter::Debug);
+        for target in ["downlinkd", "downlinkd::edge", "rumqttc::v5::state", "downlinkd_other"] {
+            for level in [Level::Warn, Level::Info, Level::Debug, Level::Trace] {
+                log(&logger, level, target, target);
+            }
+        }
+        drop(guard);
+        let count = |target: &str| sink.lines().iter().filter(|e| e.target == target).count();
+        assert_eq!(count("downlinkd"), 3);
+        assert_eq!(count("downlinkd::edge"), 3);
+        assert_eq!(count("rumqttc::v5::state"), 1);
+        assert_eq!(count("downlinkd_other"), 1);
+    }
+
+    #[test]
+    fn our_own_level_also_limits_other_crates() {
+        let sink = Sink::default();
+        let (logger, guard) = sink.start(LevelFilter::Error);
+        log(&logger, Level::Warn, "rumqttc", "");
+        log(&logger, Level::Error, "rumqttc", "");
+        drop(guard);
+        assert_eq!(sink.lines().len(), 1);
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_says_so_later() {
+        let sink = Sink::default();
+        let (logger, guard) = sink.start(LevelFilter::Info);
+        let closed = sink.gate.lock().unwrap();
+        let sent = 2 * QUEUE as u64;
+        for _ in 0..sent {
+            log(&logger, Level::Info, "downlinkd", "line");
+        }
+        let dropped = guard.counters.dropped.load(Ordering::Acquire);
+        // The thread may have taken one out of the queue before it was stuck.
+        assert!((sent - QUEUE as u64 - 1..=sent - QUEUE as u64).contains(&dropped), "{dropped}");
+        drop(closed);
+        drop(guard);
+        let lines = sink.lines();
+        let notices: Vec<_> = lines.iter().filter(|e| e.message != "line").collect();
+        assert_eq!(notices.len(), 1);
+        assert_eq!(notices[0].level, Level::Warn);
+        assert_eq!(notices[0].fields, [("DROPPED".to_owned(), dropped.to_string())]);
+        assert_eq!(lines.len() as u64 - 1 + dropped, sent);
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_a_log_that_hangs() {
+        let sink = Sink::default();
+        let (logger, guard) = sink.start(LevelFilter::Info);
+        let closed = sink.gate.lock().unwrap();
+        log(&logger, Level::Info, "downlinkd", "line");
+        let begin = Instant::now();
+        drop(guard);
+        assert!(begin.elapsed() >= FLUSH);
+        drop(closed);
+    }
+
+    #[test]
+    fn stderr_gets_one_line_with_quoted_values() {
+        let entry = Entry {
+            time: UNIX_EPOCH + Duration::from_millis(1_795_222_923_456),
+            level: Level::Info,
+            target: "downlinkd".into(),
+            module: None,
+            file: None,
+            line: None,
+            message: "first\nsecond".into(),
+            fields: [
+                ("A", "plain"),
+                ("B", "two words"),
+                ("C", "a\"b\\c"),
+                ("D", ""),
+                ("E", "x\ty"),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        };
+        assert_eq!(
+            entry.to_line(),
+            "2026-11-21T01:02:03.456Z INFO first\\nsecond A=plain B=\"two words\" \
+             C=\"a\\\"b\\\\c\" D=\"\" E=x\\ty\n"
+        );
+    }
+}

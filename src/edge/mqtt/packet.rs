@@ -1,0 +1,290 @@
+//! Our types to rumqttc's and back. Pure.
+
+use std::time::Duration;
+
+use rumqttc::NetworkOptions;
+use rumqttc::Transport;
+use rumqttc::v5::MqttOptions;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnectProperties, Filter, LastWill, LastWillProperties, Publish as Packet, PublishProperties,
+};
+
+use super::{Acknowledgement, Message, Options, Publish, PublishId};
+
+const CONTENT_TYPE: &str = "application/json";
+/// Payload Format Indicator: UTF-8 (MQTT 5, 3.3.2.3.2).
+const PAYLOAD_IS_UTF8: u8 = 1;
+/// Larger packets are not for a command; the broker drops them instead of sending them.
+const LARGEST_INCOMING: u32 = 256 * 1024;
+/// Unacknowledged messages that the broker may send at most: what one group commit takes in.
+const RECEIVE_MAXIMUM: u16 = 32;
+/// Above our own window, so that rumqttc never holds anything back itself; it allocates this many
+/// slots.
+const IN_FLIGHT_LIMIT: u16 = 100;
+/// For name resolution, TCP and CONNACK together.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// MQTT strings and binary data have two bytes for their length (1.5.4, 1.5.6).
+const LONGEST_FIELD: usize = u16::MAX as usize;
+/// Four bytes of seven bits for the remaining length (1.5.5), and at most five for the fixed header.
+const LARGEST_PACKET: usize = 268_435_455 + 5;
+
+/// What rumqttc needs to know for one connection.
+pub(super) fn mqtt_options(options: &Options) -> MqttOptions {
+    // rumqttc joins host and port with a colon.
+    let host = if options.host.contains(':') && !options.host.starts_with('[') {
+        format!("[{}]", options.host)
+    } else {
+        options.host.clone()
+    };
+    let mut mqtt = MqttOptions::new(&options.client_id, host, options.port);
+    // TLS would take its place here.
+    mqtt.set_transport(Transport::Tcp);
+    let mut network = NetworkOptions::new();
+    // Otherwise Nagle and delayed ACKs add 40 ms each way.
+    network.set_tcp_nodelay(true);
+    mqtt.set_network_options(network);
+    mqtt.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
+    mqtt.set_keep_alive(keep_alive(options));
+    if options.username.is_some() || options.password.is_some() {
+        mqtt.set_credentials(
+            options.username.clone().unwrap_or_default(),
+            options.password.clone().unwrap_or_default(),
+        );
+    }
+    mqtt.set_clean_start(false);
+    mqtt.set_manual_acks(true);
+    mqtt.set_outgoing_inflight_upper_limit(IN_FLIGHT_LIMIT);
+    // No topic alias maximum: rumqttc hands out a message before it has resolved its alias.
+    mqtt.set_connect_properties(ConnectProperties {
+        session_expiry_interval: Some(seconds(options.session_expiry)),
+        receive_maximum: Some(RECEIVE_MAXIMUM),
+        max_packet_size: Some(LARGEST_INCOMING),
+        ..ConnectProperties::new()
+    });
+    mqtt.set_last_will(LastWill::new(
+        &options.will.topic,
+        options.will.payload.clone(),
+        QoS::AtLeastOnce,
+        true,
+        Some(LastWillProperties {
+            delay_interval: None,
+            payload_format_indicator: Some(PAYLOAD_IS_UTF8),
+            message_expiry_interval: None,
+            content_type: Some(CONTENT_TYPE.into()),
+            response_topic: None,
+            correlation_data: None,
+            user_properties: Vec::new(),
+        }),
+    ));
+    mqtt
+}
+
+/// rumqttc panics below 5 s, and the packet has two bytes of seconds.
+pub(super) fn keep_alive(options: &Options) -> Duration {
+    options.keep_alive.clamp(Duration::from_secs(5), Duration::from_secs(u16::MAX.into()))
+}
+
+/// QoS 1, and Retain As Published: otherwise the broker clears the flag of a retained command when
+/// it delivers it live, and only its later copies could be told from a command that may be obeyed.
+pub(super) fn filters(options: &Options) -> impl Iterator<Item = Filter> {
+    options
+        .subscriptions
+        .iter()
+        .map(|topic| Filter { preserve_retain: true, ..Filter::new(topic, QoS::AtLeastOnce) })
+}
+
+pub(super) fn message(packet: Packet, generation: u64) -> Message {
+    let properties = packet.properties.unwrap_or_default();
+    Message {
+        topic: String::from_utf8_lossy(&packet.topic).into_owned(),
+        payload: packet.payload.into(),
+        retain: packet.retain,
+        duplicate: packet.dup,
+        response_topic: properties.response_topic,
+        correlation_data: properties.correlation_data.map(Into::into),
+        message_expiry: properties
+            .message_expiry_interval
+            .map(|seconds| Duration::from_secs(seconds.into())),
+        user_properties: properties.user_properties,
+        acknowledgement: Acknowledgement { generation, packet_id: packet.pkid, qos: packet.qos },
+    }
+}
+
+/// All that `try_ack` reads of a publish.
+pub(super) fn acknowledged(acknowledgement: &Acknowledgement) -> Packet {
+    Packet { pkid: acknowledgement.packet_id, qos: acknowledgement.qos, ..Packet::default() }
+}
+
+/// A publish that the broker has no reason to hang up on.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub id: Option<PublishId>,
+    pub topic: String,
+    pub packet: Packet,
+}
+
+/// Refuses what would cost the connection, and so come back after every reconnect: a packet larger
+/// than the broker takes, or one that is malformed by the specification.
+pub(super) fn prepare(publish: Publish, largest: u32) -> Result<Prepared, String> {
+    if publish.topic.is_empty() || publish.topic.contains(['+', '#']) {
+        return Err(format!("\"{}\" is not a topic to publish to", publish.topic));
+    }
+    check_string("topic", &publish.topic)?;
+    for (key, value) in &publish.user_properties {
+        check_string("user property's name", key)?;
+        check_string("user property", value)?;
+    }
+    if publish.correlation_data.as_ref().is_some_and(|data| data.len() > LONGEST_FIELD) {
+        return Err("the correlation data is longer than 65535 bytes".into());
+    }
+    if std::str::from_utf8(&publish.payload).is_err() {
+        return Err("the payload is not UTF-8".into());
+    }
+    let mut packet = Packet::new(
+        &publish.topic,
+        QoS::AtLeastOnce,
+        publish.payload,
+        Some(PublishProperties {
+            payload_format_indicator: Some(PAYLOAD_IS_UTF8),
+            content_type: Some(CONTENT_TYPE.into()),
+            correlation_data: publish.correlation_data.map(Into::into),
+            user_properties: publish.user_properties,
+            ..PublishProperties::default()
+        }),
+    );
+    packet.retain = publish.retain;
+    // Any packet id but 0 makes `size` count the id, too. rumqttc chooses the real one.
+    packet.pkid = 1;
+    let (size, largest) = (packet.size(), LARGEST_PACKET.min(largest as usize));
+    if size > largest {
+        return Err(format!("the packet has {size} bytes, the broker takes {largest}"));
+    }
+    Ok(Prepared { id: publish.id, topic: publish.topic, packet })
+}
+
+/// MQTT 5, 1.5.4: null is forbidden, and a receiver may hang up on control characters and
+/// non-characters (mosquitto does).
+fn check_string(what: &str, text: &str) -> Result<(), String> {
+    if text.len() > LONGEST_FIELD {
+        return Err(format!("the {what} is longer than 65535 bytes"));
+    }
+    let forbidden = |character: char| {
+        let code = u32::from(character);
+        character.is_control() || (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
+    };
+    if text.contains(forbidden) {
+        return Err(format!("the {what} has a character that MQTT does not allow: {text:?}"));
+    }
+    Ok(())
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Will;
+    use super::*;
+
+    fn options() -> Options {
+        Options {
+            host: "broker.example".into(),
+            port: 1883,
+            client_id: "px4-real-1".into(),
+            username: None,
+            password: None,
+            keep_alive: Duration::from_secs(30),
+            session_expiry: Duration::from_secs(3600),
+            subscriptions: vec!["a/+".into()],
+            will: Will { topic: "presence".into(), payload: b"{}".to_vec() },
+        }
+    }
+
+    fn publish() -> Publish {
+        Publish {
+            id: Some(PublishId(1)),
+            topic: "a/b".into(),
+            payload: b"{}".to_vec(),
+            retain: false,
+            correlation_data: None,
+            user_properties: Vec::new(),
+        }
+    }
+
+    fn refusal(change: impl FnOnce(&mut Publish)) -> String {
+        let mut publish = publish();
+        change(&mut publish);
+        prepare(publish, u32::MAX).unwrap_err()
+    }
+
+    #[test]
+    fn the_session_persists_and_acknowledgements_wait() {
+        let mqtt = mqtt_options(&options());
+        assert!(!mqtt.clean_start());
+        assert!(mqtt.manual_acks());
+        assert_eq!(mqtt.session_expiry_interval(), Some(3600));
+        assert_eq!(mqtt.receive_maximum(), Some(RECEIVE_MAXIMUM));
+        assert_eq!(mqtt.max_packet_size(), Some(LARGEST_INCOMING));
+        assert_eq!(mqtt.topic_alias_max(), None);
+        let will = mqtt.last_will().unwrap();
+        assert!(will.retain);
+        assert_eq!(will.qos, QoS::AtLeastOnce);
+    }
+
+    #[test]
+    fn an_ipv6_address_is_bracketed_once() {
+        for (host, expected) in [("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.1", "10.0.0.1")] {
+            let mqtt = mqtt_options(&Options { host: host.into(), ..options() });
+            assert_eq!(mqtt.broker_address().0, expected);
+        }
+    }
+
+    #[test]
+    fn keep_alive_is_narrowed_to_what_can_be_asked_for() {
+        for (seconds, expected) in [(0, 5), (5, 5), (70_000, 65_535)] {
+            let options = Options { keep_alive: Duration::from_secs(seconds), ..options() };
+            assert_eq!(mqtt_options(&options).keep_alive(), Duration::from_secs(expected));
+        }
+    }
+
+    #[test]
+    fn a_packet_may_be_exactly_as_large_as_the_broker_takes() {
+        let size = prepare(publish(), u32::MAX).unwrap().packet.size();
+        let largest = u32::try_from(size).unwrap();
+        assert!(prepare(publish(), largest).is_ok());
+        let refused = prepare(publish(), largest - 1).unwrap_err();
+        assert_eq!(refused, format!("the packet has {size} bytes, the broker takes {}", size - 1));
+    }
+
+    #[test]
+    fn what_a_broker_hangs_up_on_is_refused_by_name() {
+        assert!(refusal(|p| p.topic.clear()).contains("topic"));
+        assert!(refusal(|p| p.topic = "a/#".into()).contains("a/#"));
+        assert!(refusal(|p| p.topic = "a/\0".into()).contains("topic"));
+        assert!(refusal(|p| p.topic = "a".repeat(65_536)).contains("topic"));
+        assert!(refusal(|p| p.payload = vec![0xFF]).contains("payload"));
+        assert!(refusal(|p| p.correlation_data = Some(vec![0; 65_536])).contains("correlation"));
+        for (key, value) in [("k\u{1}", "v"), ("k", "v\u{FFFE}"), ("k", "\u{FDD0}")] {
+            let property = (key.to_owned(), value.to_owned());
+            assert!(refusal(|p| p.user_properties.push(property)).contains("user property"));
+        }
+    }
+
+    #[test]
+    fn a_topic_that_is_not_utf_8_is_marked_and_a_payload_kept() {
+        let packet = Packet {
+            topic: vec![b'a', 0xFF].into(),
+            payload: vec![0xFF, 0].into(),
+            qos: QoS::AtLeastOnce,
+            pkid: 7,
+            ..Packet::default()
+        };
+        let message = message(packet, 3);
+        assert_eq!(message.topic, "a\u{FFFD}");
+        assert_eq!(message.payload, [0xFF, 0]);
+        assert_eq!(message.acknowledgement.packet_id, 7);
+        assert_eq!(message.acknowledgement.generation, 3);
+    }
+}

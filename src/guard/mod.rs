@@ -1,0 +1,137 @@
+//! PURE. Who may make the vehicle do what, and when. The first refusal ends it.
+//!
+//! | layer | where | refusals |
+//! |---|---|---|
+//! | issuer known | [`Guard::admit`] | `auth.failed`, makes no command |
+//! | mode | [`Guard::permit`] | `guard.disabled` |
+//! | policy | [`policy`] | `policy.command_denied`, `policy.out_of_bounds` |
+//! | transport ready | [`Guard::judge`] | `transport.not_ready` |
+//!
+//! Signatures, permissions of issuers, vehicle state and grants take their places between these;
+//! none of them is enforced yet, so an issuer is as trustworthy as the broker's access control.
+
+pub mod policy;
+pub mod rate;
+pub mod vehicle;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::catalog::Command;
+use crate::code::Code;
+use crate::wire::mavlink::Address;
+use policy::{Policy, Retransmit};
+use vehicle::{HEARTBEAT_MAX_AGE, LinkState, Vehicle};
+
+/// Whether anything may be sent at all. There is no open mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Disabled,
+    Guarded,
+}
+
+impl Mode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mode::Disabled => "disabled",
+            Mode::Guarded => "guarded",
+        }
+    }
+}
+
+/// Why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: Code,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// What a permitted command may do beyond one frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clearance {
+    pub retransmit: Option<Retransmit>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Guard {
+    mode: Mode,
+    issuers: BTreeSet<String>,
+    policy: Policy,
+    default_target: Address,
+}
+
+impl Guard {
+    pub fn new(
+        mode: Mode,
+        issuers: BTreeSet<String>,
+        policy: Policy,
+        default_target: Address,
+    ) -> Self {
+        Self { mode, issuers, policy, default_target }
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether this sender may speak at all. Skipped only in disabled mode with no issuer
+    /// configured.
+    ///
+    /// # Errors
+    /// `auth.failed`; its message is for the log, never for the sender.
+    pub fn admit(&self, api_id: &str) -> Result<(), Refusal> {
+        if self.mode == Mode::Disabled && self.issuers.is_empty() || self.issuers.contains(api_id) {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::AuthFailed, format!("no issuer {api_id:?} is configured")))
+    }
+
+    /// All layers, for a command that arrives.
+    ///
+    /// # Errors
+    /// The first layer that refuses.
+    pub fn judge(
+        &self,
+        command: &Command,
+        target: Address,
+        vehicle: &Vehicle,
+        now: Duration,
+    ) -> Result<Clearance, Refusal> {
+        let clearance = self.permit(command, target)?;
+        let because = match vehicle.link_state(now) {
+            LinkState::Ready => return Ok(clearance),
+            LinkState::Closed => "the port is not open".to_owned(),
+            LinkState::Open => format!(
+                "no heartbeat of autopilot {}/{} within {} s",
+                self.default_target.system,
+                self.default_target.component,
+                HEARTBEAT_MAX_AGE.as_secs()
+            ),
+        };
+        Err(Refusal::new(
+            Code::TransportNotReady,
+            format!("the link to the vehicle is not ready: {because}"),
+        ))
+    }
+
+    /// Every layer but the last: for a journaled command that waits for the link after a restart.
+    ///
+    /// # Errors
+    /// The first layer that refuses.
+    pub fn permit(&self, command: &Command, target: Address) -> Result<Clearance, Refusal> {
+        if self.mode == Mode::Disabled {
+            return Err(Refusal::new(
+                Code::GuardDisabled,
+                "downlink is disabled on this vehicle ([guard] mode = \"disabled\")",
+            ));
+        }
+        let rule = self.policy.rule(command, target, self.default_target.component)?;
+        Ok(Clearance { retransmit: rule.retransmit })
+    }
+}

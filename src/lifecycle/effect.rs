@@ -1,0 +1,111 @@
+//! What the engine is told, and what it asks for in return.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::record::Record;
+use super::request::{CommandId, CommandRequest, Query, ReplyTo};
+use crate::code::{Code, Violation};
+use crate::guard::vehicle::LinkState;
+use crate::wire::mavlink::{Address, CommandAck, CommandFrame};
+
+/// Names an incoming MQTT PUBLISH whose PUBACK is withheld.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryId(pub u64);
+
+/// Names a frame handed to the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Counts outbox entries; also their order.
+pub type OutboxNumber = u64;
+
+/// Something that happened outside.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// `stored`: what the journal holds under this command id.
+    Request {
+        request: Box<CommandRequest>,
+        stored: Option<Box<Record>>,
+        reply_to: ReplyTo,
+        delivery: DeliveryId,
+    },
+    /// `stored` as above.
+    Query { query: Query, stored: Option<Box<Record>>, reply_to: ReplyTo, delivery: DeliveryId },
+    /// A message that makes no command. `None`: not even an error reply.
+    Refused { error: Option<ErrorReply>, reply_to: ReplyTo, delivery: DeliveryId },
+    BrokerConnected,
+    BrokerDisconnected,
+    /// The broker's PUBACK for an outbox entry, or its refusal.
+    Published { number: OutboxNumber, accepted: bool },
+    LinkOpened,
+    LinkClosed,
+    Heartbeat { source: Address },
+    CommandAck(CommandAck),
+    /// Every byte of the frame left the kernel's buffer.
+    Sent { ticket: Ticket },
+    /// The frame certainly did not go out whole.
+    NotSent { ticket: Ticket, code: Code, message: String },
+    /// Perhaps it went out.
+    SendUnknown { ticket: Ticket },
+    /// Time has passed.
+    Tick,
+    /// Dispatch nothing more, and write down what still waits to be.
+    Stop,
+}
+
+/// Something to do outside, in this order; nothing may overtake a `Persist`.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Durable before the next effect runs.
+    Persist(Batch),
+    /// Send the withheld PUBACK.
+    Acknowledge(DeliveryId),
+    Reply { reply_to: ReplyTo, reply: Reply },
+    /// A command has taken a step; for the log, in order.
+    Step(Box<Record>),
+    /// Publish a lifecycle update until the broker acknowledges it.
+    Publish { number: OutboxNumber, record: Box<Record> },
+    /// Hand a frame to the link, unless the boot clock has passed `not_after`.
+    Send { ticket: Ticket, frame: CommandFrame, not_after: Duration },
+    /// A COMMAND_ACK that belongs to no command.
+    Unmatched(CommandAck),
+    /// The link's state changed.
+    Link(LinkState),
+}
+
+/// What one commit writes, all or nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    pub records: BTreeMap<CommandId, Record>,
+    pub outbox: BTreeMap<OutboxNumber, Record>,
+    /// Entries of earlier commits that the broker has acknowledged.
+    pub published: BTreeSet<OutboxNumber>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.outbox.is_empty() && self.published.is_empty()
+    }
+}
+
+/// An answer on the issuer's replies topic.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    Created { record: Box<Record>, duplicate: bool },
+    Found { record: Box<Record>, request_id: Option<String> },
+    Error(ErrorReply),
+}
+
+/// Why a message made no command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorReply {
+    /// At least one; the first is the one in `error`.
+    pub violations: Vec<Violation>,
+    pub idempotency_key: Option<String>,
+    /// The existing command, for a conflict.
+    pub command_id: Option<CommandId>,
+    pub request_id: Option<String>,
+    /// Lower-case hex SHA-256 of the message.
+    pub request_sha256: String,
+}

@@ -1,0 +1,219 @@
+//! A COMMAND_ACK comes, or the time for it is over (mavlink.io, "Command Protocol").
+
+use std::time::Duration;
+
+use super::{Engine, Slot};
+use crate::catalog::Transport;
+use crate::code::Code;
+use crate::lifecycle::effect::Effect;
+use crate::lifecycle::record::{Acknowledged, Record};
+use crate::lifecycle::request::CommandId;
+use crate::lifecycle::status::{Cause, Status};
+use crate::lifecycle::time::Now;
+use crate::lifecycle::timers::Timer;
+use crate::wire::mavlink::{CommandAck, result_name};
+
+/// MAV_RESULT, as far as it decides something here.
+mod result {
+    pub const ACCEPTED: u8 = 0;
+    pub const IN_PROGRESS: u8 = 5;
+    pub const COMMAND_LONG_ONLY: u8 = 7;
+    pub const COMMAND_INT_ONLY: u8 = 8;
+}
+
+impl Engine {
+    pub(super) fn on_command_ack(&mut self, now: &Now, ack: CommandAck) {
+        let ours = self.settings.source;
+        let for_other_system = ack.target_system != 0 && ack.target_system != ours.system;
+        let for_other_component =
+            ack.target_component != 0 && ack.target_component != ours.component;
+        if for_other_system || for_other_component {
+            return;
+        }
+        let slot: Slot = (ack.source, ack.command);
+        // What comes before the frame is out answers something else.
+        let asked = self.in_flight.get(&slot).copied().filter(|id| self.live[id].may_be_out);
+        if let Some(id) = asked {
+            self.answered(now, id, ack);
+        } else if let Some(id) = self.waiting_for_another_component(&ack) {
+            self.strayed(now, id, ack);
+        } else if let Some(id) = self.late.get(&slot).copied() {
+            self.answered_late(now, id, ack);
+        } else {
+            self.effects.push_back(Effect::Unmatched(ack));
+        }
+    }
+
+    pub(super) fn on_deadline(&mut self, now: &Now, id: CommandId) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        if !live.may_be_out {
+            let message = "the deadline passed in the queue; the command was not sent";
+            self.finish(now, id, Status::TimedOut, Code::TimeoutQueue, message);
+            return;
+        }
+        if let Some(stray) = live.record.stray.clone() {
+            let message = format!(
+                "{}/{} answered {} instead of the addressed {}/{}",
+                stray.ack.source.system,
+                stray.ack.source.component,
+                result_name(stray.ack.result),
+                live.record.target.system,
+                live.record.target.component
+            );
+            let cause = Cause::Result(stray.ack.result);
+            live.record.ack = Some(stray);
+            self.finish(now, id, Status::UnmatchedResponse, cause, message);
+            return;
+        }
+        let in_progress =
+            live.record.ack.as_ref().is_some_and(|it| it.ack.result == result::IN_PROGRESS);
+        let (code, message) = if live.recovered {
+            (
+                Code::RestartOutcomeUnknown,
+                "perhaps sent before the agent restarted; no COMMAND_ACK came in time",
+            )
+        } else if in_progress {
+            (Code::TimeoutProgress, "the vehicle reported progress, then no more COMMAND_ACK came")
+        } else {
+            (Code::TimeoutAck, "no COMMAND_ACK came in time")
+        };
+        self.finish(now, id, Status::TimedOut, code, message);
+    }
+
+    /// The answer that this command waits for.
+    fn answered(&mut self, now: &Now, id: CommandId, ack: CommandAck) {
+        let wanted_form = match ack.result {
+            result::COMMAND_LONG_ONLY => Some(Transport::CommandLong),
+            result::COMMAND_INT_ONLY => Some(Transport::CommandInt),
+            _ => None,
+        };
+        if wanted_form.is_some_and(|wanted| self.has_got_its_form(id, wanted)) {
+            // An answer to the first frame, come twice; the second frame's is still to come.
+            return;
+        }
+        // An answer proves that the frame went out, whatever the link knows.
+        self.delivered(now, id);
+        match wanted_form {
+            Some(wanted) => self.other_form(now, id, ack, wanted),
+            None if ack.result == result::IN_PROGRESS => self.progressed(now, id, ack),
+            None => self.decided(now, id, ack),
+        }
+    }
+
+    fn has_got_its_form(&self, id: CommandId, wanted: Transport) -> bool {
+        let dispatch = self.live.get(&id).and_then(|live| live.record.dispatch.as_ref());
+        dispatch.is_some_and(|dispatch| dispatch.other_form && dispatch.transport == wanted)
+    }
+
+    fn decided(&mut self, now: &Now, id: CommandId, ack: CommandAck) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.record.ack = Some(Acknowledged { ack, at: now.wall });
+        let (status, message) = if ack.result == result::ACCEPTED {
+            (Status::Succeeded, "the vehicle accepted the command")
+        } else {
+            (Status::Failed, "the vehicle refused the command")
+        };
+        let cause = Cause::Result(ack.result);
+        self.finish(now, id, status, cause, format!("{message}: {}", cause.response_code()));
+    }
+
+    /// Work goes on at the vehicle: the wait starts anew, within `max_progress`.
+    fn progressed(&mut self, now: &Now, id: CommandId, ack: CommandAck) {
+        let max_progress = self.settings.max_progress;
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let progress_before = progress(&live.record);
+        live.recovered = false;
+        live.record.ack = Some(Acknowledged { ack, at: now.wall });
+        if live.record.timeout_seconds != 0 {
+            let since_dispatch = live
+                .record
+                .dispatch
+                .as_ref()
+                .and_then(|dispatch| dispatch.at.elapsed(now))
+                .unwrap_or_default();
+            let wait = Duration::from_secs(live.record.timeout_seconds.into())
+                .min(max_progress.saturating_sub(since_dispatch));
+            let deadline = live.deadline.max(now.boot + wait);
+            let moved = deadline - live.deadline;
+            live.deadline = deadline;
+            live.record.deadline_ms += moved.as_millis() as u64;
+            self.timers.set(Timer::Deadline(id), deadline);
+        }
+        let Some(live) = self.live.get_mut(&id) else { return };
+        if progress_before == Some(ack.progress) {
+            // The same news again is no update: a vehicle may repeat it many times a second.
+            self.write(id);
+            self.write_lazily(now);
+            return;
+        }
+        live.record.cause = Some(Cause::Result(result::IN_PROGRESS));
+        live.record.message = Some("the vehicle is working on the command".to_owned());
+        self.announce(now, id);
+        self.urgent = true;
+    }
+
+    /// COMMAND_LONG_ONLY and COMMAND_INT_ONLY refuse the form, not the command: the other form goes
+    /// out, once.
+    fn other_form(&mut self, now: &Now, id: CommandId, ack: CommandAck, wanted: Transport) {
+        let sendable = self.vehicle.ready(now.boot) && !self.stopping;
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let Some(dispatch) = &live.record.dispatch else { return };
+        let swaps = sendable
+            && !dispatch.other_form
+            && dispatch.transport != wanted
+            && now.boot < live.deadline;
+        live.record.ack = Some(Acknowledged { ack, at: now.wall });
+        live.confirmation = 0;
+        self.timers.cancel(Timer::Retransmit(id));
+        if !(swaps && self.send(now, id, wanted, true)) {
+            self.decided(now, id, ack);
+        }
+    }
+
+    /// The oldest command of this MAV_CMD that waits for another component of the same system.
+    fn waiting_for_another_component(&self, ack: &CommandAck) -> Option<CommandId> {
+        self.in_flight
+            .iter()
+            .filter(|((target, command), id)| {
+                *command == ack.command
+                    && *target != ack.source
+                    && target.system == ack.source.system
+                    && self.live[id].may_be_out
+            })
+            .map(|(_, id)| *id)
+            .min_by_key(|id| self.live[id].record.number)
+    }
+
+    fn strayed(&mut self, now: &Now, id: CommandId, ack: CommandAck) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.record.stray = Some(Acknowledged { ack, at: now.wall });
+        self.write(id);
+        self.write_lazily(now);
+    }
+
+    fn answered_late(&mut self, now: &Now, id: CommandId, ack: CommandAck) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        if live.record.status == Status::Delivered {
+            // Nobody waited, so it is not late: the answer completes the command.
+            if ack.result == result::IN_PROGRESS {
+                self.progressed(now, id, ack);
+            } else {
+                self.decided(now, id, ack);
+            }
+            return;
+        }
+        live.record.ack = Some(Acknowledged { ack, at: now.wall });
+        let cause = Cause::Result(ack.result);
+        let message = format!("the vehicle answered {} after the timeout", cause.response_code());
+        self.finish(now, id, Status::UnmatchedResponse, cause, message);
+    }
+}
+
+/// The latest progress told, in percent or 255 for unknown.
+fn progress(record: &Record) -> Option<u8> {
+    record
+        .ack
+        .as_ref()
+        .filter(|it| it.ack.result == result::IN_PROGRESS)
+        .map(|it| it.ack.progress)
+}

@@ -1,0 +1,181 @@
+//! A command's frame goes out: one in flight per target and MAV_CMD, a window in all.
+
+use super::{Engine, RELEASE_AFTER, Slot};
+use crate::catalog::{Encoded, Transport};
+use crate::code::Code;
+use crate::lifecycle::effect::{Effect, Ticket};
+use crate::lifecycle::record::Dispatch;
+use crate::lifecycle::request::CommandId;
+use crate::lifecycle::status::Status;
+use crate::lifecycle::time::{Now, Stamp};
+use crate::lifecycle::timers::Timer;
+use crate::wire::mavlink::{Body, CommandFrame};
+
+impl Engine {
+    /// Sends what may go now, in the order of acceptance.
+    pub(super) fn dispatch(&mut self, now: &Now) {
+        if self.stopping || !self.vehicle.ready(now.boot) {
+            return;
+        }
+        let mut at = 0;
+        while at < self.queue.len() && self.in_flight.len() < self.settings.max_outstanding {
+            let id = self.queue[at];
+            let slot = self.live[&id].slot();
+            if self.in_flight.contains_key(&slot) {
+                at += 1;
+                continue;
+            }
+            self.queue.remove(at);
+            self.close_superseded(now, slot);
+            self.in_flight.insert(slot, id);
+            let transport = self.live[&id].record.content.transport;
+            self.send(now, id, transport, false);
+        }
+    }
+
+    /// Journals that a frame may be out from now on, and sends it after that is durable.
+    /// False: the command cannot be put into this form.
+    pub(super) fn send(
+        &mut self,
+        now: &Now,
+        id: CommandId,
+        transport: Transport,
+        other_form: bool,
+    ) -> bool {
+        let Some(live) = self.live.get_mut(&id) else { return false };
+        let Some(body) = body(&live.record.content, transport) else { return false };
+        live.record.dispatch = Some(Dispatch {
+            transport,
+            delivered_seq: live.record.next_seq(),
+            at: Stamp::of(now),
+            sent_at: None,
+            other_form,
+        });
+        self.write(id);
+        self.urgent = true;
+        self.hand_to_link(id, body);
+        true
+    }
+
+    pub(super) fn on_sent(&mut self, now: &Now, ticket: Ticket) {
+        if let Some(id) = self.tickets.remove(&ticket) {
+            self.delivered(now, id);
+        }
+    }
+
+    pub(super) fn on_not_sent(&mut self, now: &Now, ticket: Ticket, code: Code, message: String) {
+        let Some(id) = self.tickets.remove(&ticket) else { return };
+        let Some(live) = self.live.get(&id) else { return };
+        let waits_to_be_sent =
+            live.record.dispatch.as_ref().is_some_and(|dispatch| dispatch.sent_at.is_none());
+        if !live.record.is_open() || !waits_to_be_sent {
+            // A retransmission that failed takes nothing back.
+            return;
+        }
+        let status =
+            if code == Code::TimeoutQueue { Status::TimedOut } else { Status::Failed };
+        self.finish(now, id, status, code, message);
+    }
+
+    /// Perhaps the frame is out: only a COMMAND_ACK can tell.
+    pub(super) fn on_send_unknown(&mut self, ticket: Ticket) {
+        self.tickets.remove(&ticket);
+    }
+
+    /// The frame is out: told by the link, or proven by an answer.
+    pub(super) fn delivered(&mut self, now: &Now, id: CommandId) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        if !live.record.is_open() {
+            return;
+        }
+        let Some(dispatch) = &mut live.record.dispatch else { return };
+        if dispatch.sent_at.is_some() {
+            return;
+        }
+        dispatch.sent_at = Some(now.wall);
+        live.record.seq = dispatch.delivered_seq;
+        live.record.status = Status::Delivered;
+        live.record.message = Some("the frame left for the vehicle".to_owned());
+        let nobody_waits = live.record.timeout_seconds == 0;
+        let retransmit = live.retransmit;
+        // An earlier process reserved another number than this one.
+        self.urgent |= live.recovered;
+        self.announce_as_numbered(now, id);
+        if nobody_waits {
+            // Terminal, so it must be durable before it is visible.
+            self.urgent = true;
+            self.timers.cancel(Timer::Deadline(id));
+            self.timers.set(Timer::Release(id), now.boot + RELEASE_AFTER);
+            self.timers.set(Timer::LateWindow(id), now.boot + self.settings.late_ack_window);
+        } else {
+            // Its number was reserved with the dispatch: it rides along with the next commit.
+            self.write_lazily(now);
+            if let Some(retransmit) = retransmit {
+                self.timers.set(Timer::Retransmit(id), now.boot + retransmit.interval);
+            }
+        }
+    }
+
+    pub(super) fn on_retransmit(&mut self, now: &Now, id: CommandId) {
+        let ready = self.vehicle.ready(now.boot);
+        let stopping = self.stopping;
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let Some(retransmit) = live.retransmit else { return };
+        let in_progress = live.record.ack.is_some();
+        if live.record.is_terminal() || in_progress || live.confirmation >= retransmit.times {
+            return;
+        }
+        self.timers.set(Timer::Retransmit(id), now.boot + retransmit.interval);
+        if !ready || stopping {
+            return;
+        }
+        live.confirmation += 1;
+        let transport = live.record.dispatch.as_ref().map(|dispatch| dispatch.transport);
+        if let Some(body) = transport.and_then(|form| body(&live.record.content, form)) {
+            self.hand_to_link(id, body);
+        }
+    }
+
+    /// Nobody waits for this command: its place is free again, a late answer still completes it.
+    pub(super) fn on_release(&mut self, id: CommandId) {
+        let Some(live) = self.live.get(&id) else { return };
+        let slot = live.slot();
+        self.free_slot(slot, id);
+        self.late.insert(slot, id);
+    }
+
+    pub(super) fn on_late_window_over(&mut self, now: &Now, id: CommandId) {
+        self.close(id);
+        self.write(id);
+        self.write_lazily(now);
+    }
+
+    /// With a newer send of the same MAV_CMD a late answer is no longer this command's.
+    fn close_superseded(&mut self, now: &Now, slot: Slot) {
+        if let Some(id) = self.late.get(&slot).copied() {
+            self.on_late_window_over(now, id);
+        }
+    }
+
+    fn hand_to_link(&mut self, id: CommandId, body: Body) {
+        let ticket = self.ticket(id);
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.unsent = Some(ticket);
+        let frame = CommandFrame {
+            target: live.record.target,
+            command: live.record.content.command,
+            confirmation: live.confirmation,
+            body,
+        };
+        self.effects.push_back(Effect::Send { ticket, frame, not_after: live.deadline });
+    }
+}
+
+fn body(content: &Encoded, transport: Transport) -> Option<Body> {
+    match transport {
+        Transport::CommandLong => Some(Body::Long(content.long())),
+        Transport::CommandInt => {
+            content.int().map(|params| Body::Int { frame: content.frame, params })
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The state machine of all commands: [`Engine::handle`] what happened, then drain
+//! [`Engine::poll_effect`] until it is empty, then sleep until [`Engine::poll_timeout`].
+//!
+//! Several inputs may be handled before one drain; their writes then share one `Persist`. A
+//! `Persist` always comes before every effect that makes its content visible outside.
+//!
+//! Reading order: `intake` (a request arrives), `dispatch` (its frame goes out), `answer` (its
+//! COMMAND_ACK comes, or does not), `recover` (all of it after a restart).
+
+mod answer;
+mod dispatch;
+mod intake;
+mod recover;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::effect::{Batch, Effect, Input, Ticket};
+use super::outbox::Outbox;
+use super::record::Record;
+use super::request::CommandId;
+use super::status::{Cause, Status};
+use super::time::{Now, Stamp};
+use super::timers::{Timer, Timers};
+use crate::code::Code;
+use crate::guard::policy::Retransmit;
+use crate::guard::vehicle::{LinkState, Vehicle};
+use crate::guard::Guard;
+use crate::wire::mavlink::Address;
+
+/// Writes that nothing waits for ride along with the next commit, or go after this time.
+const LAZY_WRITES_AFTER: Duration = Duration::from_secs(1);
+/// How long a command that nobody waits for keeps its slot: long enough for its COMMAND_ACK, so
+/// that the vehicle's short queue does not overflow.
+const RELEASE_AFTER: Duration = Duration::from_secs(1);
+/// How long updates that the broker refused wait before they are offered again.
+const OUTBOX_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The engine's part of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our own MAVLink address.
+    pub source: Address,
+    /// The autopilot.
+    pub target: Address,
+    /// Seconds, 1 to 300.
+    pub default_timeout_seconds: u32,
+    /// Commands that wait for their COMMAND_ACK at a time.
+    pub max_outstanding: usize,
+    /// Commands that wait for their turn.
+    pub max_queue: usize,
+    /// How long after its timeout a command still takes a COMMAND_ACK.
+    pub late_ack_window: Duration,
+    /// How long after its dispatch IN_PROGRESS can keep a command waiting.
+    pub max_progress: Duration,
+}
+
+/// COMMAND_ACK tells commands apart by nothing but who answers and the MAV_CMD.
+type Slot = (Address, u16);
+
+/// A command that something can still happen to, or whose last write is not durable yet.
+#[derive(Debug)]
+struct Live {
+    record: Record,
+    /// On the boot clock: when waiting ends.
+    deadline: Duration,
+    /// It was dispatched by an earlier process.
+    recovered: bool,
+    retransmit: Option<Retransmit>,
+    /// COMMAND_LONG.confirmation: how often it was written again.
+    confirmation: u8,
+    /// A frame that waits among the effects.
+    unsent: Option<Ticket>,
+    /// A frame was handed out, by this process or perhaps by an earlier one.
+    may_be_out: bool,
+}
+
+impl Live {
+    fn new(record: Record, deadline: Duration) -> Self {
+        Self {
+            may_be_out: record.dispatch.is_some(),
+            record,
+            deadline,
+            recovered: false,
+            retransmit: None,
+            confirmation: 0,
+            unsent: None,
+        }
+    }
+
+    fn slot(&self) -> Slot {
+        (self.record.target, self.record.content.command)
+    }
+}
+
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    guard: Guard,
+    vehicle: Vehicle,
+    live: HashMap<CommandId, Live>,
+    /// Accepted, in order, not dispatched.
+    queue: VecDeque<CommandId>,
+    /// Dispatched, holding one of `max_outstanding` places.
+    in_flight: HashMap<Slot, CommandId>,
+    /// No longer waited for, but a late COMMAND_ACK would be theirs.
+    late: HashMap<Slot, CommandId>,
+    tickets: HashMap<Ticket, CommandId>,
+    timers: Timers,
+    outbox: Outbox,
+    batch: Batch,
+    /// Something visible waits for `batch` to be durable.
+    urgent: bool,
+    /// Closed by `batch`; forgotten once that is durable and the journal answers for them.
+    closing: Vec<CommandId>,
+    /// Closed by a batch that has been handed out.
+    closed: Vec<CommandId>,
+    effects: VecDeque<Effect>,
+    link_state: LinkState,
+    last_ticket: u64,
+    last_number: u64,
+    stopping: bool,
+}
+
+impl Engine {
+    /// An engine with nothing to remember; see [`Engine::recover`].
+    /// `last_number`: the highest `Record::number` ever journaled.
+    pub fn new(settings: Settings, guard: Guard, last_number: u64) -> Self {
+        Self {
+            settings,
+            guard,
+            vehicle: Vehicle::default(),
+            live: HashMap::new(),
+            queue: VecDeque::new(),
+            in_flight: HashMap::new(),
+            late: HashMap::new(),
+            tickets: HashMap::new(),
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+            batch: Batch::default(),
+            urgent: false,
+            closing: Vec::new(),
+            closed: Vec::new(),
+            effects: VecDeque::new(),
+            link_state: LinkState::Closed,
+            last_ticket: 0,
+            last_number,
+            stopping: false,
+        }
+    }
+
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    pub fn link_state(&self) -> LinkState {
+        self.link_state
+    }
+
+    /// The highest `Record::number` given so far.
+    pub fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
+    /// Commands that wait for their turn.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Commands that hold a place while the vehicle decides.
+    pub fn outstanding(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Updates that the broker has not acknowledged.
+    pub fn unpublished(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Takes in what happened, then whatever became due by `now`: what is known of a frame counts
+    /// before its deadline does.
+    pub fn handle(&mut self, now: &Now, input: Input) {
+        match input {
+            Input::Request { request, stored, reply_to, delivery } => {
+                self.on_request(now, *request, stored, reply_to, delivery);
+            }
+            Input::Query { query, stored, reply_to, delivery } => {
+                self.on_query(query, stored, reply_to, delivery);
+            }
+            Input::Refused { error, reply_to, delivery } => {
+                self.on_refused(error, reply_to, delivery);
+            }
+            Input::BrokerConnected => self.outbox.connected(),
+            Input::BrokerDisconnected => self.outbox.disconnected(),
+            Input::Published { number, accepted } => self.on_published(now, number, accepted),
+            Input::LinkOpened => self.vehicle.opened(),
+            Input::LinkClosed => self.vehicle.closed(),
+            Input::Heartbeat { source } if source == self.settings.target => {
+                self.vehicle.heartbeat(now.boot);
+            }
+            Input::Heartbeat { .. } | Input::Tick => {}
+            Input::CommandAck(ack) => self.on_command_ack(now, ack),
+            Input::Sent { ticket } => self.on_sent(now, ticket),
+            Input::NotSent { ticket, code, message } => {
+                self.on_not_sent(now, ticket, code, message);
+            }
+            Input::SendUnknown { ticket } => self.on_send_unknown(ticket),
+            Input::Stop => {
+                self.stopping = true;
+                self.urgent = !self.batch.is_empty();
+            }
+        }
+        self.fire_timers(now);
+        self.follow_link(now);
+        self.dispatch(now);
+    }
+
+    /// The next thing to do outside; `None`: nothing now.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        if self.urgent {
+            self.urgent = false;
+            self.timers.cancel(Timer::LazyWrites);
+            self.closed.append(&mut self.closing);
+            return Some(Effect::Persist(std::mem::take(&mut self.batch)));
+        }
+        for id in self.closed.drain(..) {
+            self.live.remove(&id);
+        }
+        if let Some(effect) = self.effects.pop_front() {
+            if let Effect::Send { ticket, .. } = &effect {
+                self.handed_out(*ticket);
+            }
+            return Some(effect);
+        }
+        let (number, record) = self.outbox.next()?;
+        Some(Effect::Publish { number, record: Box::new(record) })
+    }
+
+    /// When [`Input::Tick`] is due at the latest, on the boot clock.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    fn handed_out(&mut self, ticket: Ticket) {
+        if let Some(live) = self.tickets.get(&ticket).and_then(|id| self.live.get_mut(id)) {
+            live.unsent = None;
+            live.may_be_out = true;
+        }
+    }
+
+    fn fire_timers(&mut self, now: &Now) {
+        while let Some(timer) = self.timers.pop_due(now.boot) {
+            match timer {
+                // `follow_link` looks at the clock itself.
+                Timer::LinkStale => {}
+                Timer::LazyWrites => self.urgent = !self.batch.is_empty(),
+                Timer::OutboxRetry => self.outbox.retry(),
+                Timer::Deadline(id) => self.on_deadline(now, id),
+                Timer::Retransmit(id) => self.on_retransmit(now, id),
+                Timer::Release(id) => self.on_release(id),
+                Timer::LateWindow(id) => self.on_late_window_over(now, id),
+            }
+        }
+    }
+
+    fn on_published(&mut self, now: &Now, number: u64, accepted: bool) {
+        if !accepted {
+            self.outbox.refused(number);
+            self.timers.set(Timer::OutboxRetry, now.boot + OUTBOX_RETRY_AFTER);
+        } else if self.outbox.published(number) && self.batch.outbox.remove(&number).is_none() {
+            self.batch.published.insert(number);
+            self.write_lazily(now);
+        }
+    }
+
+    /// Reports a change of the link's state; commands that wait for a link that is gone end.
+    fn follow_link(&mut self, now: &Now) {
+        let state = self.vehicle.link_state(now.boot);
+        if let (LinkState::Ready, Some(stale_at)) = (state, self.vehicle.stale_at()) {
+            self.timers.set(Timer::LinkStale, stale_at);
+        }
+        let before = std::mem::replace(&mut self.link_state, state);
+        if before == state {
+            return;
+        }
+        self.effects.push_back(Effect::Link(state));
+        if before == LinkState::Ready {
+            for id in std::mem::take(&mut self.queue) {
+                self.finish(
+                    now,
+                    id,
+                    Status::Failed,
+                    Code::TransportLost,
+                    "the link to the vehicle was lost while the command waited for its turn",
+                );
+            }
+        }
+    }
+
+    /// Ends a command: the one place where a status becomes final.
+    fn finish(
+        &mut self,
+        now: &Now,
+        id: CommandId,
+        status: Status,
+        cause: impl Into<Cause>,
+        message: impl Into<String>,
+    ) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let cause = cause.into();
+        let record = &mut live.record;
+        record.status = status;
+        record.cause = Some(cause);
+        record.message = Some(message.into());
+        let slot = live.slot();
+        let takes_late_ack = matches!(
+            cause,
+            Cause::Agent(Code::TimeoutAck | Code::TimeoutProgress | Code::RestartOutcomeUnknown)
+        );
+        if let Some(unsent) = live.unsent.take() {
+            self.tickets.remove(&unsent);
+            self.effects
+                .retain(|it| !matches!(it, Effect::Send { ticket, .. } if *ticket == unsent));
+        }
+        self.queue.retain(|queued| *queued != id);
+        self.free_slot(slot, id);
+        self.timers.cancel_command(id);
+        if takes_late_ack {
+            self.late.insert(slot, id);
+            self.timers.set(Timer::LateWindow(id), now.boot + self.settings.late_ack_window);
+        } else {
+            self.close(id);
+        }
+        self.announce(now, id);
+        self.urgent = true;
+    }
+
+    /// Nothing can change this command any more. The write is the caller's.
+    fn close(&mut self, id: CommandId) {
+        if let Some(live) = self.live.get_mut(&id) {
+            live.record.closed = true;
+            let slot = live.slot();
+            if self.late.get(&slot) == Some(&id) {
+                self.late.remove(&slot);
+            }
+            self.timers.cancel_command(id);
+            self.closing.push(id);
+        }
+    }
+
+    fn free_slot(&mut self, slot: Slot, id: CommandId) {
+        if self.in_flight.get(&slot) == Some(&id) {
+            self.in_flight.remove(&slot);
+        }
+    }
+
+    /// Makes the next update of a command and puts it into the outbox.
+    fn announce(&mut self, now: &Now, id: CommandId) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.record.seq = live.record.next_seq();
+        self.announce_as_numbered(now, id);
+    }
+
+    /// As [`Engine::announce`], with the number that the record already carries.
+    fn announce_as_numbered(&mut self, now: &Now, id: CommandId) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.record.updated = Stamp::of(now);
+        let record = live.record.clone();
+        self.effects.push_back(Effect::Step(Box::new(record.clone())));
+        let number = self.outbox.push(record.clone());
+        self.batch.outbox.insert(number, record);
+        self.write(id);
+    }
+
+    /// Adds a command to the batch as it stands.
+    fn write(&mut self, id: CommandId) {
+        if let Some(live) = self.live.get(&id) {
+            self.batch.records.insert(id, live.record.clone());
+        }
+    }
+
+    fn write_lazily(&mut self, now: &Now) {
+        if !self.timers.is_set(Timer::LazyWrites) {
+            self.timers.set(Timer::LazyWrites, now.boot + LAZY_WRITES_AFTER);
+        }
+    }
+
+    fn ticket(&mut self, id: CommandId) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.tickets.insert(ticket, id);
+        ticket
+    }
+}

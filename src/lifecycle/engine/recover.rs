@@ -1,0 +1,121 @@
+//! After a restart: nothing that may be out is sent again, nothing goes out late.
+
+use super::{Engine, Live};
+use crate::catalog;
+use crate::code::Code;
+use crate::lifecycle::effect::OutboxNumber;
+use crate::lifecycle::outbox::Outbox;
+use crate::lifecycle::record::Record;
+use crate::lifecycle::status::Status;
+use crate::lifecycle::time::Now;
+use crate::lifecycle::timers::Timer;
+
+impl Engine {
+    /// Takes up what the journal holds: the records that are not closed, and the outbox. To be
+    /// called once, before any input; the effects that follow end what cannot go on.
+    pub fn recover(
+        &mut self,
+        now: &Now,
+        mut records: Vec<Record>,
+        outbox: impl IntoIterator<Item = (OutboxNumber, Record)>,
+    ) {
+        self.outbox = Outbox::restore(outbox);
+        records.sort_by_key(|record| record.number);
+        for record in records {
+            if record.is_terminal() {
+                self.recover_terminal(now, record);
+            } else if record.dispatch.is_some() {
+                self.recover_dispatched(now, record);
+            } else {
+                self.recover_queued(now, record);
+            }
+        }
+    }
+
+    /// Only a late COMMAND_ACK can still change it.
+    fn recover_terminal(&mut self, now: &Now, record: Record) {
+        let id = record.command_id;
+        let left = record
+            .updated
+            .elapsed(now)
+            .and_then(|elapsed| self.settings.late_ack_window.checked_sub(elapsed));
+        let live = Live::new(record, now.boot);
+        let slot = live.slot();
+        self.live.insert(id, live);
+        match left {
+            // Records come in order of acceptance: a newer command of the slot takes it over.
+            Some(left) => {
+                if let Some(older) = self.late.insert(slot, id) {
+                    self.close(older);
+                    self.write(older);
+                    self.write_lazily(now);
+                }
+                self.timers.set(Timer::LateWindow(id), now.boot + left);
+            }
+            None => self.on_late_window_over(now, id),
+        }
+    }
+
+    /// Perhaps out already: it waits for what remains of its time, and is never sent again.
+    fn recover_dispatched(&mut self, now: &Now, mut record: Record) {
+        let id = record.command_id;
+        let left = remaining(&record, now);
+        let next_seq = record.next_seq();
+        if let Some(dispatch) = record.dispatch.as_mut().filter(|it| it.sent_at.is_none()) {
+            // DELIVERED may have been published under the reserved number before it was durable.
+            dispatch.delivered_seq = next_seq;
+        }
+        let mut live = Live::new(record, now.boot + left.unwrap_or_default());
+        live.recovered = true;
+        let slot = live.slot();
+        let deadline = live.deadline;
+        self.live.insert(id, live);
+        self.in_flight.insert(slot, id);
+        if left.is_some() {
+            self.timers.set(Timer::Deadline(id), deadline);
+        } else {
+            self.on_deadline(now, id);
+        }
+    }
+
+    /// Not sent yet: it may go if it is provably in time and still permitted.
+    fn recover_queued(&mut self, now: &Now, record: Record) {
+        let id = record.command_id;
+        let left = remaining(&record, now);
+        let permitted = match catalog::find(&record.command_type) {
+            Some(command) => self.guard.permit(command, record.target),
+            None => Err(crate::guard::Refusal::new(
+                Code::RequestUnknownCommand,
+                format!("this version of the agent does not know {}", record.command_type),
+            )),
+        };
+        let mut live = Live::new(record, now.boot + left.unwrap_or_default());
+        if let Ok(clearance) = &permitted {
+            live.retransmit = clearance.retransmit;
+        }
+        let deadline = live.deadline;
+        self.live.insert(id, live);
+        match (left, permitted) {
+            (None, _) => self.finish(
+                now,
+                id,
+                Status::TimedOut,
+                Code::RestartExpired,
+                "not sent before the agent restarted, and not provably in time now",
+            ),
+            (Some(_), Err(refusal)) => {
+                self.finish(now, id, Status::Failed, refusal.code, refusal.message);
+            }
+            (Some(_), Ok(_)) => {
+                self.queue.push_back(id);
+                self.timers.set(Timer::Deadline(id), deadline);
+            }
+        }
+    }
+}
+
+/// What is left of the command's time, if any and if it can be known.
+fn remaining(record: &Record, now: &Now) -> Option<std::time::Duration> {
+    let elapsed = record.accepted.elapsed(now)?;
+    record.deadline().checked_sub(elapsed).filter(|left| !left.is_zero())
+}

@@ -1,0 +1,408 @@
+//! The engine between a model journal, a model link and a publisher, in virtual time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::super::*;
+use crate::catalog::{self, Transport};
+use crate::guard::Mode;
+use crate::guard::policy::{Policy, Rule};
+use crate::lifecycle::effect::{DeliveryId, OutboxNumber, Reply};
+use crate::lifecycle::request::{CommandRequest, Query, ReplyTo, command_id};
+use crate::lifecycle::time::Timestamp;
+use crate::wire::mavlink::{Body, CommandAck, CommandFrame};
+
+pub const US: Address = Address { system: 1, component: 191 };
+pub const AUTOPILOT: Address = Address { system: 1, component: 1 };
+pub const CAMERA: Address = Address { system: 1, component: 100 };
+pub const BOOT: Uuid = Uuid::from_u128(1);
+
+/// What a commit made durable.
+#[derive(Clone, Debug, Default)]
+pub struct ModelJournal {
+    pub records: HashMap<CommandId, Record>,
+    pub outbox: BTreeMap<OutboxNumber, Record>,
+    pub last_number: u64,
+}
+
+impl ModelJournal {
+    pub fn commit(&mut self, batch: Batch, last_number: u64) {
+        self.records.extend(batch.records);
+        self.outbox.extend(batch.outbox);
+        for number in batch.published {
+            self.outbox.remove(&number);
+        }
+        self.last_number = last_number;
+    }
+
+    /// An engine that knows what this journal knows.
+    pub fn recover(&self, now: &Now, guard: Guard) -> Engine {
+        let mut engine = Engine::new(settings(), guard, self.last_number);
+        let open = self.records.values().filter(|record| !record.closed).cloned().collect();
+        engine.recover(now, open, self.outbox.clone());
+        engine
+    }
+}
+
+pub struct Harness {
+    pub engine: Engine,
+    pub now: Now,
+    pub journal: ModelJournal,
+    pub guard: Guard,
+    pub persists: usize,
+    pub frames: Vec<CommandFrame>,
+    pub replies: Vec<Reply>,
+    pub published: Vec<(OutboxNumber, Record)>,
+    /// The broker does not acknowledge.
+    pub keep_unpublished: bool,
+    pub commit_takes: Duration,
+    tickets: Vec<Ticket>,
+    deliveries: u64,
+}
+
+impl Harness {
+    /// Connected to the broker, the link not open.
+    pub fn new(mode: Mode) -> Self {
+        Self::with_guard(guard(mode, []))
+    }
+
+    /// Guarded, with a ready link.
+    pub fn ready() -> Self {
+        let mut it = Self::new(Mode::Guarded);
+        it.link_up();
+        it.drain();
+        it
+    }
+
+    pub fn with_rule(command: &'static str, rule: Rule) -> Self {
+        let mut it = Self::with_guard(guard(Mode::Guarded, [(command, rule)]));
+        it.link_up();
+        it.drain();
+        it
+    }
+
+    fn with_guard(guard: Guard) -> Self {
+        let mut it = Self {
+            engine: Engine::new(settings(), guard.clone(), 0),
+            now: now(),
+            journal: ModelJournal::default(),
+            guard,
+            persists: 0,
+            frames: Vec::new(),
+            replies: Vec::new(),
+            published: Vec::new(),
+            keep_unpublished: false,
+            commit_takes: Duration::ZERO,
+            tickets: Vec::new(),
+            deliveries: 0,
+        };
+        it.input(Input::BrokerConnected);
+        it
+    }
+
+    /// The process dies here and comes back after `down`, on the same boot.
+    pub fn crash(&mut self, down: Duration) {
+        self.now.boot += down;
+        self.now.wall = self.now.wall.saturating_add(down);
+        self.restart();
+    }
+
+    /// The machine reboots.
+    pub fn reboot(&mut self, down: Duration, clock_trusted: bool) {
+        self.now.boot_id = Uuid::new_v5(&self.now.boot_id, b"next");
+        self.now.boot = seconds(10);
+        self.now.wall = self.now.wall.saturating_add(down);
+        self.now.wall_trusted = clock_trusted;
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        self.engine = self.journal.recover(&self.now, self.guard.clone());
+        self.tickets.clear();
+        self.input(Input::BrokerConnected);
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.engine.handle(&self.now, input);
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now.boot + time;
+        while let Some(due) = self.engine.poll_timeout().filter(|due| *due <= end) {
+            self.step_to(due.max(self.now.boot));
+        }
+        self.step_to(end);
+    }
+
+    fn step_to(&mut self, boot: Duration) {
+        self.now.wall = self.now.wall.saturating_add(boot - self.now.boot);
+        self.now.boot = boot;
+        self.input(Input::Tick);
+    }
+
+    pub fn link_up(&mut self) {
+        self.input(Input::LinkOpened);
+        self.heartbeat();
+    }
+
+    pub fn link_down(&mut self) {
+        self.input(Input::LinkClosed);
+    }
+
+    pub fn heartbeat(&mut self) {
+        self.input(Input::Heartbeat { source: AUTOPILOT });
+    }
+
+    pub fn ack(&mut self, ack: CommandAck) {
+        self.input(Input::CommandAck(ack));
+    }
+
+    pub fn sent(&mut self) {
+        let ticket = *self.tickets.last().expect("a frame was sent");
+        self.input(Input::Sent { ticket });
+    }
+
+    pub fn not_sent(&mut self, code: Code) {
+        let ticket = *self.tickets.last().expect("a frame was sent");
+        self.input(Input::NotSent { ticket, code, message: "because".to_owned() });
+    }
+
+    pub fn send_unknown(&mut self) {
+        let ticket = *self.tickets.last().expect("a frame was sent");
+        self.input(Input::SendUnknown { ticket });
+    }
+
+    pub fn request(&mut self, command: &str, key: &str) -> CommandId {
+        self.with_request(command, key, |_| {})
+    }
+
+    pub fn with_request(
+        &mut self,
+        command: &str,
+        key: &str,
+        change: impl FnOnce(&mut CommandRequest),
+    ) -> CommandId {
+        let mut request = request(command, key);
+        change(&mut request);
+        let id = request.command_id;
+        self.deliveries += 1;
+        self.input(Input::Request {
+            request: Box::new(request),
+            stored: self.journal.records.get(&id).cloned().map(Box::new),
+            reply_to: ReplyTo::default(),
+            delivery: DeliveryId(self.deliveries),
+        });
+        id
+    }
+
+    /// A request whose frame has left.
+    pub fn request_and_send(&mut self, command: &str, key: &str) -> CommandId {
+        let id = self.request(command, key);
+        self.drain();
+        self.sent();
+        self.drain();
+        id
+    }
+
+    pub fn query(&mut self, id: CommandId, api_id: &str) {
+        self.deliveries += 1;
+        let query = Query {
+            command_id: id,
+            api_id: api_id.to_owned(),
+            request_id: None,
+            request_sha256: String::new(),
+        };
+        self.input(Input::Query {
+            query,
+            stored: self.journal.records.get(&id).cloned().map(Box::new),
+            reply_to: ReplyTo::default(),
+            delivery: DeliveryId(self.deliveries),
+        });
+    }
+
+    /// Carries out all effects, as the daemon does, and tells them in short.
+    pub fn drain(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        let mut later = Vec::new();
+        loop {
+            while let Some(effect) = self.engine.poll_effect() {
+                if let Some(short) = self.carry_out(effect, &mut later) {
+                    told.push(short);
+                }
+            }
+            if later.is_empty() {
+                return told;
+            }
+            for input in std::mem::take(&mut later) {
+                self.input(input);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, later: &mut Vec<Input>) -> Option<String> {
+        Some(match effect {
+            Effect::Persist(batch) => {
+                self.persists += 1;
+                self.journal.commit(batch, self.engine.last_number());
+                self.now.boot += self.commit_takes;
+                "persist".to_owned()
+            }
+            Effect::Acknowledge(_) => "acknowledge".to_owned(),
+            Effect::Reply { reply, .. } => {
+                let short = match &reply {
+                    Reply::Created { record, duplicate: false } => {
+                        format!("reply {}", record.status.as_str())
+                    }
+                    Reply::Created { record, duplicate: true } => {
+                        format!("reply {} duplicate", record.status.as_str())
+                    }
+                    Reply::Found { record, .. } => {
+                        format!("reply found {}", record.status.as_str())
+                    }
+                    Reply::Error(error) => format!("reply error {}", error.violations[0].code),
+                };
+                self.replies.push(reply);
+                short
+            }
+            Effect::Step(record) => format!("step {} {}", record.status.as_str(), record.seq),
+            Effect::Publish { number, record } => {
+                let short = format!("publish {} {}", record.status.as_str(), record.seq);
+                self.published.push((number, *record));
+                if !self.keep_unpublished {
+                    later.push(Input::Published { number, accepted: true });
+                }
+                short
+            }
+            Effect::Send { ticket, not_after, .. } if self.now.boot >= not_after => {
+                later.push(Input::NotSent {
+                    ticket,
+                    code: Code::TimeoutQueue,
+                    message: "late".to_owned(),
+                });
+                return None;
+            }
+            Effect::Send { ticket, frame, .. } => {
+                let form = match frame.body {
+                    Body::Long(_) => "LONG",
+                    Body::Int { .. } => "INT",
+                };
+                let short = format!("send {form} {}", frame.command);
+                self.tickets.push(ticket);
+                self.frames.push(frame);
+                short
+            }
+            Effect::Unmatched(ack) => format!("unmatched {}", ack.command),
+            Effect::Link(_) => return None,
+        })
+    }
+
+    pub fn knows(&self, id: CommandId) -> bool {
+        self.engine.live.contains_key(&id) || self.journal.records.contains_key(&id)
+    }
+
+    /// As the engine has it, else as the journal has it.
+    pub fn record(&self, id: CommandId) -> Record {
+        match self.engine.live.get(&id) {
+            Some(live) => live.record.clone(),
+            None => self.journal.records[&id].clone(),
+        }
+    }
+
+    pub fn expect(&self, id: CommandId, status: Status, code: Code) {
+        let record = self.record(id);
+        assert_eq!((record.status, record.cause), (status, Some(Cause::Agent(code))));
+    }
+
+    pub fn commands_sent(&self) -> Vec<u16> {
+        self.frames.iter().map(|frame| frame.command).collect()
+    }
+
+    pub fn forms(&self) -> Vec<Transport> {
+        self.frames
+            .iter()
+            .map(|frame| match frame.body {
+                Body::Long(_) => Transport::CommandLong,
+                Body::Int { .. } => Transport::CommandInt,
+            })
+            .collect()
+    }
+}
+
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub fn now() -> Now {
+    Now {
+        boot: seconds(1000),
+        boot_id: BOOT,
+        wall: Timestamp::from_secs(1_781_481_600),
+        wall_trusted: true,
+    }
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        source: US,
+        target: AUTOPILOT,
+        default_timeout_seconds: 30,
+        max_outstanding: 3,
+        max_queue: 4,
+        late_ack_window: seconds(300),
+        max_progress: seconds(600),
+    }
+}
+
+pub fn guard(mode: Mode, extra: impl IntoIterator<Item = (&'static str, Rule)>) -> Guard {
+    let camera = Rule { target_components: [100].into(), ..Rule::default() };
+    let rules = [
+        ("image_stop_capture", camera),
+        ("request_camera_capture_status", Rule::default()),
+        ("do_digicam_control", Rule::default()),
+        ("preflight_reboot_shutdown", Rule::default()),
+        ("nav_roi", Rule::default()),
+    ];
+    let policy = Policy::new(rules.into_iter().chain(extra));
+    Guard::new(mode, ["cloud".to_owned()].into(), policy, AUTOPILOT)
+}
+
+pub fn ack(source: Address, command: u16, result: u8) -> CommandAck {
+    CommandAck {
+        source,
+        command,
+        result,
+        progress: 0,
+        result_param2: 0,
+        target_system: 0,
+        target_component: 0,
+    }
+}
+
+pub fn id(key: &str) -> CommandId {
+    command_id("px4-real-1", "cloud", key)
+}
+
+pub fn request(command_type: &str, key: &str) -> CommandRequest {
+    let command = catalog::find(command_type).expect("a command of the catalogue");
+    let payload: Map<String, Value> = match command_type {
+        "nav_roi" => json!({"roi_mode": 0, "wp_index": 0, "x": 0, "y": 0, "z": 30.0}),
+        _ => json!({}),
+    }
+    .as_object()
+    .cloned()
+    .unwrap_or_default();
+    CommandRequest {
+        command_id: id(key),
+        api_id: "cloud".to_owned(),
+        idempotency_key: key.to_owned(),
+        command,
+        content: command.encode(&payload, None).expect("a valid payload"),
+        target_component: None,
+        timeout_seconds: None,
+        message_expiry: None,
+        request_sha256: String::new(),
+    }
+}

@@ -1,0 +1,683 @@
+//! The engine in virtual time: transition tables here, whole histories with crashes in
+//! [`simulation`].
+
+mod harness;
+mod recovery;
+mod simulation;
+
+use std::time::Duration;
+
+use harness::{AUTOPILOT, CAMERA, Harness, US, ack, seconds};
+
+use super::*;
+use crate::catalog::Transport;
+use crate::guard::Mode;
+use crate::guard::policy::Rule;
+use crate::lifecycle::effect::Reply;
+use crate::lifecycle::request::CommandRequest;
+use crate::wire::mavlink::{Body, CommandAck};
+
+const ROI: u16 = 80;
+const DIGICAM: u16 = 203;
+const CAPTURE_STATUS: u16 = 527;
+const STOP_CAPTURE: u16 = 2001;
+
+#[test]
+fn the_way_of_a_command_and_the_order_of_its_effects() {
+    let mut it = Harness::ready();
+    let id = it.request("do_digicam_control", "a");
+    assert_eq!(
+        it.drain(),
+        [
+            "persist",
+            "acknowledge",
+            "step ACCEPTED 1",
+            "reply ACCEPTED",
+            "send LONG 203",
+            "publish ACCEPTED 1"
+        ]
+    );
+    it.sent();
+    assert_eq!(it.drain(), ["step DELIVERED 2", "publish DELIVERED 2"]);
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    assert_eq!(it.drain(), ["persist", "step SUCCEEDED 3", "publish SUCCEEDED 3"]);
+    let record = it.record(id);
+    assert_eq!(record.cause, Some(Cause::Result(0)));
+    assert_eq!(record.frame_sent(), Some(true));
+    assert!(record.closed);
+    assert_eq!(it.persists, 2, "one commit before the frame, one before the outcome is visible");
+}
+
+#[test]
+fn every_result_has_its_ending() {
+    for (result, status, code) in [
+        (0, Status::Succeeded, "MAV_RESULT_ACCEPTED"),
+        (1, Status::Failed, "MAV_RESULT_TEMPORARILY_REJECTED"),
+        (2, Status::Failed, "MAV_RESULT_DENIED"),
+        (3, Status::Failed, "MAV_RESULT_UNSUPPORTED"),
+        (4, Status::Failed, "MAV_RESULT_FAILED"),
+        (6, Status::Failed, "MAV_RESULT_CANCELLED"),
+        // The form that was sent already: a refusal, not a wish.
+        (7, Status::Failed, "MAV_RESULT_COMMAND_LONG_ONLY"),
+        (9, Status::Failed, "MAV_RESULT_COMMAND_UNSUPPORTED_MAV_FRAME"),
+        (10, Status::Failed, "MAV_RESULT_NOT_IN_CONTROL"),
+        (200, Status::Failed, "MAV_RESULT_200"),
+    ] {
+        let mut it = Harness::ready();
+        let id = it.request_and_send("do_digicam_control", "a");
+        it.ack(ack(AUTOPILOT, DIGICAM, result));
+        it.drain();
+        let record = it.record(id);
+        assert_eq!(record.status, status, "{code}");
+        assert_eq!(record.cause.unwrap().response_code(), code);
+        assert_eq!(it.frames.len(), 1);
+    }
+}
+
+#[test]
+fn refusals_of_the_guard_are_accepted_then_failed_and_send_nothing() {
+    let disabled = Harness::new(Mode::Disabled);
+    let silent = Harness::new(Mode::Guarded);
+    let mut stale = Harness::ready();
+    stale.pass(seconds(3));
+    for (mut it, command, code) in [
+        (disabled, "do_digicam_control", Code::GuardDisabled),
+        (silent, "do_digicam_control", Code::TransportNotReady),
+        (stale, "do_digicam_control", Code::TransportNotReady),
+        (Harness::ready(), "do_set_home", Code::PolicyCommandDenied),
+    ] {
+        it.drain();
+        let persists = it.persists;
+        let id = it.request(command, "a");
+        assert_eq!(
+            it.drain(),
+            [
+                "persist",
+                "acknowledge",
+                "step ACCEPTED 1",
+                "step FAILED 2",
+                "reply ACCEPTED",
+                "publish ACCEPTED 1",
+                "publish FAILED 2"
+            ]
+        );
+        let record = it.record(id);
+        assert_eq!(record.cause, Some(Cause::Agent(code)));
+        assert_eq!(record.frame_sent(), Some(false));
+        assert_eq!(it.persists - persists, 1);
+        assert!(it.frames.is_empty());
+    }
+}
+
+#[test]
+fn a_target_component_must_be_allowed_by_its_rule() {
+    for (component, code) in [
+        (None, None),
+        (Some(1), None),
+        (Some(100), None),
+        (Some(101), Some(Code::PolicyOutOfBounds)),
+        (Some(0), Some(Code::PolicyOutOfBounds)),
+    ] {
+        let mut it = Harness::ready();
+        it.with_request("image_stop_capture", "a", |request| request.target_component = component);
+        it.drain();
+        let record = it.record(harness::id("a"));
+        assert_eq!(record.cause, code.map(Cause::Agent), "{component:?}");
+        assert_eq!(it.frames.len(), usize::from(code.is_none()));
+    }
+}
+
+#[test]
+fn a_duplicate_changes_nothing_whenever_it_comes() {
+    let mut it = Harness::ready();
+    let steps: [(&str, fn(&mut Harness)); 4] = [
+        ("ACCEPTED", |_| {}),
+        ("DELIVERED", Harness::sent),
+        ("DELIVERED", |it| it.ack(CommandAck { progress: 40, ..ack(AUTOPILOT, DIGICAM, 5) })),
+        ("SUCCEEDED", |it| it.ack(ack(AUTOPILOT, DIGICAM, 0))),
+    ];
+    it.request("do_digicam_control", "a");
+    it.drain();
+    for (status, step) in steps {
+        step(&mut it);
+        it.drain();
+        let before = it.record(harness::id("a"));
+        it.request("do_digicam_control", "a");
+        assert_eq!(it.drain(), ["acknowledge".to_owned(), format!("reply {status} duplicate")]);
+        assert_eq!(it.record(harness::id("a")), before);
+    }
+    assert_eq!(it.frames.len(), 1);
+}
+
+#[test]
+fn a_duplicate_within_the_same_commit_is_one_command() {
+    for mode in [Mode::Guarded, Mode::Disabled] {
+        let mut it = Harness::new(mode);
+        it.link_up();
+        it.drain();
+        it.request("do_digicam_control", "a");
+        it.request("do_digicam_control", "a");
+        let effects = it.drain();
+        let persists = effects.iter().filter(|effect| *effect == "persist").count();
+        let accepted = effects.iter().filter(|effect| *effect == "step ACCEPTED 1").count();
+        assert_eq!((persists, accepted), (1, 1), "{effects:?}");
+        assert!(effects.iter().any(|effect| effect.ends_with("duplicate")), "{effects:?}");
+    }
+}
+
+#[test]
+fn the_same_key_with_other_content_is_a_conflict() {
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    for change in [
+        (|request| request.content.params[0] = Some(1.0)) as fn(&mut CommandRequest),
+        |request| request.target_component = Some(100),
+        |request| request.command = crate::catalog::find("nav_roi").unwrap(),
+    ] {
+        let before = it.record(id);
+        it.with_request("do_digicam_control", "a", change);
+        assert_eq!(it.drain(), ["acknowledge", "reply error idempotency.conflict"]);
+        let Some(Reply::Error(error)) = it.replies.last() else { panic!() };
+        assert_eq!(error.command_id, Some(id));
+        assert!(error.violations[0].message.contains(&id.to_string()));
+        assert_eq!(it.record(id), before);
+    }
+    // How long to wait is no content.
+    it.with_request("do_digicam_control", "a", |request| request.timeout_seconds = Some(7));
+    assert_eq!(it.drain(), ["acknowledge", "reply DELIVERED duplicate"]);
+    assert_eq!(it.frames.len(), 1);
+}
+
+#[test]
+fn one_in_flight_per_target_and_command_and_a_window_in_all() {
+    let mut it = Harness::ready();
+    for (command, key) in [
+        ("do_digicam_control", "a"),
+        ("do_digicam_control", "b"),
+        ("image_stop_capture", "c"),
+        ("request_camera_capture_status", "d"),
+        ("nav_roi", "e"),
+    ] {
+        it.request(command, key);
+    }
+    it.with_request("image_stop_capture", "f", |request| request.target_component = Some(100));
+    it.drain();
+    // b waits for a; e and f wait for the window of 3.
+    assert_eq!(it.commands_sent(), [DIGICAM, STOP_CAPTURE, CAPTURE_STATUS]);
+    it.ack(ack(AUTOPILOT, STOP_CAPTURE, 0));
+    it.drain();
+    assert_eq!(it.commands_sent()[3..], [ROI]);
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    it.drain();
+    assert_eq!(it.commands_sent()[4..], [DIGICAM]);
+    it.ack(ack(AUTOPILOT, CAPTURE_STATUS, 0));
+    it.drain();
+    assert_eq!(it.commands_sent()[5..], [STOP_CAPTURE]);
+    assert_eq!(it.frames[5].target, CAMERA);
+}
+
+#[test]
+fn a_full_queue_refuses_without_making_a_command() {
+    let mut it = Harness::ready();
+    for number in 0..=4 {
+        it.request("do_digicam_control", &format!("key-{number}"));
+    }
+    it.drain();
+    it.request("do_digicam_control", "one-too-many");
+    assert_eq!(it.drain(), ["acknowledge", "reply error busy.queue_full"]);
+    assert!(!it.knows(harness::id("one-too-many")));
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    it.drain();
+    it.request("do_digicam_control", "one-too-many");
+    assert!(it.drain().contains(&"reply ACCEPTED".to_owned()));
+}
+
+#[test]
+fn deadlines() {
+    // In the queue.
+    let mut it = Harness::ready();
+    it.request("do_digicam_control", "a");
+    let queued = it.with_request("do_digicam_control", "b", |it| it.timeout_seconds = Some(2));
+    it.drain();
+    it.pass(seconds(2));
+    it.drain();
+    it.expect(queued, Status::TimedOut, Code::TimeoutQueue);
+    assert_eq!(it.record(queued).frame_sent(), Some(false));
+
+    // Waiting for the answer: the configured default of 30 s, and not a moment earlier.
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    it.pass(seconds(30) - Duration::from_millis(1));
+    it.drain();
+    assert_eq!(it.record(id).status, Status::Delivered);
+    it.pass(Duration::from_millis(1));
+    it.drain();
+    it.expect(id, Status::TimedOut, Code::TimeoutAck);
+    assert_eq!(it.record(id).frame_sent(), Some(true));
+
+    // The message's own expiry caps it.
+    let mut it = Harness::ready();
+    let id = it.with_request("do_digicam_control", "a", |it| it.message_expiry = Some(seconds(4)));
+    it.drain();
+    it.sent();
+    it.pass(seconds(4));
+    it.drain();
+    it.expect(id, Status::TimedOut, Code::TimeoutAck);
+}
+
+#[test]
+fn a_frame_that_would_be_late_is_not_sent() {
+    let mut it = Harness::ready();
+    it.commit_takes = seconds(31);
+    let id = it.request("do_digicam_control", "a");
+    it.drain();
+    it.drain();
+    it.expect(id, Status::TimedOut, Code::TimeoutQueue);
+    assert!(it.frames.is_empty());
+    assert_eq!(it.record(id).frame_sent(), Some(false));
+}
+
+#[test]
+fn progress_restarts_the_wait_within_its_bound() {
+    let progress = |percent| CommandAck { progress: percent, ..ack(AUTOPILOT, DIGICAM, 5) };
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    it.pass(seconds(29));
+    it.ack(progress(10));
+    assert_eq!(it.drain(), ["persist", "step DELIVERED 3", "publish DELIVERED 3"]);
+    it.pass(seconds(29));
+    it.drain();
+    // The same news is no update, but it counts.
+    it.ack(progress(10));
+    assert_eq!(it.drain(), [""; 0]);
+    it.pass(seconds(29));
+    it.drain();
+    assert_eq!(it.record(id).status, Status::Delivered);
+    it.pass(seconds(1));
+    it.drain();
+    it.expect(id, Status::TimedOut, Code::TimeoutProgress);
+
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    let started = it.now.boot;
+    let mut percent = 0;
+    while it.record(id).status == Status::Delivered {
+        percent = (percent + 1) % 100;
+        it.ack(progress(percent));
+        it.pass(seconds(20));
+        it.drain();
+    }
+    it.expect(id, Status::TimedOut, Code::TimeoutProgress);
+    let waited = it.now.boot - started;
+    assert!(waited >= seconds(600) && waited < seconds(620), "{waited:?}");
+}
+
+#[test]
+fn a_late_answer_counts_once() {
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    it.pass(seconds(30));
+    it.drain();
+    it.pass(seconds(299));
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    assert_eq!(it.drain(), ["persist", "step UNMATCHED_RESPONSE 4", "publish UNMATCHED_RESPONSE 4"]);
+    assert_eq!(it.record(id).cause, Some(Cause::Result(0)));
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    assert_eq!(it.drain(), ["unmatched 203"]);
+}
+
+#[test]
+fn a_late_answer_must_be_in_the_window_and_of_the_newest_send() {
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    it.pass(seconds(30));
+    it.drain();
+    it.pass(seconds(300));
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    assert!(it.drain().contains(&"unmatched 203".to_owned()));
+    assert_eq!(it.record(id).status, Status::TimedOut);
+
+    let mut it = Harness::ready();
+    let older = it.request_and_send("do_digicam_control", "a");
+    it.pass(seconds(30));
+    it.heartbeat();
+    let newer = it.request_and_send("do_digicam_control", "b");
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    assert!(it.drain().contains(&"unmatched 203".to_owned()));
+    assert_eq!(it.record(newer).status, Status::Succeeded);
+    assert_eq!(it.record(older).status, Status::TimedOut);
+    assert!(it.record(older).closed);
+}
+
+#[test]
+fn an_answer_that_belongs_to_nothing_or_to_others() {
+    let mut it = Harness::ready();
+    it.request_and_send("do_digicam_control", "a");
+    // Never asked.
+    it.ack(ack(AUTOPILOT, ROI, 0));
+    assert_eq!(it.drain(), ["unmatched 80"]);
+    // Another vehicle.
+    it.ack(ack(Address { system: 2, component: 1 }, DIGICAM, 0));
+    assert_eq!(it.drain(), ["unmatched 203"]);
+    // For another ground station; for another component of ours.
+    for (system, component) in [(255, 190), (255, 0), (0, 190), (US.system, 190)] {
+        let ack = CommandAck {
+            target_system: system,
+            target_component: component,
+            ..ack(AUTOPILOT, DIGICAM, 0)
+        };
+        it.ack(ack);
+        assert_eq!(it.drain(), [""; 0], "{system}/{component}");
+    }
+    let to_us = CommandAck {
+        target_system: US.system,
+        target_component: US.component,
+        ..ack(AUTOPILOT, DIGICAM, 0)
+    };
+    it.ack(to_us);
+    assert!(it.drain().contains(&"publish SUCCEEDED 3".to_owned()));
+}
+
+#[test]
+fn an_answer_of_another_component_is_remembered() {
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    it.ack(ack(CAMERA, DIGICAM, 2));
+    assert_eq!(it.drain(), [""; 0]);
+    it.pass(seconds(30));
+    it.drain();
+    let record = it.record(id);
+    assert_eq!(record.status, Status::UnmatchedResponse);
+    assert_eq!(record.cause, Some(Cause::Result(2)));
+    assert_eq!(record.ack.unwrap().ack.source, CAMERA);
+
+    // The right one decides, whatever came before.
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    it.ack(ack(CAMERA, DIGICAM, 2));
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    it.drain();
+    assert_eq!(it.record(id).status, Status::Succeeded);
+}
+
+#[test]
+fn the_other_form_goes_out_once() {
+    for (command, number, wish, first, second) in [
+        ("nav_roi", ROI, 7, Transport::CommandInt, Transport::CommandLong),
+        ("do_digicam_control", DIGICAM, 8, Transport::CommandLong, Transport::CommandInt),
+    ] {
+        let mut it = Harness::ready();
+        let id = it.request_and_send(command, "a");
+        it.ack(ack(AUTOPILOT, number, wish));
+        let effects = it.drain();
+        assert_eq!(effects[0], "persist", "written ahead of the second frame");
+        assert_eq!(effects.len(), 2, "{effects:?}");
+        assert_eq!(it.forms(), [first, second]);
+        // The same answer, come twice, is not the second frame's.
+        it.ack(ack(AUTOPILOT, number, wish));
+        assert_eq!(it.drain(), [""; 0]);
+        it.sent();
+        it.drain();
+        let record = it.record(id);
+        assert_eq!((record.status, record.seq), (Status::Delivered, 3));
+        assert_eq!(record.dispatch.unwrap().transport, second);
+        it.ack(ack(AUTOPILOT, number, 0));
+        it.drain();
+        assert_eq!(it.record(id).status, Status::Succeeded);
+        assert_eq!(it.frames.len(), 2);
+
+        // And back again it does not go.
+        let mut it = Harness::ready();
+        let id = it.request_and_send(command, "a");
+        it.ack(ack(AUTOPILOT, number, wish));
+        it.drain();
+        it.sent();
+        it.ack(ack(AUTOPILOT, number, 15 - wish));
+        it.drain();
+        assert_eq!(it.record(id).status, Status::Failed);
+        assert_eq!(it.frames.len(), 2);
+    }
+}
+
+#[test]
+fn nobody_waits_with_timeout_zero() {
+    let mut it = Harness::ready();
+    let id = it.with_request("do_digicam_control", "a", |it| it.timeout_seconds = Some(0));
+    it.drain();
+    it.sent();
+    let effects = it.drain();
+    assert_eq!(effects, ["persist", "step DELIVERED 2", "publish DELIVERED 2"]);
+    assert!(it.record(id).is_terminal());
+    // Its place stays taken for a moment, for the vehicle's short queue.
+    it.request("do_digicam_control", "b");
+    it.drain();
+    assert_eq!(it.frames.len(), 1);
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    it.drain();
+    assert_eq!(it.record(id).status, Status::Succeeded);
+    assert_eq!(it.frames.len(), 2);
+
+    // Long after, an answer still completes it; no answer changes nothing.
+    for (result, status) in [(0, Status::Succeeded), (3, Status::Failed)] {
+        let mut it = Harness::ready();
+        let id = it.with_request("do_digicam_control", "a", |it| it.timeout_seconds = Some(0));
+        it.drain();
+        it.sent();
+        it.pass(seconds(299));
+        it.drain();
+        assert_eq!(it.record(id).status, Status::Delivered);
+        it.ack(ack(AUTOPILOT, DIGICAM, result));
+        it.drain();
+        assert_eq!(it.record(id).status, status);
+    }
+}
+
+#[test]
+fn what_the_link_says_of_the_frame() {
+    // Certainly not out.
+    for (code, status) in [
+        (Code::TransportLost, Status::Failed),
+        (Code::TransportWriteFailed, Status::Failed),
+        (Code::TimeoutQueue, Status::TimedOut),
+    ] {
+        let mut it = Harness::ready();
+        let id = it.request("do_digicam_control", "a");
+        it.drain();
+        it.not_sent(code);
+        it.drain();
+        it.expect(id, status, code);
+        assert_eq!(it.record(id).frame_sent(), Some(false));
+    }
+    // Perhaps out: only the answer can tell, or nobody ever knows.
+    let mut it = Harness::ready();
+    let id = it.request("do_digicam_control", "a");
+    it.drain();
+    it.send_unknown();
+    it.drain();
+    assert_eq!(it.record(id).status, Status::Accepted);
+    assert_eq!(it.record(id).frame_sent(), None);
+    it.pass(seconds(30));
+    it.drain();
+    it.expect(id, Status::TimedOut, Code::TimeoutAck);
+    assert_eq!(it.record(id).frame_sent(), None);
+    // An answer before the link's own word proves it.
+    let mut it = Harness::ready();
+    let id = it.request("do_digicam_control", "a");
+    it.drain();
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    let effects = it.drain();
+    assert_eq!(
+        effects,
+        [
+            "persist",
+            "step DELIVERED 2",
+            "step SUCCEEDED 3",
+            "publish DELIVERED 2",
+            "publish SUCCEEDED 3"
+        ]
+    );
+    it.sent();
+    assert_eq!(it.drain(), [""; 0]);
+    assert_eq!(it.record(id).status, Status::Succeeded);
+}
+
+#[test]
+fn a_lost_link_ends_what_waits_but_not_what_is_out() {
+    for lose in [Harness::link_down as fn(&mut Harness), |it| it.pass(seconds(3))] {
+        let mut it = Harness::ready();
+        let out = it.request_and_send("do_digicam_control", "a");
+        let waits = it.request("do_digicam_control", "b");
+        it.drain();
+        lose(&mut it);
+        it.drain();
+        it.expect(waits, Status::Failed, Code::TransportLost);
+        assert_eq!(it.record(out).status, Status::Delivered);
+        it.link_up();
+        it.ack(ack(AUTOPILOT, DIGICAM, 0));
+        it.drain();
+        assert_eq!(it.record(out).status, Status::Succeeded);
+        assert_eq!(it.frames.len(), 1);
+    }
+}
+
+#[test]
+fn a_heartbeat_of_somebody_else_makes_no_link_ready() {
+    let mut it = Harness::new(Mode::Guarded);
+    it.input(Input::LinkOpened);
+    for source in [CAMERA, Address { system: 2, component: 1 }, US] {
+        it.input(Input::Heartbeat { source });
+    }
+    it.drain();
+    assert_eq!(it.engine.link_state(), LinkState::Open);
+    it.heartbeat();
+    it.drain();
+    assert_eq!(it.engine.link_state(), LinkState::Ready);
+}
+
+#[test]
+fn retransmission_is_by_policy_and_counts_confirmation_up() {
+    let mut it = Harness::with_rule(
+        "request_camera_capture_status",
+        Rule {
+            retransmit: Some(Retransmit { times: 2, interval: seconds(1) }),
+            ..Rule::default()
+        },
+    );
+    let id = it.request_and_send("request_camera_capture_status", "a");
+    for _ in 0..5 {
+        it.pass(seconds(1));
+        it.heartbeat();
+        it.drain();
+    }
+    let confirmations: Vec<u8> = it.frames.iter().map(|frame| frame.confirmation).collect();
+    assert_eq!(confirmations, [0, 1, 2]);
+    it.ack(ack(AUTOPILOT, CAPTURE_STATUS, 0));
+    it.drain();
+    assert_eq!(it.record(id).status, Status::Succeeded);
+    assert_eq!(it.record(id).seq, 3);
+
+    // Progress, or an answer, ends it.
+    for result in [5, 0] {
+        let mut it = Harness::with_rule(
+            "request_camera_capture_status",
+            Rule {
+                retransmit: Some(Retransmit { times: 2, interval: seconds(1) }),
+                ..Rule::default()
+            },
+        );
+        it.request_and_send("request_camera_capture_status", "a");
+        it.ack(ack(AUTOPILOT, CAPTURE_STATUS, result));
+        it.pass(seconds(2));
+        it.heartbeat();
+        it.drain();
+        assert_eq!(it.frames.len(), 1);
+    }
+}
+
+#[test]
+fn the_outbox_keeps_order_and_window_across_reconnects() {
+    let mut it = Harness::ready();
+    it.input(Input::BrokerDisconnected);
+    for number in 0..20 {
+        it.request("do_digicam_control", &format!("key-{number}"));
+        it.drain();
+        it.ack(ack(AUTOPILOT, DIGICAM, 0));
+        it.drain();
+    }
+    assert!(it.published.is_empty());
+    it.keep_unpublished = true;
+    it.input(Input::BrokerConnected);
+    it.drain();
+    let first: Vec<u64> = it.published.iter().map(|(number, _)| *number).collect();
+    assert_eq!(first, (1..=16).collect::<Vec<_>>(), "a window of 16");
+    it.published.clear();
+    it.input(Input::BrokerDisconnected);
+    it.input(Input::BrokerConnected);
+    it.drain();
+    let again: Vec<u64> = it.published.iter().map(|(number, _)| *number).collect();
+    assert_eq!(again, first, "what was not acknowledged goes out again, in order");
+    it.input(Input::Published { number: 3, accepted: true });
+    it.drain();
+    assert_eq!(it.published.last().map(|(number, _)| *number), Some(17));
+    // Refused by the broker: kept, and offered again later.
+    it.input(Input::Published { number: 1, accepted: false });
+    it.drain();
+    assert_eq!(it.published.last().map(|(number, _)| *number), Some(18));
+    it.input(Input::Published { number: 2, accepted: true });
+    it.pass(seconds(5));
+    it.drain();
+    assert!(it.published[16..].iter().any(|(number, _)| *number == 1));
+}
+
+#[test]
+fn lazy_writes_do_not_wait_for_ever() {
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    assert_eq!(it.journal.records[&id].status, Status::Accepted);
+    it.pass(seconds(1));
+    assert_eq!(it.drain(), ["persist"]);
+    assert_eq!(it.journal.records[&id].status, Status::Delivered);
+    assert_eq!(it.engine.poll_timeout().map(|at| at > it.now.boot), Some(true));
+}
+
+#[test]
+fn queries_read_and_change_nothing() {
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    it.query(id, "cloud");
+    assert_eq!(it.drain(), ["acknowledge", "reply found DELIVERED"]);
+    it.query(id, "somebody-else");
+    assert_eq!(it.drain(), ["acknowledge", "reply error query.not_found"]);
+    it.query(harness::id("never"), "cloud");
+    assert_eq!(it.drain(), ["acknowledge", "reply error query.not_found"]);
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    it.drain();
+    it.query(id, "cloud");
+    assert_eq!(it.drain(), ["acknowledge", "reply found SUCCEEDED"]);
+}
+
+#[test]
+fn stopping_sends_nothing_more_and_writes_what_is_left() {
+    let mut it = Harness::ready();
+    let out = it.request_and_send("do_digicam_control", "a");
+    let waits = it.request("do_digicam_control", "b");
+    it.drain();
+    it.sent();
+    it.input(Input::Stop);
+    it.drain();
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    it.drain();
+    assert_eq!(it.record(out).status, Status::Succeeded);
+    assert_eq!(it.record(waits).status, Status::Accepted);
+    assert_eq!(it.frames.len(), 1);
+}
+
+#[test]
+fn a_location_command_goes_as_command_int() {
+    let mut it = Harness::ready();
+    it.request("nav_roi", "a");
+    it.drain();
+    let Body::Int { frame, params } = &it.frames[0].body else { panic!() };
+    assert_eq!((*frame, params.x, params.y, params.z), (0, 0, 0, 30.0));
+}

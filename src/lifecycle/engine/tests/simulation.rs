@@ -1,0 +1,416 @@
+//! Random histories in virtual time, with a crash possible between any two effects.
+//!
+//! The world: a broker that redelivers what was not acknowledged and may drop its connection, a
+//! journal that holds what was committed, a vehicle that answers at once, late, twice, wrongly or
+//! never. Every history is checked against what the product promises.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use super::harness::{ModelJournal, guard, now, request};
+use super::*;
+use crate::lifecycle::effect::{DeliveryId, OutboxNumber};
+use crate::lifecycle::request::{CommandRequest, ReplyTo};
+use crate::wire::mavlink::CommandFrame;
+
+const HISTORIES: u64 = 3000;
+const COMMANDS: [&str; 4] =
+    ["do_digicam_control", "image_stop_capture", "request_camera_capture_status", "nav_roi"];
+
+#[test]
+fn nothing_is_lost_and_nothing_is_sent_twice() {
+    let first = std::env::var("SIMULATION_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = match first {
+        Some(seed) => seed..seed + 1,
+        None => 1..HISTORIES + 1,
+    };
+    let mut seen = Seen::default();
+    for seed in seeds {
+        let history = std::panic::catch_unwind(|| World::new(seed).run());
+        match history {
+            Ok(more) => seen.add(&more),
+            Err(_) => panic!("history {seed} broke a promise; SIMULATION_SEED={seed} runs it alone"),
+        }
+    }
+    if first.is_none() {
+        seen.expect_variety();
+    }
+}
+
+/// Which endings and events all histories together went through: a test that never crashes, or
+/// never times out, proves nothing about it.
+#[derive(Default)]
+struct Seen {
+    statuses: HashSet<Status>,
+    crashes: usize,
+    other_forms: usize,
+    duplicates: usize,
+}
+
+impl Seen {
+    fn add(&mut self, more: &Seen) {
+        self.statuses.extend(&more.statuses);
+        self.crashes += more.crashes;
+        self.other_forms += more.other_forms;
+        self.duplicates += more.duplicates;
+    }
+
+    fn expect_variety(&self) {
+        assert_eq!(self.statuses.len(), 6, "{:?}", self.statuses);
+        assert!(self.crashes > 1000, "{} crashes", self.crashes);
+        assert!(self.other_forms > 50, "{} other forms", self.other_forms);
+        assert!(self.duplicates > 1000, "{} duplicates", self.duplicates);
+    }
+}
+
+/// SplitMix64: the same history from the same seed, everywhere.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn in_percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+struct World {
+    chance: Chance,
+    now: Now,
+    engine: Engine,
+    journal: ModelJournal,
+    /// Not acknowledged by the agent, in order.
+    at_broker: VecDeque<(u64, CommandRequest)>,
+    /// Handed over on this connection.
+    handed_over: usize,
+    deliveries: u64,
+    acknowledged: HashSet<CommandId>,
+    connected: bool,
+    /// What subscribers have seen, by command and number.
+    updates: HashMap<CommandId, BTreeMap<u64, Record>>,
+    /// Publishes whose PUBACK is on its way.
+    pubacks: VecDeque<OutboxNumber>,
+    frames: HashMap<CommandId, Vec<(Ticket, CommandFrame)>>,
+    /// Answers on their way, by when they arrive.
+    answers: Vec<(Duration, CommandAck)>,
+    link_events: VecDeque<Input>,
+    seen: Seen,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut it = Self {
+            chance: Chance(seed),
+            now: now(),
+            engine: Engine::new(harness::settings(), guard(Mode::Guarded, []), 0),
+            journal: ModelJournal::default(),
+            at_broker: VecDeque::new(),
+            handed_over: 0,
+            deliveries: 0,
+            acknowledged: HashSet::new(),
+            connected: false,
+            updates: HashMap::new(),
+            pubacks: VecDeque::new(),
+            frames: HashMap::new(),
+            answers: Vec::new(),
+            link_events: VecDeque::new(),
+            seen: Seen::default(),
+        };
+        it.connect();
+        it.handle(Input::LinkOpened);
+        it.handle(Input::Heartbeat { source: AUTOPILOT });
+        it
+    }
+
+    fn run(mut self) -> Seen {
+        for _ in 0..120 {
+            self.step();
+        }
+        self.settle();
+        self.check();
+        self.seen
+    }
+
+    fn step(&mut self) {
+        match self.chance.below(12) {
+            0 | 1 => self.publish(),
+            2 if self.chance.in_percent(25) => {
+                self.connected = false;
+                self.handle(Input::BrokerDisconnected);
+            }
+            2 if !self.connected => self.connect(),
+            3 if self.chance.in_percent(10) => {
+                self.handle(Input::LinkClosed);
+                self.drain(true);
+                self.handle(Input::LinkOpened);
+            }
+            4 | 5 => {
+                let span = Duration::from_millis(self.chance.below(8000));
+                self.pass(span);
+            }
+            6 => {
+                if let Some(number) = self.pubacks.pop_front() {
+                    self.handle(Input::Published { number, accepted: true });
+                }
+            }
+            7 if self.chance.in_percent(15) => self.crash(),
+            _ => {
+                self.handle(Input::Heartbeat { source: AUTOPILOT });
+                self.deliver_link_events();
+                self.hand_over();
+            }
+        }
+        self.drain(true);
+    }
+
+    /// A publisher sends a new command, or one of its old ones again.
+    fn publish(&mut self) {
+        let command = COMMANDS[self.chance.below(4) as usize];
+        let key = format!("{command}-{}", self.chance.below(6));
+        let mut request = request(command, &key);
+        request.timeout_seconds = [None, Some(0), Some(2), Some(10)][self.chance.below(4) as usize];
+        self.deliveries += 1;
+        self.at_broker.push_back((self.deliveries, request));
+        self.hand_over();
+    }
+
+    fn connect(&mut self) {
+        self.connected = true;
+        self.handed_over = 0;
+        // PUBACKs of the old connection never arrive.
+        self.pubacks.clear();
+        self.handle(Input::BrokerConnected);
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
+        while self.connected && self.handed_over < self.at_broker.len() {
+            let (delivery, request) = self.at_broker[self.handed_over].clone();
+            self.handed_over += 1;
+            let id = request.command_id;
+            self.seen.duplicates += usize::from(self.journal.records.contains_key(&id));
+            self.handle(Input::Request {
+                stored: self.journal.records.get(&id).cloned().map(Box::new),
+                request: Box::new(request),
+                reply_to: ReplyTo::default(),
+                delivery: DeliveryId(delivery),
+            });
+            if self.chance.in_percent(50) {
+                return;
+            }
+        }
+    }
+
+    fn deliver_link_events(&mut self) {
+        while let Some(input) = self.link_events.pop_front() {
+            self.handle(input);
+        }
+        let now = self.now.boot;
+        let due: Vec<CommandAck> =
+            self.answers.iter().filter(|(at, _)| *at <= now).map(|(_, ack)| *ack).collect();
+        self.answers.retain(|(at, _)| *at > now);
+        for ack in due {
+            self.handle(Input::CommandAck(ack));
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.engine.handle(&self.now, input);
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now.boot += span;
+        self.now.wall = self.now.wall.saturating_add(span);
+        self.handle(Input::Tick);
+    }
+
+    /// With `may_crash`, the process may die after any effect.
+    fn drain(&mut self, may_crash: bool) {
+        let mut late = Vec::new();
+        while let Some(effect) = self.engine.poll_effect() {
+            self.carry_out(effect, &mut late);
+            if may_crash && self.chance.in_percent(1) {
+                self.crash();
+                return;
+            }
+        }
+        for input in late {
+            self.handle(input);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, late: &mut Vec<Input>) {
+        match effect {
+            Effect::Persist(batch) => {
+                if self.chance.in_percent(5) {
+                    let stall = Duration::from_millis(self.chance.below(4000));
+                    self.now.boot += stall;
+                }
+                self.journal.commit(batch, self.engine.last_number());
+            }
+            Effect::Acknowledge(DeliveryId(delivery)) => {
+                if self.at_broker.front().is_some_and(|(first, _)| *first == delivery) {
+                    let (_, request) = self.at_broker.pop_front().unwrap();
+                    self.handed_over -= 1;
+                    let command = request.command_id;
+                    if !self.journal.records.contains_key(&command) {
+                        // Only a full queue makes no command.
+                        assert!(self.engine.queued() > 0);
+                        return;
+                    }
+                    self.acknowledged.insert(command);
+                }
+            }
+            Effect::Publish { number, record } => {
+                self.seen.statuses.insert(record.status);
+                let known = self.updates.entry(record.command_id).or_default();
+                if let Some(before) = known.insert(record.seq, (*record).clone()) {
+                    assert_eq!(before, *record, "one number, two updates");
+                }
+                self.pubacks.push_back(number);
+            }
+            Effect::Send { ticket, not_after, .. } if self.now.boot >= not_after => {
+                late.push(Input::NotSent {
+                    ticket,
+                    code: Code::TimeoutQueue,
+                    message: "late".to_owned(),
+                });
+            }
+            Effect::Send { ticket, frame, .. } => self.vehicle_gets(ticket, frame),
+            Effect::Reply { .. } | Effect::Step(_) | Effect::Unmatched(_) | Effect::Link(_) => {}
+        }
+    }
+
+    fn vehicle_gets(&mut self, ticket: Ticket, frame: CommandFrame) {
+        let slot = (frame.target, frame.command);
+        let command = *self.engine.in_flight.get(&slot).expect("a frame has its place");
+        let durable = &self.journal.records[&command];
+        assert!(durable.dispatch.is_some(), "a frame before its dispatch is durable");
+        let frames = self.frames.entry(command).or_default();
+        frames.push((ticket, frame.clone()));
+        let first = frames.len() == 1;
+        self.link_events.push_back(match self.chance.below(20) {
+            0 => Input::SendUnknown { ticket },
+            _ => Input::Sent { ticket },
+        });
+        let after = |world: &mut Self, bound| {
+            world.now.boot + Duration::from_millis(world.chance.below(bound))
+        };
+        let answer = |result| ack(frame.target, frame.command, result);
+        match self.chance.below(10) {
+            0 | 1 => {}
+            2 => {
+                for _ in 0..2 {
+                    let at = after(self, 3000);
+                    self.answers.push((at, answer(0)));
+                }
+            }
+            3 => {
+                let at = after(self, 60_000);
+                self.answers.push((at, answer(0)));
+            }
+            4 => {
+                let at = after(self, 1000);
+                self.answers.push((at, ack(CAMERA, frame.command, 3)));
+            }
+            5 if first => {
+                let wish = if matches!(frame.body, Body::Long(_)) { 8 } else { 7 };
+                let at = after(self, 500);
+                self.answers.push((at, answer(wish)));
+                self.seen.other_forms += 1;
+            }
+            6 => {
+                let at = after(self, 1000);
+                self.answers.push((at, CommandAck { progress: 30, ..answer(5) }));
+                let at = at + Duration::from_millis(self.chance.below(20_000));
+                self.answers.push((at, answer(0)));
+            }
+            7 => {
+                let at = after(self, 1000);
+                self.answers.push((at, answer(2)));
+            }
+            _ => {
+                let at = after(self, 1000);
+                self.answers.push((at, answer(0)));
+            }
+        }
+    }
+
+    /// What was not committed is gone; the broker hands over again what was not acknowledged.
+    fn crash(&mut self) {
+        self.seen.crashes += 1;
+        let down = Duration::from_millis(self.chance.below(10_000));
+        self.now.boot += down;
+        self.now.wall = self.now.wall.saturating_add(down);
+        if self.chance.in_percent(30) {
+            self.now.boot_id = uuid::Uuid::new_v5(&self.now.boot_id, b"next");
+            self.now.boot = Duration::from_secs(5);
+            self.answers.clear();
+        }
+        self.now.wall_trusted = self.chance.in_percent(70);
+        self.link_events.clear();
+        self.engine = self.journal.recover(&self.now, guard(Mode::Guarded, []));
+        self.connect();
+        self.handle(Input::LinkOpened);
+    }
+
+    /// The world comes to rest: everything arrives, no more crashes.
+    fn settle(&mut self) {
+        self.connect();
+        for _ in 0..400 {
+            self.hand_over();
+            self.deliver_link_events();
+            while let Some(number) = self.pubacks.pop_front() {
+                self.handle(Input::Published { number, accepted: true });
+            }
+            self.handle(Input::Heartbeat { source: AUTOPILOT });
+            self.drain(false);
+            self.pass(Duration::from_secs(2));
+            self.drain(false);
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.at_broker.is_empty(), "requests were never acknowledged");
+        assert!(self.engine.outbox.is_empty(), "updates were never published");
+        assert!(self.journal.outbox.is_empty(), "acknowledged updates are still journaled");
+        for command in &self.acknowledged {
+            let updates = &self.updates[command];
+            let last = updates.values().next_back().unwrap();
+            assert!(last.is_terminal(), "{command} ended as {:?}", last.status);
+            let decisions: Vec<&Record> = updates
+                .values()
+                .filter(|record| record.is_terminal() && record.status != Status::Delivered)
+                .collect();
+            let late_answer = decisions.len() == 2
+                && decisions[0].status == Status::TimedOut
+                && decisions[1].status == Status::UnmatchedResponse;
+            let nobody_waited = last.timeout_seconds == 0 && decisions.is_empty();
+            assert!(
+                decisions.len() == 1 || late_answer || nobody_waited,
+                "{command} was decided as {:?}",
+                decisions.iter().map(|record| record.status).collect::<Vec<_>>()
+            );
+            assert_eq!(self.journal.records[command].status, last.status);
+        }
+        for (command, frames) in &self.frames {
+            let mut forms: Vec<bool> =
+                frames.iter().map(|(_, frame)| matches!(frame.body, Body::Long(_))).collect();
+            forms.dedup();
+            assert_eq!(forms.len(), frames.len(), "{command}: the same frame went out twice");
+            assert!(frames.len() <= 2, "{command}: {} frames", frames.len());
+            if frames.len() == 2 {
+                assert!(self.journal.records[command].dispatch.as_ref().unwrap().other_form);
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! All that is kept of one command. The journal stores it, the outbox stores snapshots of it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::request::CommandId;
+use super::status::{Cause, Status};
+use super::time::{Stamp, Timestamp};
+use crate::catalog::{Encoded, Transport};
+use crate::wire::mavlink::{Address, CommandAck};
+
+/// One command, as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub command_id: CommandId,
+    /// Counts accepted commands, without a gap; the order in which they were accepted.
+    pub number: u64,
+    pub api_id: String,
+    pub idempotency_key: String,
+    pub command_type: String,
+    pub content: Encoded,
+    pub target: Address,
+    /// Seconds; 0: DELIVERED is terminal.
+    pub timeout_seconds: u32,
+    pub accepted: Stamp,
+    /// Milliseconds after acceptance at which waiting ends; IN_PROGRESS moves it.
+    pub deadline_ms: u64,
+    pub status: Status,
+    /// The number of the last update made of this command.
+    pub seq: u64,
+    pub updated: Stamp,
+    pub cause: Option<Cause>,
+    /// For people: what happened, with the object named.
+    pub message: Option<String>,
+    /// From the moment a frame may have gone out.
+    pub dispatch: Option<Dispatch>,
+    /// The COMMAND_ACK that decided, or the latest IN_PROGRESS.
+    pub ack: Option<Acknowledged>,
+    /// A COMMAND_ACK of this MAV_CMD from another component, while this command waits.
+    pub stray: Option<Acknowledged>,
+    /// Nothing can change it any more: no deadline and no late COMMAND_ACK.
+    pub closed: bool,
+}
+
+/// What is known of the frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// The form of the last frame.
+    pub transport: Transport,
+    /// The number that DELIVERED will carry; a crash may skip it, nothing else may use it.
+    pub delivered_seq: u64,
+    pub at: Stamp,
+    /// `None`: written and drained is not certain.
+    pub sent_at: Option<Timestamp>,
+    /// The vehicle asked for the other form, and got it.
+    pub other_form: bool,
+}
+
+/// A COMMAND_ACK and when it came.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    pub ack: CommandAck,
+    pub at: Timestamp,
+}
+
+impl Record {
+    /// No update will follow unless a late COMMAND_ACK comes.
+    pub fn is_terminal(&self) -> bool {
+        match self.status {
+            Status::Accepted => false,
+            Status::Delivered => self.timeout_seconds == 0,
+            Status::Succeeded
+            | Status::Failed
+            | Status::TimedOut
+            | Status::UnmatchedResponse => true,
+        }
+    }
+
+    /// The vehicle has not decided, and no deadline has.
+    pub fn is_open(&self) -> bool {
+        matches!(self.status, Status::Accepted | Status::Delivered)
+    }
+
+    /// The next free update number, past a reserved one.
+    pub fn next_seq(&self) -> u64 {
+        let reserved = self.dispatch.as_ref().map_or(0, |dispatch| dispatch.delivered_seq);
+        self.seq.max(reserved) + 1
+    }
+
+    pub fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms)
+    }
+
+    /// Whether a frame left: `None` when a crash or a broken write hides it.
+    pub fn frame_sent(&self) -> Option<bool> {
+        match &self.dispatch {
+            None => Some(false),
+            Some(dispatch) if dispatch.sent_at.is_some() || self.ack.is_some() => Some(true),
+            Some(_) => match self.cause {
+                Some(Cause::Agent(code)) if code.certainly_unsent() => Some(false),
+                _ => None,
+            },
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What a publisher asks for, checked and typed.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::catalog::{Command, Encoded};
+
+/// Names a command for ever: a UUIDv5 that a publisher can compute before it sends.
+pub type CommandId = Uuid;
+
+/// UUIDv5 in the URL namespace of `device_id/api_id/idempotency_key`. The first two are topic
+/// levels, which hold no `/`, so no two triples share a name.
+pub fn command_id(device_id: &str, api_id: &str, idempotency_key: &str) -> CommandId {
+    let name = format!("{device_id}/{api_id}/{idempotency_key}");
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())
+}
+
+/// A valid command request of a known sender.
+#[derive(Clone, Debug)]
+pub struct CommandRequest {
+    pub command_id: CommandId,
+    /// The issuer, as named by the topic.
+    pub api_id: String,
+    pub idempotency_key: String,
+    pub command: &'static Command,
+    pub content: Encoded,
+    /// MAVLink component to address; `None`: the configured one.
+    pub target_component: Option<u8>,
+    /// Seconds, 0 to 300; 0: nobody waits for the outcome. `None`: the configured default.
+    pub timeout_seconds: Option<u32>,
+    /// What was left of the MQTT message expiry; caps the deadline.
+    pub message_expiry: Option<Duration>,
+    /// Lower-case hex SHA-256 of the message, for an error reply.
+    pub request_sha256: String,
+}
+
+/// A question for the present status of one command.
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub command_id: CommandId,
+    pub api_id: String,
+    /// Echoed in the answer.
+    pub request_id: Option<String>,
+    /// Lower-case hex SHA-256 of the message, for an error reply.
+    pub request_sha256: String,
+}
+
+/// Where an answer goes besides the issuer's own topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplyTo {
+    pub api_id: String,
+    /// The MQTT 5 Response Topic, when it lies under the issuer's own replies.
+    pub response_topic: Option<String>,
+    /// The MQTT 5 Correlation Data, echoed.
+    pub correlation_data: Option<Vec<u8>>,
+}

@@ -1,0 +1,30 @@
+//! MAVLink on the wire: the few frames that we write, and the two that we read.
+//!
+//! PURE: no I/O and no clock; nothing allocates per frame. Writing uses MAVLink 2; reading takes
+//! MAVLink 1 and 2. Values that come from the vehicle stay raw integers: a COMMAND_ACK with a
+//! number that the dialect does not know must still reach whoever waits for it.
+
+mod decode;
+mod encode;
+mod framer;
+
+use serde::{Deserialize, Serialize};
+
+pub use decode::{CommandAck, Heartbeat, Received, decode, result_name};
+pub use encode::{Body, CommandFrame, FrameBytes, command, heartbeat};
+pub use framer::{Counters, Frame, Framer, Version};
+
+/// A MAVLink node: system id and component id, each 1-255; 0 addresses all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Address {
+    pub system: u8,
+    pub component: u8,
+}
+
+/// The payload at its full length: MAVLink 2 cuts trailing zeros off, newer dialects append fields.
+fn full_length<const N: usize>(payload: &[u8]) -> [u8; N] {
+    let mut full = [0; N];
+    let length = payload.len().min(N);
+    full[..length].copy_from_slice(&payload[..length]);
+    full
+}

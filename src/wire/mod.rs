@@ -1,0 +1,6 @@
+//! PURE. Between bytes and the agent's own types: topics, JSON, MAVLink frames.
+
+pub mod inbound;
+pub mod mavlink;
+pub mod outbound;
+pub mod topic;

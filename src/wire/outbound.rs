@@ -1,0 +1,242 @@
+//! Typed answers -> the JSON that publishers read.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::mavlink::{CommandAck, result_name};
+use super::topic::VENDOR;
+use crate::catalog::{self, Transport};
+use crate::code::{Code, Violation};
+use crate::lifecycle::effect::{ErrorReply, Reply};
+use crate::lifecycle::record::Record;
+use crate::lifecycle::status::Status;
+use crate::lifecycle::time::Timestamp;
+
+/// A lifecycle update, as JSON.
+pub fn update(device_id: &str, record: &Record) -> Vec<u8> {
+    bytes(&Update::of(device_id, record, None))
+}
+
+/// Any answer on the replies topic, as JSON.
+pub fn reply(device_id: &str, reply: &Reply) -> Vec<u8> {
+    match reply {
+        Reply::Created { record, duplicate } => bytes(&Created {
+            command_id: record.command_id,
+            status: record.status,
+            accepted_at: record.accepted.wall,
+            idempotency_key: &record.idempotency_key,
+            duplicate: *duplicate,
+        }),
+        Reply::Found { record, request_id } => {
+            bytes(&Update::of(device_id, record, request_id.as_deref()))
+        }
+        Reply::Error(error) => bytes(&Refused::of(error)),
+    }
+}
+
+/// What the retained presence tells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Presence<'a> {
+    pub online: bool,
+    /// Names one run of the agent: a last will only counts for its own session.
+    pub session: Uuid,
+    pub vendor: &'static str,
+    pub device_id: &'a str,
+    pub version: &'static str,
+    pub guard_mode: &'static str,
+    pub link: PresentLink<'a>,
+    pub clock: PresentClock,
+    /// To be signed when the vehicle's clock cannot be trusted.
+    pub challenge: &'a str,
+    pub catalog_hash: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PresentLink<'a> {
+    /// `closed`, `open` (no heartbeat) or `ready`.
+    pub state: &'static str,
+    pub endpoint: &'a str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PresentClock {
+    pub trusted: bool,
+    pub time: Timestamp,
+}
+
+impl Presence<'_> {
+    pub fn json(&self) -> Vec<u8> {
+        bytes(self)
+    }
+}
+
+/// Presence of a session that has ended: the last will, and the goodbye.
+pub fn absence(session: Uuid, device_id: &str) -> Vec<u8> {
+    bytes(&json!({
+        "online": false,
+        "session": session,
+        "vendor": VENDOR,
+        "device_id": device_id,
+    }))
+}
+
+/// A COMMAND_ACK that belongs to no command.
+pub fn unmatched(device_id: &str, ack: &CommandAck, at: Timestamp) -> Vec<u8> {
+    bytes(&json!({
+        "vendor": VENDOR,
+        "device_id": device_id,
+        "mavlink_command_id": ack.command,
+        "mavlink_command": catalog::find_by_id(ack.command).map(|command| command.mavlink_command),
+        "response_code": result_name(ack.result),
+        "result": ack.result,
+        "progress": ack.progress,
+        "result_param2": ack.result_param2,
+        "source_system": ack.source.system,
+        "source_component": ack.source.component,
+        "received_at": at,
+    }))
+}
+
+#[derive(Serialize)]
+struct Created<'a> {
+    command_id: Uuid,
+    status: Status,
+    accepted_at: Timestamp,
+    idempotency_key: &'a str,
+    duplicate: bool,
+}
+
+#[derive(Serialize)]
+struct Update<'a> {
+    command_id: Uuid,
+    status: Status,
+    vendor: &'static str,
+    device_id: &'a str,
+    command_type: &'a str,
+    response_code: Option<Cow<'static, str>>,
+    response_message: Option<&'a str>,
+    vendor_response: VendorResponse,
+    idempotency_key: &'a str,
+    seq: u64,
+    terminal: bool,
+    accepted_at: Timestamp,
+    updated_at: Timestamp,
+    /// Percent, while the vehicle reports it.
+    progress: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct VendorResponse {
+    mavlink_command_id: u16,
+    mavlink_command: Option<&'static str>,
+    transport: Transport,
+    result: Option<u8>,
+    progress: Option<u8>,
+    result_param2: Option<i32>,
+    source_system: Option<u8>,
+    source_component: Option<u8>,
+    /// `null`: it may have been sent, nobody knows.
+    frame_sent: Option<bool>,
+    sent_at: Option<Timestamp>,
+    acked_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    advice: &'static [&'static str],
+}
+
+impl<'a> Update<'a> {
+    fn of(device_id: &'a str, record: &'a Record, request_id: Option<&'a str>) -> Self {
+        let vendor_response = VendorResponse::of(record);
+        Self {
+            command_id: record.command_id,
+            status: record.status,
+            vendor: VENDOR,
+            device_id,
+            command_type: &record.command_type,
+            response_code: record.cause.map(|cause| cause.response_code()),
+            response_message: record.message.as_deref(),
+            // COMMAND_ACK.progress: 255 says that it is unknown.
+            progress: vendor_response.progress.filter(|percent| *percent <= 100),
+            vendor_response,
+            idempotency_key: &record.idempotency_key,
+            seq: record.seq,
+            terminal: record.is_terminal(),
+            accepted_at: record.accepted.wall,
+            updated_at: record.updated.wall,
+            request_id,
+        }
+    }
+}
+
+impl VendorResponse {
+    fn of(record: &Record) -> Self {
+        /// COMMAND_ACK.progress means something with MAV_RESULT_IN_PROGRESS only.
+        const IN_PROGRESS: u8 = 5;
+        let command = catalog::find_by_id(record.content.command);
+        let dispatch = record.dispatch.as_ref();
+        let acknowledged = record.ack.as_ref();
+        let ack = acknowledged.map(|it| &it.ack);
+        Self {
+            mavlink_command_id: record.content.command,
+            mavlink_command: command.map(|command| command.mavlink_command),
+            transport: dispatch.map_or(record.content.transport, |dispatch| dispatch.transport),
+            result: ack.map(|ack| ack.result),
+            progress: ack.filter(|ack| ack.result == IN_PROGRESS).map(|ack| ack.progress),
+            result_param2: ack.map(|ack| ack.result_param2),
+            source_system: ack.map(|ack| ack.source.system),
+            source_component: ack.map(|ack| ack.source.component),
+            frame_sent: record.frame_sent(),
+            sent_at: dispatch.and_then(|dispatch| dispatch.sent_at),
+            acked_at: acknowledged.map(|it| it.at),
+            advice: command.map_or(&[], |command| command.advice),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Refused<'a> {
+    error: RefusedBecause<'a>,
+    idempotency_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    request_sha256: &'a str,
+}
+
+#[derive(Serialize)]
+struct RefusedBecause<'a> {
+    code: Option<Code>,
+    message: String,
+    field: Option<&'a str>,
+    /// Everything that is wrong, when it is more than one thing.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    violations: &'a [Violation],
+}
+
+impl<'a> Refused<'a> {
+    fn of(error: &'a ErrorReply) -> Self {
+        let first = error.violations.first();
+        let several = error.violations.len() > 1;
+        Self {
+            error: RefusedBecause {
+                code: first.map(|violation| violation.code),
+                message: first.map(|violation| violation.message.clone()).unwrap_or_default(),
+                field: first.and_then(|violation| violation.field.as_deref()),
+                violations: if several { &error.violations } else { &[] },
+            },
+            idempotency_key: error.idempotency_key.as_deref(),
+            command_id: error.command_id,
+            request_id: error.request_id.as_deref(),
+            request_sha256: &error.request_sha256,
+        }
+    }
+}
+
+fn bytes(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("answers hold only strings, numbers and lists")
+}
