@@ -1,0 +1,115 @@
+//! The link to the autopilot: MAVLink over a serial port, UDP or TCP.
+//!
+//! One task, started by [`spawn`], owns the port: it opens it and reopens it for ever, writes one
+//! frame after the other, sends our own HEARTBEAT once in a second, and passes on each HEARTBEAT
+//! and COMMAND_ACK. It logs nothing; the events say what happened.
+//!
+//! Every [`Send`] is answered by exactly one of [`Event::Sent`], [`Event::NotSent`] and
+//! [`Event::Unknown`], within some seconds. Nothing is kept to be sent later: a frame that finds the
+//! port closed, or that cannot be begun within 2 s, is never written.
+//!
+//! When the event channel is full the task waits, and then neither reads nor writes.
+//!
+//! Cancel-safe: the task waits in one `select!` of timers, the queue, and polls of the port that
+//! have taken effect only if they are ready; a write goes on where the last one ended. The task must
+//! not be aborted, since a frame could be left half written: drop the [`Handle`].
+
+mod endpoint;
+mod port;
+mod session;
+mod task;
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::wire::mavlink::{Address, CommandAck, CommandFrame, Heartbeat};
+
+pub use endpoint::{Endpoint, EndpointError};
+
+/// From [`Handle::send`] until the frame's last byte must be in the kernel's buffer.
+const WRITE_BOUND: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub endpoint: Endpoint,
+    /// Who we are in every frame that we write.
+    pub source: Address,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The port is open. With `udpin` nothing can be sent until the first frame has come.
+    Opened,
+    /// The port was lost, or could not be opened when the task started. Told once per outage; the
+    /// attempts to reopen are silent until [`Event::Opened`].
+    Closed {
+        reason: String,
+    },
+    Heartbeat(Heartbeat),
+    CommandAck(CommandAck),
+    /// Every byte of the frame left the kernel's buffer; with UDP and TCP: is in it.
+    Sent {
+        ticket: u64,
+    },
+    /// No complete frame can have gone out.
+    NotSent {
+        ticket: u64,
+        cause: NotSent,
+    },
+    /// All or part of the frame may have gone out.
+    Unknown {
+        ticket: u64,
+        reason: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    /// Or, with `udpin`, no peer is known yet.
+    #[error("the port was closed before any byte was written")]
+    Lost,
+    #[error("{0}")]
+    WriteFailed(String),
+}
+
+/// One frame to write.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Send {
+    /// Names the frame in the event that answers it.
+    pub ticket: u64,
+    pub frame: CommandFrame,
+}
+
+/// The way to the task. Dropping it ends the task once the frames that were sent before are
+/// answered; the event channel closes then.
+#[derive(Debug)]
+pub struct Handle {
+    queue: mpsc::UnboundedSender<Queued>,
+}
+
+impl Handle {
+    /// Never blocks. Does nothing once the task has ended, which it does when nobody receives its
+    /// events any more.
+    pub fn send(&self, send: Send) {
+        let _ = self.queue.send(Queued { send, by: Instant::now() + WRITE_BOUND });
+    }
+
+    /// What dropping does, by name.
+    pub fn close(self) {}
+}
+
+/// A frame that waits for its turn.
+#[derive(Debug)]
+struct Queued {
+    send: Send,
+    by: Instant,
+}
+
+/// Starts the task on the current tokio runtime.
+pub fn spawn(options: Options, events: mpsc::Sender<Event>) -> Handle {
+    let (queue, queued) = mpsc::unbounded_channel();
+    tokio::spawn(task::Link::new(options, queued, events).run());
+    Handle { queue }
+}
