@@ -1,0 +1,107 @@
+"""The built daemon as a child process."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from observed import TIMEOUT_S
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug" / "downlinkd"
+
+
+class Agent:
+    """Can be killed and restarted on the same configuration and journal."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir()
+        self.config = folder / "downlinkd.toml"
+        self.journal = folder / "journal"
+        self.log = folder / "downlinkd.log"
+        self._process = None
+
+    def configure(self, port, endpoint, mode, issuers, commands, late_ack_window="5min"):
+        rules = [f'[[guard.issuer]]\nid = "{issuer}"\n' for issuer in issuers]
+        rules += [f'[[guard.command]]\ntype = "{command}"\n' for command in commands]
+        self.config.write_text(
+            f"""\
+[device]
+vendor = "px4"
+id = "px4-real-1"
+[mqtt]
+url = "mqtt://127.0.0.1:{port}"
+[link]
+endpoint = "{endpoint}"
+target_system = 1
+target_component = 1
+[guard]
+mode = "{mode}"
+{"".join(rules)}
+[delivery]
+default_timeout = "30s"
+late_ack_window = "{late_ack_window}"
+[journal]
+dir = "{self.journal}"
+"""
+        )
+
+    def start(self):
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [BINARY, "run", "--config", self.config],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=clean_environment(),
+            )
+
+    def kill(self):
+        """SIGKILL: no last words, to broker or journal."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self):
+        """SIGTERM; returns the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def wait_log(self, text):
+        """Waits for a text in the log, for what is told nowhere else."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while text not in self.log.read_text():
+            assert time.monotonic() < deadline, f"{text!r} does not come in {self.log}"
+            time.sleep(0.02)
+
+    def close(self):
+        if self._process is not None:
+            self.kill()
+
+    def _end(self, number):
+        process, self._process = self._process, None
+        if process.poll() is not None:
+            raise RuntimeError(f"downlinkd had ended by itself with {process.returncode}")
+        process.send_signal(number)
+        return process.wait(TIMEOUT_S)
+
+
+def run_to_end(*arguments):
+    """Runs downlinkd until it ends by itself."""
+    return subprocess.run(
+        [BINARY, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        env=clean_environment(),
+        check=False,
+    )
+
+
+def clean_environment():
+    """Ours, without what configures the daemon or tells it that it runs under systemd."""
+    systemd = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID", "WATCHDOG_USEC")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("DOWNLINKD_") and name not in systemd
+    }

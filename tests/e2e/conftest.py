@@ -1,0 +1,95 @@
+"""One broker, vehicle, agent and publisher per test."""
+
+from pathlib import Path
+
+import pytest
+
+import seeds
+from agent import Agent
+from broker import Broker
+from publisher import Publisher
+from vehicle import Vehicle
+
+
+class Rig:
+    """The real parts around one agent, and the agent."""
+
+    def __init__(self, folder: Path):
+        self.broker = Broker(folder / "broker")
+        self.vehicle = Vehicle(folder / "px4")
+        self.agent = Agent(folder / "agent")
+        self._folder = folder
+        self._publishers = {}
+
+    def start(self, mode="guarded", issuers=("cloud",), commands=seeds.TYPES, **settings):
+        """Starts the parts and then the agent, without waiting for it."""
+        self.configure(mode, issuers, commands, **settings)
+        self.broker.start()
+        self.vehicle.plug_in()
+        self.publisher()
+        self.agent.start()
+
+    def start_ready(self, **settings):
+        """Starts everything and waits until the agent would send a command."""
+        self.start(**settings)
+        self.wait_ready(mark=0)
+
+    def configure(self, mode, issuers, commands, **settings):
+        endpoint = f"serial:{self.vehicle.port}:921600"
+        self.agent.configure(self.broker.port, endpoint, mode, issuers, commands, **settings)
+
+    def restart_agent(self):
+        """Starts an agent that has ended, and waits until it would send a command."""
+        mark = len(self.publisher().messages)
+        self.agent.start()
+        self.wait_ready(mark)
+
+    def wait_ready(self, mark):
+        """Waits for a presence, published after `mark`, that says so."""
+        return self.publisher().wait_presence(
+            lambda p: p["online"] and p["link"]["state"] == "ready", "a ready agent", mark
+        )
+
+    def publisher(self, api_id="cloud", **options):
+        """The connected publisher of an issuer."""
+        if api_id not in self._publishers:
+            publisher = Publisher(self.broker.port, api_id, **options)
+            self._publishers[api_id] = publisher
+            publisher.connect()
+        return self._publishers[api_id]
+
+    def close(self):
+        for publisher in self._publishers.values():
+            publisher.close()
+        self.agent.close()
+        self.vehicle.close()
+        self.broker.close()
+
+    def logs(self):
+        for log in (self.agent.log, self.broker.log):
+            if log.exists():
+                yield log.name, log.read_text(errors="replace")[-8000:]
+
+
+@pytest.fixture
+def rig(tmp_path):
+    """All parts, none started."""
+    rig = Rig(tmp_path)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def ready(rig):
+    """All parts started, guarded, the five reference commands allowed, the link ready."""
+    rig.start_ready()
+    return rig
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Rig):
+                report.sections += value.logs()

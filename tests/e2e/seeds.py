@@ -1,0 +1,19 @@
+"""The five reference requests, word for word, and small ways to vary them."""
+
+import json
+
+BODIES = {
+    "image_stop_capture": '{"vendor":"px4","device_id":"px4-real-1","command_type":"image_stop_capture","payload":{"target_camera_id":0},"idempotency_key":"req-image_stop_capture-001","timeout_seconds":30}',
+    "request_camera_capture_status": '{"vendor":"px4","device_id":"px4-real-1","command_type":"request_camera_capture_status","payload":{"capture_status":0},"idempotency_key":"req-request_camera_capture_status-001","timeout_seconds":30}',
+    "do_digicam_control": '{"vendor":"px4","device_id":"px4-real-1","command_type":"do_digicam_control","payload":{"session_control":0,"zoom_absolute":0,"zoom_relative":0,"focus":0,"shoot_command":0,"command_identity":0,"shot_id":0},"idempotency_key":"req-do_digicam_control-001","timeout_seconds":30}',
+    "preflight_reboot_shutdown": '{"vendor":"px4","device_id":"px4-real-1","command_type":"preflight_reboot_shutdown","payload":{"autopilot":0,"companion":0,"component_action":0,"component_id":0,"conditions":0},"idempotency_key":"req-preflight_reboot_shutdown-001","timeout_seconds":30}',
+    "nav_roi": '{"vendor":"px4","device_id":"px4-real-1","command_type":"nav_roi","payload":{"roi_mode":0,"wp_index":0,"roi_index":0,"x":0,"y":0,"z":30.0},"idempotency_key":"req-nav_roi-001","timeout_seconds":30}',
+}
+
+TYPES = tuple(BODIES)
+
+
+def request(command_type, /, **changes):
+    """A reference request with some of its top-level fields changed; `...` removes one."""
+    body = {**json.loads(BODIES[command_type]), **changes}
+    return {name: value for name, value in body.items() if value is not ...}

@@ -1,0 +1,244 @@
+"""A vehicle on a pty, spoken for by pymavlink: a codec that had no part in writing the frames."""
+
+import errno
+import os
+import pty
+import select
+import threading
+import time
+import tty
+from dataclasses import dataclass
+from pathlib import Path
+
+from pymavlink.dialects.v20 import development as mavlink
+
+from observed import Observed
+
+HEARTBEAT_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Ack:
+    """A COMMAND_ACK. Its target is the sender of the command, unless given."""
+
+    result: int
+    progress: int = 0
+    result_param2: int = 0
+    source: tuple = (1, 1)
+    target: tuple | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A MAVLink frame as it arrived."""
+
+    message: mavlink.MAVLink_message
+    raw: bytes
+
+    @property
+    def type(self):
+        return self.message.get_type()
+
+
+class Vehicle:
+    """An autopilot 1/1 behind `port`, a symlink to the slave side of a pty.
+
+    It sends HEARTBEAT at 1 Hz and answers every command with ACCEPTED, unless told otherwise.
+    """
+
+    def __init__(self, port: Path, heartbeats=True):
+        self.port = port
+        self.frames = Observed()
+        self.heartbeats = heartbeats
+        self._scripts = {}
+        self._answered = {}
+        self._codecs = {}
+        self._lock = threading.RLock()
+        self._pty = None
+        self._thread = None
+        self._unplugged = threading.Event()
+
+    def on(self, command, *answers):
+        """Scripts the answers to a MAV_CMD.
+
+        Each of `answers` is the list of Acks to one frame: the first list to the first frame, and
+        so on; the last list goes on for all later frames. An empty list is a vehicle that never
+        answers.
+        """
+        self._scripts[command] = answers
+
+    def plug_in(self):
+        self._unplugged.clear()
+        self._pty = Pty(self.port)
+        self._thread = threading.Thread(target=self._run, name="vehicle", daemon=True)
+        self._thread.start()
+
+    def unplug(self):
+        """Pulls the cable: the port and its symlink are gone."""
+        self._unplugged.set()
+        self._thread.join()
+        self._thread = None
+        self._pty.close()
+
+    def close(self):
+        if self._thread is not None:
+            self.unplug()
+
+    def acknowledge(self, command, ack: Ack):
+        """Sends a COMMAND_ACK now, to the agent (1/191) unless the ack names a target."""
+        if not self._send_ack(command, ack, sender=(1, 191)):
+            raise RuntimeError(f"nobody has {self.port} open")
+
+    def commands(self, command=None):
+        """The COMMAND_LONG and COMMAND_INT frames so far, of one MAV_CMD or of all."""
+        return commands_of(self.frames.since(), command)
+
+    def wait_commands(self, count, command=None):
+        """Waits for at least `count` command frames and returns them all."""
+        return self.frames.wait_for(
+            lambda frames: enough(commands_of(frames, command), count),
+            f"{count} frames of command {command}",
+        )
+
+    def fence(self):
+        """Waits for two more heartbeats of the agent.
+
+        The wire keeps its order, so a frame that the agent sent before the call has arrived.
+        """
+        self.frames.wait_for(
+            lambda frames: sum(frame.type == "HEARTBEAT" for frame in frames) >= 2,
+            "two heartbeats of the agent",
+            mark=len(self.frames),
+        )
+
+    def _run(self):
+        parser = mavlink.MAVLink(None)
+        # Garbage becomes a BAD_DATA entry in the log instead of an exception here.
+        parser.robust_parsing = True
+        next_heartbeat = time.monotonic()
+        while not self._unplugged.is_set():
+            if self.heartbeats and time.monotonic() >= next_heartbeat:
+                next_heartbeat = time.monotonic() + HEARTBEAT_INTERVAL_S
+                self._send(heartbeat(), source=(1, 1))
+            for message in parser.parse_buffer(self._pty.read()) or []:
+                self.frames.append(Frame(message, bytes(message.get_msgbuf())))
+                self._answer(message)
+
+    def _answer(self, message):
+        if message.get_type() not in ("COMMAND_LONG", "COMMAND_INT"):
+            return
+        answers = self._scripts.get(message.command, ([Ack(mavlink.MAV_RESULT_ACCEPTED)],))
+        seen = self._answered.get(message.command, 0)
+        self._answered[message.command] = seen + 1
+        sender = (message.get_srcSystem(), message.get_srcComponent())
+        for ack in answers[min(seen, len(answers) - 1)]:
+            self._send_ack(message.command, ack, sender)
+
+    def _send_ack(self, command, ack, sender):
+        target_system, target_component = ack.target or sender
+        message = mavlink.MAVLink_command_ack_message(
+            command, ack.result, ack.progress, ack.result_param2, target_system, target_component
+        )
+        return self._send(message, ack.source)
+
+    def _send(self, message, source):
+        with self._lock:
+            codec = self._codecs.setdefault(source, mavlink.MAVLink(None, *source))
+            data = message.pack(codec)
+            codec.seq = (codec.seq + 1) % 256
+            return self._pty.write(data)
+
+
+class Pty:
+    """The vehicle's end of the cable. What is sent while nobody listens is lost, as on a UART."""
+
+    def __init__(self, port: Path):
+        self._port = port
+        self._master = None
+        self._was_open = False
+        self._lock = threading.Lock()
+        self._renew()
+
+    def read(self):
+        """Bytes from the agent; none when none come within a moment."""
+        with self._lock:
+            master = self._master
+        events = poll(master, timeout_ms=20)
+        if events & select.POLLIN:
+            self._was_open = True
+            return read_available(master)
+        if not events & select.POLLHUP:
+            self._was_open = True
+        elif self._was_open:
+            # On a pty TIOCEXCL outlives the process that asked for it, other than on a UART: the
+            # next one could not open the port. So it finds a new one behind the same name.
+            self._renew()
+        else:
+            time.sleep(0.02)
+        return b""
+
+    def write(self, data):
+        """False when nobody has the port open."""
+        with self._lock:
+            if poll(self._master, timeout_ms=0) & select.POLLHUP:
+                return False
+            return os.write(self._master, data) == len(data)
+
+    def close(self):
+        self._port.unlink()
+        os.close(self._master)
+
+    def _renew(self):
+        with self._lock:
+            former = self._master
+            self._master, slave = pty.openpty()
+            tty.setraw(slave)
+            name = os.ttyname(slave)
+            # From here on a missing slave reads as a hang-up: the sign that nobody listens.
+            os.close(slave)
+            self._was_open = False
+            fresh = self._port.with_suffix(".new")
+            fresh.symlink_to(name)
+            fresh.replace(self._port)
+            if former is not None:
+                os.close(former)
+
+
+def poll(descriptor, timeout_ms):
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return dict(poller.poll(timeout_ms)).get(descriptor, 0)
+
+
+def read_available(descriptor):
+    try:
+        return os.read(descriptor, 4096)
+    except OSError as error:
+        # The other end was closed since the poll.
+        if error.errno != errno.EIO:
+            raise
+        return b""
+
+
+def heartbeat():
+    return mavlink.MAVLink_heartbeat_message(
+        mavlink.MAV_TYPE_QUADROTOR,
+        mavlink.MAV_AUTOPILOT_PX4,
+        mavlink.MAV_MODE_FLAG_CUSTOM_MODE_ENABLED,
+        0,
+        mavlink.MAV_STATE_STANDBY,
+        3,
+    )
+
+
+def commands_of(frames, command):
+    return [
+        frame
+        for frame in frames
+        if frame.type in ("COMMAND_LONG", "COMMAND_INT")
+        and command in (None, frame.message.command)
+    ]
+
+
+def enough(found, count):
+    return found if len(found) >= count else None
