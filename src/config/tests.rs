@@ -126,3 +126,39 @@ fn spans_of_time_are_seconds_or_text() {
         assert_eq!(config.delivery.default_timeout_seconds, seconds);
     }
 }
+
+const SHIPPED: &str = include_str!("../../config/downlinkd.toml");
+
+#[test]
+fn the_shipped_file_is_valid_and_safe() {
+    let config = load(&[("downlinkd.toml", SHIPPED)]).unwrap();
+    assert_eq!(config.guard.mode(), Mode::Disabled);
+}
+
+#[test]
+fn every_commented_key_of_the_shipped_file_is_valid() {
+    let is_key = |line: &str| {
+        let name = line.split(" = ").next().unwrap_or_default();
+        line.starts_with("[[")
+            || line.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    let uncommented: Vec<&str> = SHIPPED
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line))
+        // Only there when systemd runs the service.
+        .filter(|line| !line.starts_with("password_file"))
+        .collect();
+    assert!(uncommented.len() > 20);
+    let text = uncommented.join("\n").replace("mode = \"disabled\"", "mode = \"guarded\"");
+    let config = load(&[("downlinkd.toml", &text)]).unwrap();
+    assert_eq!(config.guard.mode(), Mode::Guarded);
+    // As commented, the keys say what the defaults are.
+    let shipped = load(&[("downlinkd.toml", SHIPPED)]).unwrap();
+    assert_eq!(format!("{:?}", config.delivery), format!("{:?}", shipped.delivery));
+    assert_eq!(config.mqtt.keep_alive, shipped.mqtt.keep_alive);
+    assert_eq!(config.mqtt.session_expiry, shipped.mqtt.session_expiry);
+    assert_eq!(config.mqtt.prefix, shipped.mqtt.prefix);
+    assert_eq!(config.link.source, shipped.link.source);
+    assert_eq!(config.link.target, shipped.link.target);
+    assert_eq!(config.journal_dir, shipped.journal_dir);
+}

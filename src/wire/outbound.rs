@@ -240,3 +240,6 @@ impl<'a> Refused<'a> {
 fn bytes(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("answers hold only strings, numbers and lists")
 }
+
+#[cfg(test)]
+mod tests;
