@@ -16,8 +16,11 @@
 
 mod endpoint;
 mod port;
+mod serial;
 mod session;
 mod task;
+mod tcp;
+mod udp;
 
 use std::time::Duration;
 

@@ -1,24 +1,14 @@
-//! One opened port: what serial, UDP and TCP have in common, and where they differ.
+//! One opened port: what serial, UDP and TCP have in common.
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
-use tokio_serial::{ClearBuffer, DataBits, FlowControl, Parity, SerialStream, StopBits};
-use tokio_serial::{SerialPort as _, SerialPortBuilderExt as _};
-
 use super::Endpoint;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Bits on the wire for one byte: start bit, 8N1, stop bit.
-const BITS_PER_BYTE: u64 = 10;
+use super::serial::Serial;
+use super::tcp::Tcp;
+use super::udp::Udp;
 
 /// For driver and adapter, on top of the time that the bytes take.
 const DRAIN_SLACK: Duration = Duration::from_millis(500);
@@ -49,127 +39,131 @@ pub(super) enum Activity {
     Wrote(usize),
 }
 
-#[derive(Debug)]
+/// Bytes in and out. The polls are like those of `AsyncRead` and `AsyncWrite`: `Pending` means that
+/// nothing has happened and that the task is woken when something can.
+pub(super) trait Stream: Send {
+    /// How many of the bytes were taken.
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// How many bytes were read; 0 at the end of what is no datagram.
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>>;
+
+    /// How many bytes wait in the kernel's buffer. Always 0 where what the kernel has counts as sent.
+    fn undrained(&self) -> io::Result<u32> {
+        Ok(0)
+    }
+
+    /// How long so many bytes take on the wire.
+    fn wire_time(&self, _bytes: u32) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Empties the kernel's buffer.
+    fn discard_undrained(&self) {}
+
+    /// Whether each read is a datagram of whole frames.
+    fn is_datagram(&self) -> bool {
+        false
+    }
+
+    /// Whether there is somebody to send to.
+    fn has_peer(&self) -> bool {
+        true
+    }
+
+    /// What was read last were frames: from now on ours go to where they came from.
+    fn answer_sender(&mut self) {}
+}
+
 pub(super) struct Port {
     endpoint: Endpoint,
-    stream: Stream,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Serial(Serial),
-    Udp {
-        socket: UdpSocket,
-        /// Who sent the last datagram.
-        sender: Option<SocketAddr>,
-        /// Who gets our frames.
-        peer: Option<SocketAddr>,
-    },
-    Tcp(TcpStream),
-}
-
-#[derive(Debug)]
-struct Serial {
-    stream: SerialStream,
-    baud: u32,
+    stream: Box<dyn Stream>,
 }
 
 impl Port {
     /// Opens by the configured name each time, so that a udev symlink finds the device again.
     /// Cancel-safe.
     pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, Failure> {
-        let opened = match endpoint {
-            Endpoint::Serial { path, baud } => open_serial(path, *baud).map(Stream::Serial),
-            Endpoint::UdpIn { bind } => UdpSocket::bind(bind).await.map(|socket| Stream::Udp {
-                socket,
-                sender: None,
-                peer: None,
-            }),
-            Endpoint::TcpOut { host, port } => connect(host, *port).await.map(Stream::Tcp),
+        let stream: io::Result<Box<dyn Stream>> = match endpoint {
+            Endpoint::Serial { path, baud } => {
+                Serial::open(path, *baud).map(|it| Box::new(it) as _)
+            }
+            Endpoint::UdpIn { bind } => Udp::bind(*bind).await.map(|it| Box::new(it) as _),
+            Endpoint::TcpOut { host, port } => {
+                Tcp::connect(host, *port).await.map(|it| Box::new(it) as _)
+            }
         };
-        match opened {
-            Ok(stream) => Ok(Self { endpoint: endpoint.clone(), stream }),
+        match stream {
+            Ok(stream) => Ok(Self::new(endpoint.clone(), stream)),
             Err(source) => Err(Failure::Open { endpoint: endpoint.clone(), source }),
         }
     }
 
+    pub(super) fn new(endpoint: Endpoint, stream: Box<dyn Stream>) -> Self {
+        Self { endpoint, stream }
+    }
+
     /// Writes some of `unwritten` or reads into `buffer`, whichever is possible first. Cancel-safe.
-    // Not readable() and try_read(): those of tokio-serial never clear the readiness, and would spin.
     pub(super) async fn activity(
         &mut self,
         unwritten: Option<&[u8]>,
         buffer: &mut [u8],
     ) -> Result<Activity, Failure> {
-        let endpoint = &self.endpoint;
-        let stream = &mut self.stream;
         poll_fn(|context| {
             if let Some(unwritten) = unwritten
-                && let Poll::Ready(written) = stream.poll_write(context, unwritten)
+                && let Poll::Ready(written) = self.stream.poll_write(context, unwritten)
             {
-                let endpoint = endpoint.clone();
                 return Poll::Ready(match written {
-                    Ok(0) => {
-                        Err(Failure::Write { endpoint, source: io::ErrorKind::WriteZero.into() })
-                    }
+                    Ok(0) => Err(self.write_failure(io::ErrorKind::WriteZero.into())),
                     Ok(length) => Ok(Activity::Wrote(length)),
-                    Err(source) => Err(Failure::Write { endpoint, source }),
+                    Err(source) => Err(self.write_failure(source)),
                 });
             }
-            let is_stream = !matches!(stream, Stream::Udp { .. });
-            let length = ready!(stream.poll_read(context, buffer));
-            Poll::Ready(match length {
+            Poll::Ready(match ready!(self.stream.poll_read(context, buffer)) {
                 // An unplugged serial adapter reads so for ever.
-                Ok(0) if is_stream => Err(Failure::Ended { endpoint: endpoint.clone() }),
+                Ok(0) if !self.stream.is_datagram() => {
+                    Err(Failure::Ended { endpoint: self.endpoint.clone() })
+                }
                 Ok(length) => Ok(Activity::Read(length)),
-                Err(source) => Err(Failure::Read { endpoint: endpoint.clone(), source }),
+                Err(source) => Err(Failure::Read { endpoint: self.endpoint.clone(), source }),
             })
         })
         .await
     }
 
-    /// Whether there is somebody to send to.
-    pub(super) fn has_peer(&self) -> bool {
-        !matches!(self.stream, Stream::Udp { peer: None, .. })
-    }
-
-    /// Whether each read is a datagram of whole frames.
-    pub(super) fn is_datagram(&self) -> bool {
-        matches!(self.stream, Stream::Udp { .. })
-    }
-
-    /// What was read last were frames: from now on ours go to where they came from.
-    pub(super) fn answer_sender(&mut self) {
-        if let Stream::Udp { sender, peer, .. } = &mut self.stream {
-            *peer = *sender;
-        }
-    }
-
-    /// How many bytes wait in the kernel's buffer. UDP and TCP always have 0: what is handed to the
-    /// kernel counts as sent there.
+    /// See [`Stream::undrained`].
     pub(super) fn undrained(&self) -> Result<u32, Failure> {
-        let Stream::Serial(Serial { stream, .. }) = &self.stream else { return Ok(0) };
-        stream.bytes_to_write().map_err(|error| Failure::Write {
-            endpoint: self.endpoint.clone(),
-            source: error.into(),
-        })
+        self.stream.undrained().map_err(|source| self.write_failure(source))
     }
 
     /// How long so many bytes may take to drain.
     pub(super) fn drain_bound(&self, undrained: u32) -> Duration {
-        let Stream::Serial(Serial { baud, .. }) = &self.stream else { return DRAIN_SLACK };
-        let bits = u64::from(undrained) * BITS_PER_BYTE;
         // Twice, since adapters have buffers and a rate of their own.
-        2 * Duration::from_micros(bits * 1_000_000 / u64::from(*baud)) + DRAIN_SLACK
+        2 * self.stream.wire_time(undrained) + DRAIN_SLACK
     }
 
-    /// Empties the kernel's buffer, for a port that is closed with a frame on its way. Else closing
-    /// would send the frame late, and block the runtime meanwhile: a serial port waits for up to
-    /// 30 s until its buffer is empty.
+    /// For a port that is closed with a frame on its way, which would go out late.
     pub(super) fn discard_undrained(&self) {
-        if let Stream::Serial(Serial { stream, .. }) = &self.stream {
-            // Fails when the device is gone, and then there is nothing to discard.
-            let _ = stream.clear(ClearBuffer::Output);
-        }
+        self.stream.discard_undrained();
+    }
+
+    /// See [`Stream::is_datagram`].
+    pub(super) fn is_datagram(&self) -> bool {
+        self.stream.is_datagram()
+    }
+
+    /// See [`Stream::has_peer`].
+    pub(super) fn has_peer(&self) -> bool {
+        self.stream.has_peer()
+    }
+
+    /// See [`Stream::answer_sender`].
+    pub(super) fn answer_sender(&mut self) {
+        self.stream.answer_sender();
     }
 
     pub(super) fn stalled(&self) -> Failure {
@@ -179,54 +173,8 @@ impl Port {
     pub(super) fn never_drained(&self, undrained: u32) -> Failure {
         Failure::Undrained { endpoint: self.endpoint.clone(), undrained }
     }
-}
 
-impl Stream {
-    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Serial(Serial { stream, .. }) => Pin::new(stream).poll_write(context, bytes),
-            Self::Udp { socket, peer: Some(peer), .. } => {
-                socket.poll_send_to(context, bytes, *peer)
-            }
-            Self::Udp { peer: None, .. } => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+    fn write_failure(&self, source: io::Error) -> Failure {
+        Failure::Write { endpoint: self.endpoint.clone(), source }
     }
-
-    fn poll_read(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        match self {
-            Self::Serial(Serial { stream, .. }) => {
-                ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-            }
-            Self::Udp { socket, sender, .. } => {
-                *sender = Some(ready!(socket.poll_recv_from(context, &mut buffer))?);
-            }
-            Self::Tcp(stream) => ready!(Pin::new(stream).poll_read(context, &mut buffer))?,
-        }
-        Poll::Ready(Ok(buffer.filled().len()))
-    }
-}
-
-fn open_serial(path: &str, baud: u32) -> io::Result<Serial> {
-    let stream = tokio_serial::new(path, baud)
-        .data_bits(DataBits::Eight)
-        .parity(Parity::None)
-        .stop_bits(StopBits::One)
-        .flow_control(FlowControl::None)
-        .exclusive(true)
-        .open_native_async()?;
-    Ok(Serial { stream, baud })
-}
-
-async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port)))
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s"))??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }

@@ -26,7 +26,6 @@ pub(super) enum End {
     Stopped,
 }
 
-#[derive(Debug)]
 pub(super) struct Session<'a> {
     link: &'a mut Link,
     port: Port,
@@ -160,8 +159,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         if outgoing.ticket.is_none() {
-            self.outgoing = None;
-            return Ok(());
+            return self.sent().await;
         }
         let by = Instant::now() + self.port.drain_bound(self.port.undrained()?);
         self.drain(by).await
@@ -189,11 +187,17 @@ impl<'a> Session<'a> {
         if undrained > 0 && now >= by {
             return Err(self.port.never_drained(undrained).into());
         }
-        let Some(outgoing) = &mut self.outgoing else { return Ok(()) };
-        if undrained > 0 {
+        if undrained == 0 {
+            return self.sent().await;
+        }
+        if let Some(outgoing) = &mut self.outgoing {
             outgoing.stage = Stage::Draining { poll_at: now + DRAIN_POLL, by };
-        } else if let Some(ticket) = outgoing.ticket {
-            self.outgoing = None;
+        }
+        Ok(())
+    }
+
+    async fn sent(&mut self) -> Result<(), End> {
+        if let Some(Outgoing { ticket: Some(ticket), .. }) = self.outgoing.take() {
             self.link.emit(Event::Sent { ticket }).await?;
         }
         Ok(())
@@ -222,6 +226,12 @@ impl<'a> Session<'a> {
     }
 
     async fn read(&mut self, length: usize) -> Result<(), End> {
+        let draining =
+            matches!(self.outgoing, Some(Outgoing { stage: Stage::Draining { .. }, .. }));
+        // The answer to a frame must not overtake its `Sent`.
+        if draining && self.port.undrained()? == 0 {
+            self.sent().await?;
+        }
         let before = self.framer.counters().frames;
         self.framer.push(&self.buffer[..length]);
         self.pass_on().await?;
@@ -295,3 +305,6 @@ async fn until(instant: Option<Instant>) {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
