@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::advance;
 
 use super::*;
-use crate::catalog::encoded::LongParams;
+use crate::catalog::LongParams;
 use crate::edge::link::port::Stream;
 use crate::edge::link::{Endpoint, Options, Send};
 use crate::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Frame};
