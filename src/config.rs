@@ -31,8 +31,8 @@ pub enum Error {
     /// The file (or the environment) and, from the reader, key and value.
     #[error("{origin}: {message}")]
     Invalid { origin: String, message: String },
-    #[error("[{section}] {key}: {message}")]
-    Value { section: &'static str, key: &'static str, message: String },
+    #[error("{origin}: [{section}] {key}: {message}")]
+    Value { origin: String, section: &'static str, key: &'static str, message: String },
 }
 
 /// Everything that the daemon needs to know, checked.
@@ -84,24 +84,71 @@ impl Config {
     /// # Errors
     /// The first mistake, with file, key and value.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let mut all = config::Config::builder();
+        let mut sources = Vec::new();
         for file in std::iter::once(path.to_owned()).chain(drop_ins(path)?) {
             let text = std::fs::read_to_string(&file)
                 .map_err(|source| Error::Read { path: file.clone(), source })?;
-            let source = File::from_str(&text, FileFormat::Toml);
-            // Alone first: a mistake found in the merged whole has no file to name.
-            let alone = config::Config::builder().add_source(source.clone());
-            read(alone, &file.display().to_string())?;
-            all = all.add_source(source);
+            let source =
+                config::Config::builder().add_source(File::from_str(&text, FileFormat::Toml));
+            sources.push(Source::read(file.display().to_string(), source)?);
         }
         let environment = Environment::with_prefix("DOWNLINKD")
             .prefix_separator("_")
             .separator("__")
             .ignore_empty(true);
-        let alone = config::Config::builder().add_source(environment.clone());
-        read(alone, "the environment (DOWNLINKD_…)")?;
-        read(all.add_source(environment), &path.display().to_string())?.check()
+        let environment = config::Config::builder().add_source(environment);
+        sources.push(Source::read("the environment (DOWNLINKD_…)".to_owned(), environment)?);
+
+        let all = sources
+            .iter()
+            .fold(config::Config::builder(), |all, source| all.add_source(source.values.clone()));
+        let all = Source::read(path.display().to_string(), all)?;
+        all.raw.check().map_err(|mistake| {
+            let set_by = sources.iter().rev().find(|source| source.sets(&mistake));
+            Error::Value {
+                origin: set_by.map_or(all.origin, |source| source.origin.clone()),
+                section: mistake.section,
+                key: mistake.key,
+                message: mistake.message,
+            }
+        })
     }
+}
+
+/// One file, or the environment, read alone first: a mistake that is found in the merged whole has
+/// no file to name.
+struct Source {
+    origin: String,
+    values: config::Config,
+    raw: Raw,
+}
+
+impl Source {
+    fn read(origin: String, builder: ConfigBuilder<DefaultState>) -> Result<Self, Error> {
+        let invalid = |error: config::ConfigError| Error::Invalid {
+            origin: origin.clone(),
+            message: error.to_string(),
+        };
+        let values = builder.build().map_err(invalid)?;
+        let raw = values.clone().try_deserialize().map_err(invalid)?;
+        Ok(Self { origin, values, raw })
+    }
+
+    /// Whether the mistake can be this source's. A list of tables counts as a whole.
+    fn sets(&self, mistake: &Mistake) -> bool {
+        let name = format!("{}.{}", mistake.section, mistake.key);
+        [mistake.section, &name]
+            .iter()
+            .filter(|name| name.contains('.'))
+            .any(|name| self.values.get::<config::Value>(name).is_ok())
+    }
+}
+
+/// A value that does not do, before it is known where it stands.
+struct Mistake {
+    section: &'static str,
+    key: &'static str,
+    message: String,
 }
 
 /// The sections as they are written; everything has a default or is checked for in [`Raw::check`].
@@ -258,7 +305,7 @@ impl Default for RawJournal {
 }
 
 impl Raw {
-    fn check(self) -> Result<Config, Error> {
+    fn check(self) -> Result<Config, Mistake> {
         let device_id = self.device.check()?;
         let link = self.link.check()?;
         Ok(Config {
@@ -273,7 +320,7 @@ impl Raw {
 }
 
 impl RawDevice {
-    fn check(self) -> Result<String, Error> {
+    fn check(self) -> Result<String, Mistake> {
         if self.vendor != VENDOR {
             let message = format!("{:?} is not supported; the vendor is {VENDOR:?}", self.vendor);
             return Err(value("device", "vendor", message));
@@ -285,7 +332,7 @@ impl RawDevice {
 }
 
 impl RawMqtt {
-    fn check(self, device_id: &str) -> Result<Mqtt, Error> {
+    fn check(self, device_id: &str) -> Result<Mqtt, Mistake> {
         let url = self
             .url
             .ok_or_else(|| missing("mqtt", "url", "such as \"mqtt://broker.example:1883\""))?;
@@ -312,7 +359,7 @@ impl RawMqtt {
 }
 
 impl RawLink {
-    fn check(self) -> Result<Link, Error> {
+    fn check(self) -> Result<Link, Mistake> {
         let endpoint = self
             .endpoint
             .ok_or_else(|| missing("link", "endpoint", "such as \"serial:/dev/ttyAMA0:921600\""))?;
@@ -350,7 +397,7 @@ impl RawLink {
 }
 
 impl RawGuard {
-    fn check(self, link: &Link) -> Result<Guard, Error> {
+    fn check(self, link: &Link) -> Result<Guard, Mistake> {
         let mode = match self.mode {
             RawMode::Disabled => Mode::Disabled,
             RawMode::Guarded => Mode::Guarded,
@@ -381,7 +428,7 @@ impl RawGuard {
 }
 
 impl RawRule {
-    fn check(self) -> Result<(&'static str, Rule), Error> {
+    fn check(self) -> Result<(&'static str, Rule), Mistake> {
         let Some(command) = catalog::find(&self.command_type) else {
             let message = format!("{:?} is not a command of the catalogue", self.command_type);
             return Err(value("guard.command", "type", message));
@@ -406,7 +453,7 @@ impl RawRule {
 }
 
 impl RawDelivery {
-    fn check(self) -> Result<Delivery, Error> {
+    fn check(self) -> Result<Delivery, Mistake> {
         for (key, count, maximum) in
             [("max_outstanding", self.max_outstanding, 8), ("max_queue", self.max_queue, 10_000)]
         {
@@ -423,14 +470,6 @@ impl RawDelivery {
             max_progress: self.max_progress.duration(),
         })
     }
-}
-
-fn read(builder: ConfigBuilder<DefaultState>, origin: &str) -> Result<Raw, Error> {
-    let invalid = |error: config::ConfigError| Error::Invalid {
-        origin: origin.to_owned(),
-        message: error.to_string(),
-    };
-    builder.build().map_err(invalid)?.try_deserialize().map_err(invalid)
 }
 
 fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -451,7 +490,7 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn broker(url: &str) -> Result<(String, u16), Error> {
+fn broker(url: &str) -> Result<(String, u16), Mistake> {
     let wrong = |message: String| value("mqtt", "url", message);
     let parsed = Url::parse(url).map_err(|error| {
         wrong(format!("{url:?} is not a URL ({error}); it must be mqtt://HOST[:PORT]"))
@@ -479,9 +518,10 @@ fn broker(url: &str) -> Result<(String, u16), Error> {
 }
 
 /// A secret from its file, without the line end that editors leave.
-fn secret(path: &Path) -> Result<String, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+fn secret(path: &Path) -> Result<String, Mistake> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        value("mqtt", "password_file", format!("failed to read {}: {error}", path.display()))
+    })?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
@@ -490,7 +530,7 @@ fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoin
     text.parse().map(Some).map_err(|error| de::Error::custom(format!("link.endpoint: {error}")))
 }
 
-fn check_level(section: &'static str, key: &'static str, text: &str) -> Result<(), Error> {
+fn check_level(section: &'static str, key: &'static str, text: &str) -> Result<(), Mistake> {
     if is_level(text) {
         return Ok(());
     }
@@ -500,12 +540,12 @@ fn check_level(section: &'static str, key: &'static str, text: &str) -> Result<(
     Err(value(section, key, message))
 }
 
-fn missing(section: &'static str, key: &'static str, example: &str) -> Error {
+fn missing(section: &'static str, key: &'static str, example: &str) -> Mistake {
     value(section, key, format!("is missing; give one, {example}"))
 }
 
-fn value(section: &'static str, key: &'static str, message: String) -> Error {
-    Error::Value { section, key, message }
+fn value(section: &'static str, key: &'static str, message: String) -> Mistake {
+    Mistake { section, key, message }
 }
 
 #[cfg(test)]

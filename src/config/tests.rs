@@ -56,6 +56,16 @@ fn a_mistake_names_its_file_and_key() {
     let message = error.unwrap_err().to_string();
     assert!(message.contains("10-a.toml") && message.contains("urll"), "{message}");
 
+    // Also where only the whole shows it, and for a list of tables.
+    for drop_in in ["[delivery]\nmax_outstanding = 9\n", "[[guard.command]]\ntype = \"fly\"\n"] {
+        let error = load(&[("downlinkd.toml", GOOD), ("conf.d/10-a.toml", drop_in)]);
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("10-a.toml"), "{message}");
+    }
+    let error = load(&[("downlinkd.toml", "[device]\n"), ("conf.d/10-a.toml", "[mqtt]\n")]);
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("downlinkd.toml: [device] id"), "{message}");
+
     let error = load(&[("downlinkd.toml", "[link]\nendpoint = 7\n")]).unwrap_err().to_string();
     assert!(error.contains("downlinkd.toml") && error.contains("endpoint"), "{error}");
 }
