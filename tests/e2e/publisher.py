@@ -23,62 +23,47 @@ class Message:
 
 
 class Publisher:
-    """An issuer `api_id` with a persistent session, so that it misses nothing in an outage.
-
-    A connection of its own watches presence: mosquitto 2.0 publishes the agent's will while it stops,
-    and loses the stored session of whoever gets it at that moment.
-    """
+    """An issuer `api_id` with a persistent session, so that it misses nothing in an outage."""
 
     def __init__(self, port, api_id="cloud", protocol=mqtt.MQTTv5):
         self.api_id = api_id
         self.messages = Observed()
         self._port = port
-        self._protocol = protocol
+        self._subscribed = threading.Event()
         session = {"clean_session": False} if protocol == mqtt.MQTTv311 else {}
-        # All issuers' replies: none of them may get what is for another.
-        topics = [f"{BASE}/replies/#", f"{BASE}/lifecycle/{api_id}/#", f"{BASE}/unmatched"]
-        self.client, self._subscribed = self._subscriber(f"publisher-{api_id}", topics, **session)
-        watcher = f"watcher-{api_id}-{id(self)}"
-        self._watcher, self._watching = self._subscriber(watcher, [f"{BASE}/presence"])
-
-    def _subscriber(self, client_id, topics, **options):
-        subscribed = threading.Event()
-        client = mqtt.Client(
+        self.client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=self._protocol,
-            **options,
+            client_id=f"publisher-{api_id}",
+            protocol=protocol,
+            **session,
         )
-        client.reconnect_delay_set(min_delay=0.1, max_delay=0.5)
-        client.on_connect = lambda *_: client.subscribe([(topic, 1) for topic in topics])
-        client.on_subscribe = lambda *_: subscribed.set()
-        client.on_message = self._on_message
-        return client, subscribed
+        self._protocol = protocol
+        self.client.reconnect_delay_set(min_delay=0.1, max_delay=0.5)
+        self.client.on_connect = self._on_connect
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_message = self._on_message
 
     def connect(self):
         options = {}
         if self._protocol == mqtt.MQTTv5:
             options["properties"] = Properties(PacketTypes.CONNECT)
             options["properties"].SessionExpiryInterval = SESSION_EXPIRY_S
+            # mosquitto 2.0 stores only the sessions that were begun so.
+            options["clean_start"] = False
         self.client.connect("127.0.0.1", self._port, **options)
-        self._watcher.connect("127.0.0.1", self._port)
-        for client in (self.client, self._watcher):
-            client.loop_start()
+        self.client.loop_start()
         self.wait_subscribed()
 
     def wait_subscribed(self):
-        for subscribed in (self._subscribed, self._watching):
-            assert subscribed.wait(TIMEOUT_S), "the broker did not confirm the subscriptions"
+        assert self._subscribed.wait(TIMEOUT_S), "the broker did not confirm the subscriptions"
 
     def expect_reconnect(self):
         """To be called while the broker is down; `wait_subscribed` then waits for the next one."""
         self._subscribed.clear()
-        self._watching.clear()
 
     def close(self):
-        for client in (self.client, self._watcher):
-            client.disconnect()
-            client.loop_stop()
+        self.client.disconnect()
+        self.client.loop_stop()
 
     def publish(self, body, kind="commands", retain=False, properties=None):
         """Publishes a request (a dict, or bytes as they are), returns once the broker has it."""
@@ -160,6 +145,16 @@ class Publisher:
 
     def _lifecycle(self, command_id):
         return f"{BASE}/lifecycle/{self.api_id}/{command_id}"
+
+    def _on_connect(self, client, _userdata, _flags, _reason, _properties):
+        topics = (
+            # All issuers': none of them may get what is for another.
+            f"{BASE}/replies/#",
+            f"{BASE}/lifecycle/{self.api_id}/#",
+            f"{BASE}/presence",
+            f"{BASE}/unmatched",
+        )
+        client.subscribe([(topic, 1) for topic in topics])
 
     def _on_message(self, _client, _userdata, message):
         properties = getattr(message, "properties", None)
