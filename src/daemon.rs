@@ -73,7 +73,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         config.mqtt.port
     );
     let mut engine = Engine::new(settings(&config), config.guard.clone(), recovered.last_number);
-    engine.recover(&clock.now(), recovered.open, recovered.outbox);
+    engine.recover(&clock.now(|_| None), recovered.open, recovered.outbox);
 
     let session = Uuid::new_v4();
     let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
@@ -168,7 +168,7 @@ impl Daemon {
         terminate: &mut Signal,
         interrupt: &mut Signal,
     ) -> Result<Woken, Error> {
-        let due = self.engine.poll_timeout().map(|at| at.saturating_sub(self.clock.now().boot));
+        let due = self.engine.poll_timeout().map(|at| at.saturating_sub(self.now().boot));
         let sleep = match (due, watchdog) {
             (Some(due), Some(watchdog)) => due.min(watchdog),
             (Some(span), None) | (None, Some(span)) => span,
@@ -202,8 +202,12 @@ impl Daemon {
         Ok(())
     }
 
+    fn now(&self) -> Now {
+        self.clock.now(|_| None)
+    }
+
     fn handle(&mut self, input: Input) {
-        self.engine.handle(&self.clock.now(), input);
+        self.engine.handle(&self.now(), input);
     }
 
     fn on_link(&mut self, event: link::Event) {
@@ -268,7 +272,7 @@ impl Daemon {
     }
 
     fn on_message(&mut self, message: mqtt::Message) -> Result<(), Error> {
-        let now = self.clock.now();
+        let now = self.now();
         let (admitted, reply_to) = self.admission.read(self.engine.guard(), &message, now.boot);
         let delivery = self.deliveries.add(message.acknowledgement);
         let input = match admitted {
@@ -309,7 +313,7 @@ impl Daemon {
     async fn carry_out_one(&mut self, effect: Effect, late: &mut Vec<Input>) -> Result<(), Error> {
         match effect {
             Effect::Persist(batch) => {
-                let now = self.clock.now();
+                let now = self.now();
                 if now.wall_trusted {
                     // A wrong time would hold the clock at it for ever.
                     self.clock_floor = Some(now.wall);
@@ -335,7 +339,7 @@ impl Daemon {
             }
             Effect::Send { ticket, frame, not_after } => {
                 // The commit took its time; a frame must never go out late.
-                if self.clock.now().boot < not_after {
+                if self.now().boot < not_after {
                     self.link.send(link::Send { ticket: ticket.0, frame });
                 } else {
                     late.push(Input::NotSent {
@@ -351,7 +355,7 @@ impl Daemon {
                     "a COMMAND_ACK of {system}/{component} for MAV_CMD {} belongs to no command",
                     ack.command
                 );
-                let payload = outbound::unmatched(&self.device_id, &ack, self.clock.now().wall);
+                let payload = outbound::unmatched(&self.device_id, &ack, self.now().wall);
                 self.publish(self.topics.unmatched(), payload, None);
             }
             Effect::Link(state) => {
@@ -378,7 +382,7 @@ impl Daemon {
     }
 
     fn publish_presence(&mut self) {
-        let Now { wall, wall_trusted, .. } = self.clock.now();
+        let Now { wall, wall_trusted, .. } = self.now();
         self.clock_trusted = wall_trusted;
         let presence = Presence {
             online: true,
@@ -418,7 +422,7 @@ impl Daemon {
     }
 
     fn follow_clock(&mut self) {
-        if self.clock.now().wall_trusted != self.clock_trusted {
+        if self.now().wall_trusted != self.clock_trusted {
             self.publish_presence();
         }
     }
