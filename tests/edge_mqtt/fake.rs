@@ -8,8 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::soon;
 
 pub const CONNACK: &[u8] = &[0x20, 3, 0, 0, 0];
-/// Server Keep Alive 0, Receive Maximum 1.
-pub const CONNACK_TIGHT: &[u8] = &[0x20, 9, 0, 0, 6, 0x13, 0, 0, 0x21, 0, 1];
+/// Server Keep Alive 0, Receive Maximum 2.
+pub const CONNACK_TIGHT: &[u8] = &[0x20, 9, 0, 0, 6, 0x13, 0, 0, 0x21, 0, 2];
 /// Both subscriptions of [`crate::agent::options`]; the packet id is always the first.
 pub const SUBACK: &[u8] = &[0x90, 5, 0, 1, 0, 1, 1];
 

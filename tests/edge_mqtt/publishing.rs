@@ -144,9 +144,9 @@ async fn a_publish_that_the_broker_forbids_is_answered_with_its_reason() {
     agent.settle().await;
 }
 
-/// A broker that takes one publish at a time and wants no keep-alive.
+/// A broker that takes little at a time and wants no keep-alive.
 #[tokio::test]
-async fn a_receive_maximum_of_one_is_respected() {
+async fn a_small_receive_maximum_is_respected_and_does_not_hold_back_acknowledgements() {
     let broker = FakeBroker::start().await;
     let mut agent = Agent::start(options(broker.port));
     let mut connection = broker.accept().await;
@@ -157,12 +157,19 @@ async fn a_receive_maximum_of_one_is_respected() {
     for id in 0..3 {
         agent.publish(id, "t", "{}");
     }
+    let mut packet = read_but_pings(&mut connection).await;
+    connection.send(&[0x32, 7, 0, 1, b't', 0, 9, 0, b'x']).await;
+    let message = agent.message().await;
+    agent.acknowledge(message);
+    assert_eq!(read_but_pings(&mut connection).await, [0x40, 2, 0, 9], "PUBACK");
     for id in 0..3 {
-        let packet = read_but_pings(&mut connection).await;
         assert_eq!(packet[0], 0x32);
         // Topic "t" takes three bytes after the two of the fixed header.
         connection.send(&[0x40, 2, packet[5], packet[6]]).await;
         assert_eq!(agent.published().await, (id, Ok(())));
+        if id < 2 {
+            packet = read_but_pings(&mut connection).await;
+        }
     }
 }
 
