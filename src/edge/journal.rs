@@ -291,44 +291,20 @@ fn damaged(key: &[u8], message: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{Encoded, Transport};
     use crate::lifecycle::request::command_id;
-    use crate::lifecycle::status::Status;
-    use crate::lifecycle::time::Stamp;
-    use crate::wire::mavlink::Address;
 
     const NOW: Timestamp = Timestamp::from_secs(1_781_481_600);
 
     fn record(number: u64, closed: bool) -> Record {
-        let stamp =
-            Stamp { boot_id: uuid::Uuid::from_u128(7), boot_ms: 5, wall: NOW, wall_trusted: true };
-        Record {
-            command_id: command_id("drone", "cloud", &number.to_string()),
-            number,
-            api_id: "cloud".to_owned(),
-            idempotency_key: number.to_string(),
-            command_type: "nav_roi".to_owned(),
-            content: Encoded {
-                command: 80,
-                transport: Transport::CommandInt,
-                frame: 0,
-                int_scale: 10_000_000,
-                params: [Some(0.1), None, Some(-1.0 / 3.0), None, Some(47.397_742_1), None, None],
-            },
-            target: Address { system: 1, component: 1 },
-            timeout_seconds: 30,
-            accepted: stamp,
-            deadline_ms: 30_000,
-            status: Status::Accepted,
-            seq: 1,
-            updated: stamp,
-            cause: None,
-            message: None,
-            dispatch: None,
-            ack: None,
-            stray: None,
-            closed,
-        }
+        let mut record = Record::example();
+        record.command_id = command_id("px4-real-1", "cloud", &number.to_string());
+        record.number = number;
+        record.closed = closed;
+        // Numbers that do not survive a careless round trip.
+        record.content.params[0] = Some(0.1);
+        record.content.params[2] = Some(-1.0 / 3.0);
+        record.content.params[4] = Some(47.397_742_1);
+        record
     }
 
     fn batch(records: impl IntoIterator<Item = Record>) -> Batch {

@@ -103,3 +103,38 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+impl Record {
+    /// A nav_roi of 2026-06-15, just accepted; the example of several modules' tests.
+    pub fn example() -> Self {
+        let stamp = Stamp {
+            boot_id: uuid::Uuid::from_u128(7),
+            boot_ms: 5,
+            wall: Timestamp::from_secs(1_781_481_600),
+            wall_trusted: true,
+        };
+        let command = crate::catalog::find("nav_roi").expect("the catalogue has nav_roi");
+        Self {
+            command_id: super::request::command_id("px4-real-1", "cloud", "a"),
+            number: 1,
+            api_id: "cloud".to_owned(),
+            idempotency_key: "a".to_owned(),
+            command_type: command.command_type.to_owned(),
+            content: command.encode(&serde_json::Map::new(), None).expect("nothing is required"),
+            target: Address { system: 1, component: 1 },
+            timeout_seconds: 30,
+            accepted: stamp,
+            deadline_ms: 30_000,
+            status: Status::Accepted,
+            seq: 1,
+            updated: stamp,
+            cause: None,
+            message: None,
+            dispatch: None,
+            ack: None,
+            stray: None,
+            closed: false,
+        }
+    }
+}

@@ -2,41 +2,13 @@ use serde_json::Value;
 
 use super::*;
 use crate::lifecycle::record::{Acknowledged, Dispatch};
-use crate::lifecycle::request::command_id;
 use crate::lifecycle::status::Cause;
-use crate::lifecycle::time::Stamp;
 use crate::wire::mavlink::Address;
 
 const AT: Timestamp = Timestamp::from_secs(1_781_481_600);
 
-fn record() -> Record {
-    let command = catalog::find("nav_roi").unwrap();
-    let stamp = Stamp { boot_id: Uuid::nil(), boot_ms: 0, wall: AT, wall_trusted: true };
-    Record {
-        command_id: command_id("px4-real-1", "cloud", "a"),
-        number: 1,
-        api_id: "cloud".to_owned(),
-        idempotency_key: "a".to_owned(),
-        command_type: "nav_roi".to_owned(),
-        content: command.encode(&serde_json::Map::new(), None).unwrap(),
-        target: Address { system: 1, component: 1 },
-        timeout_seconds: 30,
-        accepted: stamp,
-        deadline_ms: 30_000,
-        status: Status::Accepted,
-        seq: 1,
-        updated: stamp,
-        cause: None,
-        message: None,
-        dispatch: None,
-        ack: None,
-        stray: None,
-        closed: false,
-    }
-}
-
 fn dispatched(sent_at: Option<Timestamp>) -> Record {
-    let at = record().accepted;
+    let at = Record::example().accepted;
     let dispatch = Dispatch {
         transport: Transport::CommandInt,
         delivered_seq: 2,
@@ -44,7 +16,7 @@ fn dispatched(sent_at: Option<Timestamp>) -> Record {
         sent_at,
         other_form: false,
     };
-    Record { dispatch: Some(dispatch), ..record() }
+    Record { dispatch: Some(dispatch), ..Record::example() }
 }
 
 fn acknowledged(result: u8, progress: u8) -> Record {
@@ -75,7 +47,7 @@ fn keys(value: &Value) -> Vec<&str> {
 
 #[test]
 fn an_update_has_every_field_of_the_contract() {
-    let mut update = json(&record());
+    let mut update = json(&Record::example());
     assert_eq!(
         keys(&update),
         [
@@ -122,7 +94,7 @@ fn an_update_has_every_field_of_the_contract() {
 #[test]
 fn what_is_not_known_is_null() {
     let sent = |record: &Record| json(record)["vendor_response"]["frame_sent"].clone();
-    assert_eq!(sent(&record()), false);
+    assert_eq!(sent(&Record::example()), false);
     assert_eq!(sent(&dispatched(None)), Value::Null);
     assert_eq!(sent(&dispatched(Some(AT))), true);
     let never_written = Record {
@@ -131,7 +103,7 @@ fn what_is_not_known_is_null() {
         ..dispatched(None)
     };
     assert_eq!(sent(&never_written), false);
-    assert_eq!(json(&record())["response_code"], Value::Null);
+    assert_eq!(json(&Record::example())["response_code"], Value::Null);
 }
 
 #[test]
@@ -153,7 +125,10 @@ fn the_code_is_the_vehicles_or_the_agents() {
         (Cause::Result(77), "MAV_RESULT_77"),
         (Cause::Agent(Code::GuardDisabled), "guard.disabled"),
     ] {
-        assert_eq!(json(&Record { cause: Some(cause), ..record() })["response_code"], code);
+        assert_eq!(
+            json(&Record { cause: Some(cause), ..Record::example() })["response_code"],
+            code
+        );
     }
 }
 
