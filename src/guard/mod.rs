@@ -10,6 +10,8 @@
 //! Signatures, permissions of issuers, vehicle state and grants take their places between these;
 //! none of them is enforced yet, so an issuer is as trustworthy as the broker's access control.
 
+pub mod authentication;
+pub mod nonces;
 pub mod policy;
 pub mod rate;
 pub mod vehicle;
