@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out.
 
+mod keygen;
 mod run;
 
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Run the agent
     Run(RunArguments),
+    /// Make a key for an issuer, and print the lines of the configuration that name it
+    Keygen(keygen::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -52,5 +55,6 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Keygen(arguments) => keygen::run(&arguments),
     }
 }

@@ -10,7 +10,9 @@
 //! Signatures, permissions of issuers, vehicle state and grants take their places between these;
 //! none of them is enforced yet, so an issuer is as trustworthy as the broker's access control.
 
+pub mod authentication;
 pub mod clock;
+pub mod nonces;
 pub mod permission;
 pub mod policy;
 pub mod rate;
