@@ -220,7 +220,8 @@ impl Daemon {
                 warn!("the link {} is closed: {reason}", self.endpoint);
                 Input::LinkClosed
             }
-            link::Event::Heartbeat(heartbeat) => Input::Heartbeat { source: heartbeat.source },
+            link::Event::Heartbeat(heartbeat) => Input::Heartbeat(heartbeat),
+            link::Event::Telemetry(telemetry) => Input::Telemetry(telemetry),
             link::Event::CommandAck(ack) => Input::CommandAck(ack),
             link::Event::Sent { ticket } => Input::Sent { ticket: Ticket(ticket) },
             link::Event::NotSent { ticket, cause } => {

@@ -7,7 +7,7 @@ use super::record::Record;
 use super::request::{CommandId, CommandRequest, Query, ReplyTo};
 use crate::code::{Code, Violation};
 use crate::guard::vehicle::LinkState;
-use crate::wire::mavlink::{Address, CommandAck, CommandFrame};
+use crate::wire::mavlink::{CommandAck, CommandFrame, Heartbeat, Telemetry};
 
 /// Names an incoming MQTT PUBLISH whose PUBACK is withheld.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,9 +52,8 @@ pub enum Input {
     },
     LinkOpened,
     LinkClosed,
-    Heartbeat {
-        source: Address,
-    },
+    Heartbeat(Heartbeat),
+    Telemetry(Telemetry),
     CommandAck(CommandAck),
     /// Every byte of the frame left the kernel's buffer.
     Sent {

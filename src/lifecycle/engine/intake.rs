@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Engine, Live};
 use crate::code::{Code, Violation};
+use crate::guard::Candidate;
 use crate::lifecycle::effect::{DeliveryId, Effect, ErrorReply, Reply};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandRequest, Query, ReplyTo};
@@ -89,9 +90,11 @@ impl Engine {
     /// Journals the command as ACCEPTED; the guard then lets it into the queue or ends it.
     fn accept(&mut self, now: &Now, request: CommandRequest, target: Address) -> Reply {
         let id = request.command_id;
+        let longest = self.guard.max_timeout(request.command).unwrap_or(u32::MAX);
+        let default = self.settings.default_timeout_seconds.min(longest);
         let waits = match request.timeout_seconds {
             // Nobody waits for the outcome, but the command still must not go out late.
-            Some(0) | None => self.settings.default_timeout_seconds,
+            Some(0) | None => default,
             Some(seconds) => seconds,
         };
         let mut wait = Duration::from_secs(waits.into());
@@ -108,9 +111,7 @@ impl Engine {
             command_type: request.command.command_type.to_owned(),
             content: request.content,
             target,
-            timeout_seconds: request
-                .timeout_seconds
-                .unwrap_or(self.settings.default_timeout_seconds),
+            timeout_seconds: request.timeout_seconds.unwrap_or(default),
             accepted: stamp,
             deadline_ms: wait.as_millis() as u64,
             status: Status::Accepted,
@@ -123,7 +124,13 @@ impl Engine {
             stray: None,
             closed: false,
         };
-        let decision = self.guard.judge(request.command, target, &self.vehicle, now.boot);
+        let candidate = Candidate {
+            command: request.command,
+            content: &record.content,
+            target,
+            timeout_seconds: record.timeout_seconds,
+        };
+        let decision = self.guard.judge(candidate, &self.vehicle, now.boot);
         let mut live = Live::new(record, now.boot + wait);
         if let Ok(clearance) = &decision {
             live.retransmit = clearance.retransmit;

@@ -25,7 +25,7 @@ use super::status::{Cause, Status};
 use super::time::{Now, Stamp};
 use super::timers::{Timer, Timers};
 use crate::code::Code;
-use crate::guard::Guard;
+use crate::guard::{Guard, Refusal};
 use crate::guard::policy::Retransmit;
 use crate::guard::vehicle::{LinkState, Vehicle};
 use crate::wire::mavlink::Address;
@@ -68,6 +68,8 @@ struct Live {
     deadline: Duration,
     /// It was dispatched by an earlier process.
     recovered: bool,
+    /// It waits since before a restart, so the vehicle may yet have to tell its state.
+    waits_for_state: bool,
     retransmit: Option<Retransmit>,
     /// COMMAND_LONG.confirmation: how often it was written again.
     confirmation: u8,
@@ -84,6 +86,7 @@ impl Live {
             record,
             deadline,
             recovered: false,
+            waits_for_state: false,
             retransmit: None,
             confirmation: 0,
             unsent: None,
@@ -197,7 +200,8 @@ impl Engine {
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
             Input::LinkOpened => self.vehicle.opened(),
             Input::LinkClosed => self.vehicle.closed(),
-            Input::Heartbeat { source } => self.vehicle.heartbeat(source, now.boot),
+            Input::Heartbeat(heartbeat) => self.vehicle.heartbeat(&heartbeat, now.boot),
+            Input::Telemetry(telemetry) => self.vehicle.telemetry(&telemetry, now.boot),
             Input::Tick => {}
             Input::CommandAck(ack) => self.on_command_ack(now, ack),
             Input::Sent { ticket } => self.on_sent(now, ticket),
@@ -383,6 +387,12 @@ impl Engine {
         if !self.timers.is_set(Timer::LazyWrites) {
             self.timers.set(Timer::LazyWrites, now.boot + LAZY_WRITES_AFTER);
         }
+    }
+
+    /// Whether the vehicle still is in the state that the command's rule asks for.
+    fn check_state(&self, now: &Now, id: CommandId) -> Result<(), Refusal> {
+        let command_type = &self.live[&id].record.command_type;
+        self.guard.check_state(command_type, &self.vehicle, now.boot)
     }
 
     fn ticket(&mut self, id: CommandId) -> Ticket {

@@ -13,7 +13,7 @@ use crate::guard::policy::{Policy, Rule};
 use crate::lifecycle::effect::{DeliveryId, OutboxNumber, Reply};
 use crate::lifecycle::request::{CommandRequest, Query, ReplyTo, command_id};
 use crate::lifecycle::time::Timestamp;
-use crate::wire::mavlink::{Body, CommandAck, CommandFrame};
+use crate::wire::mavlink::{Body, CommandAck, CommandFrame, Heartbeat};
 
 pub const US: Address = Address { system: 1, component: 191 };
 pub const AUTOPILOT: Address = Address { system: 1, component: 1 };
@@ -155,7 +155,7 @@ impl Harness {
     /// Of the autopilot and the camera.
     pub fn heartbeat(&mut self) {
         for source in [AUTOPILOT, CAMERA] {
-            self.input(Input::Heartbeat { source });
+            self.input(Input::Heartbeat(heartbeat(source)));
         }
     }
 
@@ -376,6 +376,18 @@ pub fn guard(mode: Mode, extra: impl IntoIterator<Item = (&'static str, Rule)>) 
     let domains = [("gimbal".to_owned(), 154)].into();
     let policy = Policy::new(AUTOPILOT, domains, rules.into_iter().chain(extra));
     Guard::new(mode, ["cloud".to_owned()].into(), policy)
+}
+
+/// Of a disarmed PX4 that holds its position.
+pub fn heartbeat(source: Address) -> Heartbeat {
+    Heartbeat {
+        source,
+        autopilot: 12,
+        vehicle_type: 2,
+        base_mode: 0x1D,
+        custom_mode: 0x0304_0000,
+        system_status: 3,
+    }
 }
 
 pub fn ack(source: Address, command: u16, result: u8) -> CommandAck {
