@@ -88,7 +88,7 @@ impl Field {
         Violation::new(code, path, message)
     }
 
-    fn allowed(&self, bounds: &Bounds) -> String {
+    pub(super) fn allowed(&self, bounds: &Bounds) -> String {
         if let Some(enumeration) = self.enumeration {
             return enumeration.allowed();
         }
