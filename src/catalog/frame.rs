@@ -65,6 +65,13 @@ impl Command {
         self.frames().map(|(entry, _)| entry).find(|entry| entry.value == u32::from(assumed.number))
     }
 
+    /// The coordinate systems that the location may be in, the default frame's first; none without
+    /// location.
+    pub fn systems(&self) -> impl Iterator<Item = System> + '_ {
+        let admits = |system| self.frames().any(|(_, admitted)| admitted == system);
+        [System::Global, System::Local].into_iter().filter(move |system| admits(*system))
+    }
+
     /// The frame of a request: the named one, or what the command assumes. `None` without location.
     pub(super) fn frame(&self, name: Option<&str>) -> Result<Option<Frame>, Violation> {
         let Some(name) = name else { return Ok(self.assumed_frame()) };

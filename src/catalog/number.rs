@@ -19,7 +19,6 @@ mod tests {
         for (number, text) in [(255.0, "255"), (-1.0, "-1"), (0.0, "0"), (359.99, "359.99")] {
             assert_eq!(json_number(number).to_string(), text);
         }
-        assert_eq!(json_number(f32::MAX), f64::from(f32::MAX));
         assert_eq!(json_number(f32::NAN), Value::Null);
     }
 }

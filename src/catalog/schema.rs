@@ -67,12 +67,6 @@ impl Command {
         enumerations.chain([("float32", float_schema())])
     }
 
-    /// The coordinate systems that the location may be in, the default frame's first.
-    fn systems(&self) -> impl Iterator<Item = System> {
-        let admits = |system| self.frames().any(|(_, admitted)| admitted == system);
-        [System::Global, System::Local].into_iter().filter(move |system| admits(*system))
-    }
-
     fn field_schema(&self, field: &Field, system: Option<System>) -> Value {
         // Where the frame decides, `frame_rule` says the limits.
         let system = system.filter(|_| self.frame_rule().is_none());

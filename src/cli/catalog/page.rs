@@ -18,7 +18,7 @@ pub fn text(command: &Command) -> String {
     request_params(&mut page, command);
     frame_mapping(&mut page, command);
     if !command.advice.is_empty() {
-        page.heading("On PX4");
+        page.heading("Advice");
         for advice in command.advice {
             page.item(advice);
         }
@@ -92,7 +92,7 @@ fn payload_field(page: &mut Page, command: &Command, field: &Field) {
     if !field.description.is_empty() {
         page.paragraph(INDENT, field.description);
     }
-    let systems: Vec<System> = systems(command);
+    let systems: Vec<System> = command.systems().collect();
     match (&systems[..], field.param) {
         ([_, _], 5 | 6) => {
             for system in systems {
@@ -115,19 +115,13 @@ fn payload_field(page: &mut Page, command: &Command, field: &Field) {
     page.detail("Left out", &default);
 }
 
-/// The coordinate systems that the location may be in.
-fn systems(command: &Command) -> Vec<System> {
-    let admits = |system| command.frames().any(|(_, admitted)| admitted == system);
-    [System::Global, System::Local].into_iter().filter(|system| admits(*system)).collect()
-}
-
 fn frame_mapping(page: &mut Page, command: &Command) {
     page.heading("PX4 Frame Mapping");
     page.item(&format!("MAVLink command: {}", command.mavlink_command));
     page.item(&format!("Command ID: {}", command.mavlink_command_id));
     page.item(&format!("Default transport: {}", command.transport));
     page.item(&format!("Source XML: {}", command.source_xml));
-    for system in systems(command) {
+    for system in command.systems() {
         page.item(match system {
             System::Global => "Coordinates in global frames: degrees; 1e-7 degrees on the wire",
             System::Local => "Coordinates in local frames: metres; 1e-4 metres on the wire",
