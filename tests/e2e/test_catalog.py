@@ -281,7 +281,10 @@ def check_long(request, text):
     assert message.get_type() == "COMMAND_LONG"
     assert (message.command, message.confirmation) == (request.command.id, 0)
     sent = [getattr(message, f"param{index}") for index in range(1, 8)]
-    assert same_floats(sent, [request.params[index] for index in range(1, 8)]), (sent, request.params)
+    assert same_floats(sent, [request.params[index] for index in range(1, 8)]), (
+        sent,
+        request.params,
+    )
 
 
 def check_int(request, text):
@@ -329,4 +332,5 @@ def test_invalid_payloads_make_no_frame(commands, tmp_path):
     for request in requests:
         spoil(request, chance)
     for request, answer in zip(requests, answers_to(requests, tmp_path), strict=True):
-        assert set(answer) == {"error"} and answer["error"], request.line()
+        assert set(answer) == {"error"}, request.line()
+        assert answer["error"], request.line()
