@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out.
 
+mod catalog;
 mod keygen;
 mod run;
 
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Run the agent
     Run(RunArguments),
+    /// Show the commands that the vehicle can be sent
+    Catalog(catalog::Arguments),
     /// Make a key for an issuer, and print the lines of the configuration that name it
     Keygen(keygen::Arguments),
 }
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Keygen(arguments) => keygen::run(&arguments),
     }
 }
