@@ -180,6 +180,7 @@ mod tests {
     use std::process::Command;
 
     use clap::Parser;
+    use clap::error::ErrorKind;
 
     use super::*;
     use crate::guard::authentication;
@@ -283,7 +284,11 @@ mod tests {
         {
             let line = ["keygen", "--out", "/tmp", name, value, "--issuer", "cloud"];
             let line = if name == "--issuer" { &line[..5] } else { &line[..] };
-            assert!(Line::try_parse_from(line).is_err(), "{name} {value:?}");
+            let error = Line::try_parse_from(line).err().map(|error| error.kind());
+            assert!(
+                matches!(error, Some(ErrorKind::ValueValidation | ErrorKind::InvalidValue)),
+                "{name} {value:?}: {error:?}"
+            );
         }
     }
 

@@ -152,7 +152,7 @@ impl Keys {
         let tries = if credentials.kid.is_some() { 1 } else { self.most };
         let mut genuine = false;
         for n in 0..tries {
-            match found.get(n) {
+            match found.get(n).filter(|key| key.algorithm() == signature.algorithm()) {
                 Some(key) => genuine |= key.verifies(text.as_bytes(), &signature),
                 None => self.decoys.try_verify(text.as_bytes(), &signature),
             }

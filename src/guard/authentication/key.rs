@@ -151,6 +151,13 @@ impl Signature {
             Some(Signature::Ed25519(ed25519_dalek::Signature::from_bytes(&bytes)))
         })
     }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        match self {
+            Signature::HmacSha256(_) => Algorithm::HmacSha256,
+            Signature::Ed25519(_) => Algorithm::Ed25519,
+        }
+    }
 }
 
 /// Keys of nobody, tried in place of the keys that an issuer does not have, for the time it takes.
