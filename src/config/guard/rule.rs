@@ -68,7 +68,7 @@ impl RawRule {
             return Err(value("guard.command", "type", message));
         };
         if self.retransmit.is_some() && !command.repeatable {
-            let message = "is not repeatable: a vehicle that got both frames would act twice";
+            let message = "not repeatable: a vehicle that got both frames would act twice";
             return Err(mistake(command, "retransmit", message));
         }
         let retransmit = self
@@ -145,7 +145,7 @@ impl RawBounds {
     ) -> Result<FieldBounds, Mistake> {
         let wrong = |message: &str| mistake(command, "fields", &format!("{name}: {message}"));
         let Some(field) = command.field(name) else {
-            return Err(mistake(command, "fields", &unknown_field(command, name)));
+            return Err(mistake(command, "fields", &command.unknown_field(name).message));
         };
         if frames.matter_to(field) && frames.mixed {
             return Err(wrong("frames has both degrees and metres; give frames of one kind"));
@@ -210,7 +210,9 @@ impl RawRequire {
             let Some(mode) = FlightMode::named(name) else {
                 let names: Vec<&str> = FlightMode::names().collect();
                 let names = names.join(", ");
-                return wrong(&format!("modes: {name:?} is not a mode of PX4; it must be of {names}"));
+                return wrong(&format!(
+                    "modes: {name:?} is not a mode of PX4; it must be of {names}"
+                ));
             };
             modes.push(mode);
         }
@@ -239,21 +241,11 @@ fn number(
     let payload = Map::from_iter([(field.name.to_owned(), value.clone())]);
     let mut number = None;
     for frame in &frames.names {
-        let content = command
-            .encode(&payload, *frame)
-            .map_err(|violations| violations[0].message.clone())?;
+        let content =
+            command.encode(&payload, *frame).map_err(|violations| violations[0].message.clone())?;
         number = content.params[usize::from(field.param) - 1];
     }
     number.ok_or_else(|| "inf and nan are no bounds".to_owned())
-}
-
-/// As a request with such a field would be told.
-fn unknown_field(command: &Command, name: &str) -> String {
-    let payload = Map::from_iter([(name.to_owned(), Value::Null)]);
-    match command.encode(&payload, None) {
-        Err(violations) => violations[0].message.clone(),
-        Ok(_) => format!("{name} is not a field"),
-    }
 }
 
 fn mistake(command: &Command, key: &'static str, message: &str) -> Mistake {

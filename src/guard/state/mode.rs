@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn names_and_numbers_are_unique() {
         let names: BTreeSet<&str> = FlightMode::names().collect();
-        let numbers: BTreeSet<(u8, u8)> = MODES.iter().map(|(main, sub, _)| (*main, *sub)).collect();
+        let numbers: BTreeSet<(u8, u8)> =
+            MODES.iter().map(|(main, sub, _)| (*main, *sub)).collect();
         assert_eq!((names.len(), numbers.len()), (MODES.len(), MODES.len()));
         for name in names {
             assert_eq!(FlightMode::named(name).map(|mode| mode.to_string()).as_deref(), Some(name));

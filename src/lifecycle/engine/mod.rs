@@ -25,9 +25,9 @@ use super::status::{Cause, Status};
 use super::time::{Now, Stamp};
 use super::timers::{Timer, Timers};
 use crate::code::Code;
-use crate::guard::{Guard, Refusal};
 use crate::guard::policy::Retransmit;
 use crate::guard::vehicle::{LinkState, Vehicle};
+use crate::guard::{Guard, Refusal};
 use crate::wire::mavlink::Address;
 
 /// Writes that nothing waits for ride along with the next commit, or go after this time.
