@@ -311,7 +311,10 @@ impl RawMqtt {
             prefix: self.prefix,
             client_id: self.client_id.unwrap_or_else(|| format!("downlinkd-{device_id}")),
             username: self.username,
-            password: self.password_file.as_deref().map(secret).transpose()?,
+            password: self
+                .password_file
+                .map(|file| secret("mqtt", "password_file", &file))
+                .transpose()?,
             keep_alive: self.keep_alive.duration(),
             session_expiry: self.session_expiry.duration(),
         })
@@ -422,9 +425,9 @@ fn broker(url: &str) -> Result<(String, u16), Mistake> {
 }
 
 /// A secret from its file, without the line end that editors leave.
-fn secret(path: &Path) -> Result<String, Mistake> {
+fn secret(section: &'static str, key: &'static str, path: &Path) -> Result<String, Mistake> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        value("mqtt", "password_file", format!("failed to read {}: {error}", path.display()))
+        value(section, key, format!("failed to read {}: {error}", path.display()))
     })?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

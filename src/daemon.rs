@@ -25,7 +25,7 @@ use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, ReplyTo};
 use crate::lifecycle::status::{Cause, Status};
-use crate::lifecycle::time::{Now, Timestamp};
+use crate::lifecycle::time::Now;
 use crate::wire::outbound::{self, Presence, PresentClock, PresentLink};
 use crate::wire::topic::{Topics, VENDOR};
 use admission::{Admission, Admitted};
@@ -73,7 +73,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
         config.mqtt.port
     );
     let mut engine = Engine::new(settings(&config), config.guard.clone(), recovered.last_number);
-    engine.recover(&clock.now(|_| None), recovered.open, recovered.outbox);
+    let now = clock.now(|_| None);
+    engine.recover(&now, recovered.open, recovered.outbox, recovered.nonces);
 
     let session = Uuid::new_v4();
     let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
@@ -86,13 +87,15 @@ pub async fn run(config: Config) -> Result<(), Error> {
     );
     let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
     let daemon = Daemon {
-        admission: Admission::new(config.device_id.clone(), topics.clone()),
+        admission: Admission::new(
+            config.device_id.clone(),
+            topics.clone(),
+            Uuid::new_v4().simple().to_string(),
+        ),
         device_id: config.device_id,
         topics,
         session,
-        challenge: Uuid::new_v4().simple().to_string(),
         endpoint,
-        clock_floor: recovered.clock_floor,
         clock,
         journal,
         engine,
@@ -112,11 +115,8 @@ struct Daemon {
     topics: Topics,
     admission: Admission,
     session: Uuid,
-    challenge: String,
     endpoint: String,
     clock: Clock,
-    /// The last trusted time, as of the last commit.
-    clock_floor: Option<Timestamp>,
     journal: Journal,
     engine: Engine,
     link: link::Handle,
@@ -203,7 +203,7 @@ impl Daemon {
     }
 
     fn now(&self) -> Now {
-        self.clock.now(|_| None)
+        self.clock.now(|boot| self.engine.autopilot_time(boot))
     }
 
     fn handle(&mut self, input: Input) {
@@ -274,7 +274,7 @@ impl Daemon {
 
     fn on_message(&mut self, message: mqtt::Message) -> Result<(), Error> {
         let now = self.now();
-        let (admitted, reply_to) = self.admission.read(self.engine.guard(), &message, now.boot);
+        let (admitted, reply_to) = self.admission.read(self.engine.guard(), &message, &now);
         let delivery = self.deliveries.add(message.acknowledgement);
         let input = match admitted {
             Admitted::Request(request) => {
@@ -314,12 +314,8 @@ impl Daemon {
     async fn carry_out_one(&mut self, effect: Effect, late: &mut Vec<Input>) -> Result<(), Error> {
         match effect {
             Effect::Persist(batch) => {
-                let now = self.now();
-                if now.wall_trusted {
-                    // A wrong time would hold the clock at it for ever.
-                    self.clock_floor = Some(now.wall);
-                }
-                self.journal.commit(&batch, self.engine.last_number(), self.clock_floor).await?;
+                let floor = self.clock.floor();
+                self.journal.commit(&batch, self.engine.last_number(), floor).await?;
             }
             Effect::Acknowledge(delivery) => {
                 if let Some(acknowledgement) = self.deliveries.take(delivery) {
@@ -397,7 +393,7 @@ impl Daemon {
                 endpoint: &self.endpoint,
             },
             clock: PresentClock { trusted: wall_trusted, time: wall },
-            challenge: &self.challenge,
+            challenge: self.admission.challenge(),
             catalog_hash: catalog::HASH,
         };
         self.publish_maybe_retained(self.topics.presence(), presence.json(), None, true);

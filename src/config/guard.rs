@@ -1,14 +1,17 @@
 //! `[guard]`: who may speak, and what may be sent.
 
+mod issuer;
 mod rule;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Link, Mistake, check_level, value};
+use super::{Link, Mistake, value};
+use crate::guard::authentication::Keys;
 use crate::guard::policy::Policy;
 use crate::guard::{Guard, Mode};
+use issuer::RawIssuer;
 use rule::RawRule;
 
 #[derive(Debug, Default, Deserialize)]
@@ -27,25 +30,23 @@ enum RawMode {
     Guarded,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawIssuer {
-    id: String,
-}
-
 impl RawGuard {
     pub(super) fn check(self, link: &Link) -> Result<Guard, Mistake> {
         let mode = match self.mode {
             RawMode::Disabled => Mode::Disabled,
             RawMode::Guarded => Mode::Guarded,
         };
-        let mut issuers = BTreeSet::new();
+        let mut issuers = BTreeMap::new();
+        let mut keys = BTreeMap::new();
         for issuer in self.issuer {
-            check_level("guard.issuer", "id", &issuer.id)?;
-            if !issuers.insert(issuer.id.clone()) {
-                return Err(value("guard.issuer", "id", format!("{:?} stands twice", issuer.id)));
+            let (id, permission, its_keys) = issuer.check()?;
+            keys.insert(id.clone(), its_keys);
+            if issuers.insert(id.clone(), permission).is_some() {
+                return Err(value("guard.issuer", "id", format!("{id:?} stands twice")));
             }
         }
+        let keys =
+            Keys::new(keys).map_err(|error| value("guard.issuer", "key", error.to_string()))?;
         if mode == Mode::Guarded && issuers.is_empty() {
             let message = "guarded mode needs at least one [[guard.issuer]]".to_owned();
             return Err(value("guard", "mode", message));
@@ -61,6 +62,6 @@ impl RawGuard {
             rules.push((command_type, rule));
         }
         let policy = Policy::new(link.target, link.component_by_domain.clone(), rules);
-        Ok(Guard::new(mode, issuers, policy))
+        Ok(Guard::new(mode, issuers, keys, policy))
     }
 }

@@ -90,6 +90,11 @@ impl Clock {
         Now { boot, boot_id: self.boot_id, wall, wall_trusted }
     }
 
+    /// The latest time that was trusted or given as a floor; at least the build's.
+    pub fn floor(&self) -> Timestamp {
+        Timestamp::from_millis(self.floor.load(Ordering::Relaxed))
+    }
+
     /// From now on the wall clock does not read earlier than this, such as the last trusted time
     /// before a restart. A floor in the past changes nothing.
     pub fn raise_floor(&self, floor: Timestamp) {

@@ -23,13 +23,17 @@ pub mod vehicle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::catalog::{Command, Encoded};
 use crate::code::Code;
 use crate::wire::mavlink::Address;
+use crate::wire::signature::{self, Credentials};
+use authentication::{Authenticated, Clock, Keys};
+use permission::Permission;
 use policy::{Policy, Retransmit, Rule};
+use rate::Rates;
 use state::HEARTBEAT_MAX_AGE;
 use vehicle::{LinkState, Vehicle};
 
@@ -65,6 +69,8 @@ impl Refusal {
 /// A command that wants to go, as the numbers that would go on the wire.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
+    /// Who sent it.
+    pub api_id: &'a str,
     pub command: &'a Command,
     pub content: &'a Encoded,
     pub target: Address,
@@ -81,13 +87,20 @@ pub struct Clearance {
 #[derive(Clone, Debug)]
 pub struct Guard {
     mode: Mode,
-    issuers: BTreeSet<String>,
+    issuers: BTreeMap<String, Permission>,
+    keys: Keys,
     policy: Policy,
 }
 
 impl Guard {
-    pub fn new(mode: Mode, issuers: BTreeSet<String>, policy: Policy) -> Self {
-        Self { mode, issuers, policy }
+    /// `keys`: of the same issuers.
+    pub fn new(
+        mode: Mode,
+        issuers: BTreeMap<String, Permission>,
+        keys: Keys,
+        policy: Policy,
+    ) -> Self {
+        Self { mode, issuers, keys, policy }
     }
 
     pub fn mode(&self) -> Mode {
@@ -99,16 +112,39 @@ impl Guard {
         self.policy.target(command, requested)
     }
 
-    /// Whether this sender may speak at all. Skipped only in disabled mode with no issuer
-    /// configured.
+    /// Whether a query of this name is answered: it only reads what is the issuer's own, so it needs
+    /// no signature.
     ///
     /// # Errors
-    /// `auth.failed`; its message is for the log, never for the sender.
-    pub fn admit(&self, api_id: &str) -> Result<(), Refusal> {
-        if self.mode == Mode::Disabled && self.issuers.is_empty() || self.issuers.contains(api_id) {
+    /// `auth.failed`, as [`Guard::authenticate`].
+    pub fn knows(&self, api_id: &str) -> Result<(), Refusal> {
+        if self.asks_nobody() || self.issuers.contains_key(api_id) {
             return Ok(());
         }
         Err(Refusal::new(Code::AuthFailed, format!("no issuer {api_id:?} is configured")))
+    }
+
+    /// Whether a message on `topic` is of the issuer that the topic names. `None`: nobody is asked,
+    /// which is so only in disabled mode with no issuer configured.
+    ///
+    /// # Errors
+    /// `auth.failed`; its message is for the log, never for the sender.
+    pub fn authenticate(
+        &self,
+        api_id: &str,
+        topic: &str,
+        body: &[u8],
+        credentials: Option<&Credentials>,
+        clock: &Clock<'_>,
+    ) -> Result<Option<Authenticated>, Refusal> {
+        if self.asks_nobody() {
+            return Ok(None);
+        }
+        self.keys.verify(api_id, signature::MQTT, topic, body, credentials, clock).map(Some)
+    }
+
+    fn asks_nobody(&self) -> bool {
+        self.mode == Mode::Disabled && self.issuers.is_empty()
     }
 
     /// Seconds: a request that names no timeout, or 0, waits so long at most.
@@ -123,10 +159,16 @@ impl Guard {
     pub fn judge(
         &self,
         candidate: Candidate<'_>,
+        rates: &mut Rates,
         vehicle: &Vehicle,
         now: Duration,
     ) -> Result<Clearance, Refusal> {
-        let rule = self.permitting_rule(candidate)?;
+        let permission = self.permission(candidate)?;
+        if !rates.take(candidate.api_id, permission.commands_per_minute, now) {
+            let message = format!("issuer {} has used up its rate", candidate.api_id);
+            return Err(Refusal::new(Code::PolicyRateLimited, message));
+        }
+        let rule = self.rule(candidate)?;
         rule.check_state(vehicle, now)?;
         self.transport_ready(candidate.target, vehicle, now)?;
         Ok(Clearance::by(rule))
@@ -138,7 +180,8 @@ impl Guard {
     /// # Errors
     /// The first layer that refuses.
     pub fn permit(&self, candidate: Candidate<'_>) -> Result<Clearance, Refusal> {
-        self.permitting_rule(candidate).map(Clearance::by)
+        self.permission(candidate)?;
+        self.rule(candidate).map(Clearance::by)
     }
 
     /// The vehicle's state alone, once more when the frame is about to go: a command may have waited
@@ -155,14 +198,26 @@ impl Guard {
         self.policy.rule_of(command_type)?.check_state(vehicle, now)
     }
 
-    fn permitting_rule(&self, candidate: Candidate<'_>) -> Result<&Rule, Refusal> {
+    /// The layers of mode and permission.
+    fn permission(&self, candidate: Candidate<'_>) -> Result<&Permission, Refusal> {
         if self.mode == Mode::Disabled {
             return Err(Refusal::new(
                 Code::GuardDisabled,
                 "downlink is disabled on this vehicle ([guard] mode = \"disabled\")",
             ));
         }
-        let Candidate { command, content, target, timeout_seconds } = candidate;
+        let Candidate { api_id, command, target, .. } = candidate;
+        let permission = self.issuers.get(api_id).ok_or_else(|| {
+            let message = format!("{api_id} is no longer an issuer of this vehicle");
+            Refusal::new(Code::AuthNotPermitted, message)
+        })?;
+        permission.check(api_id, command, target)?;
+        Ok(permission)
+    }
+
+    /// The layer of policy.
+    fn rule(&self, candidate: Candidate<'_>) -> Result<&Rule, Refusal> {
+        let Candidate { command, content, target, timeout_seconds, .. } = candidate;
         let rule = self.policy.rule(command, target)?;
         rule.check_bounds(command, content, timeout_seconds)?;
         Ok(rule)

@@ -1,10 +1,8 @@
 //! What an issuer may do: nothing that its entry does not name.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::Refusal;
-use super::rate::RateLimit;
 use crate::catalog::Command;
 use crate::code::Code;
 use crate::wire::mavlink::Address;
@@ -47,12 +45,6 @@ impl Permission {
             _ => Ok(()),
         }
     }
-
-    /// A new bucket for the issuer's rate.
-    pub fn rate(&self) -> Option<RateLimit> {
-        let rate = self.commands_per_minute?;
-        Some(RateLimit::new(rate, Duration::from_secs(60) / rate.max(1)))
-    }
 }
 
 #[cfg(test)]
@@ -88,16 +80,5 @@ mod tests {
                 assert_eq!(refusal.code, Code::AuthNotPermitted);
             }
         }
-    }
-
-    #[test]
-    fn the_rate_is_per_minute() {
-        let permission = Permission { commands_per_minute: Some(30), ..Permission::default() };
-        let mut rate = permission.rate().unwrap();
-        let start = Duration::from_secs(5000);
-        assert_eq!((0..100).filter(|_| rate.take(start)).count(), 30);
-        let taken = (1..=600).filter(|tenth| rate.take(start + Duration::from_millis(tenth * 100)));
-        assert_eq!(taken.count(), 30);
-        assert!(Permission::default().rate().is_none());
     }
 }

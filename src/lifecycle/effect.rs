@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::request::{CommandId, CommandRequest, Query, ReplyTo};
+use super::time::Timestamp;
 use crate::code::{Code, Violation};
+use crate::guard::nonces::NonceKey;
 use crate::guard::vehicle::LinkState;
 use crate::wire::mavlink::{CommandAck, CommandFrame, Heartbeat, Telemetry};
 
@@ -112,11 +114,15 @@ pub struct Batch {
     pub outbox: BTreeMap<OutboxNumber, Record>,
     /// Entries of earlier commits that the broker has acknowledged.
     pub published: BTreeSet<OutboxNumber>,
+    /// Used up, and until when.
+    pub nonces: BTreeMap<NonceKey, Timestamp>,
+    /// Nonces of earlier commits that may be forgotten, if the clock's floor is raised with it.
+    pub expired_nonces: BTreeSet<NonceKey>,
 }
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.outbox.is_empty() && self.published.is_empty()
+        *self == Self::default()
     }
 }
 

@@ -22,10 +22,12 @@ use super::outbox::Outbox;
 use super::record::Record;
 use super::request::CommandId;
 use super::status::{Cause, Status};
-use super::time::{Now, Stamp};
+use super::time::{Now, Stamp, Timestamp};
 use super::timers::{Timer, Timers};
 use crate::code::Code;
+use crate::guard::nonces::Nonces;
 use crate::guard::policy::Retransmit;
+use crate::guard::rate::Rates;
 use crate::guard::vehicle::{LinkState, Vehicle};
 use crate::guard::{Guard, Refusal};
 use crate::wire::mavlink::Address;
@@ -37,6 +39,10 @@ const LAZY_WRITES_AFTER: Duration = Duration::from_secs(1);
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// How long updates that the broker refused wait before they are offered again.
 const OUTBOX_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Nonces that are remembered at most: one command every 12 ms for twice the window. A full store
+/// refuses.
+const MAX_NONCES: usize = 10_000;
 
 /// The engine's part of the configuration.
 #[derive(Clone, Debug)]
@@ -103,6 +109,8 @@ pub struct Engine {
     settings: Settings,
     guard: Guard,
     vehicle: Vehicle,
+    rates: Rates,
+    nonces: Nonces,
     live: HashMap<CommandId, Live>,
     /// Accepted, in order, not dispatched.
     queue: VecDeque<CommandId>,
@@ -133,6 +141,8 @@ impl Engine {
     pub fn new(settings: Settings, guard: Guard, last_number: u64) -> Self {
         Self {
             vehicle: Vehicle::new(settings.target),
+            rates: Rates::default(),
+            nonces: Nonces::new(MAX_NONCES),
             settings,
             guard,
             live: HashMap::new(),
@@ -156,6 +166,16 @@ impl Engine {
 
     pub fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// From now on another guard judges: new commands, and those that wait for their turn.
+    pub fn replace_guard(&mut self, guard: Guard) {
+        self.guard = guard;
+    }
+
+    /// The autopilot's wall time at `boot`, under a 3D fix.
+    pub fn autopilot_time(&self, boot: Duration) -> Option<Timestamp> {
+        self.vehicle.gps_time(boot)
     }
 
     pub fn link_state(&self) -> LinkState {
@@ -215,6 +235,7 @@ impl Engine {
             }
         }
         self.fire_timers(now);
+        self.forget_nonces(now);
         self.follow_link(now);
         self.dispatch(now);
     }
@@ -263,6 +284,15 @@ impl Engine {
                 Timer::Retransmit(id) => self.on_retransmit(now, id),
                 Timer::Release(id) => self.on_release(id),
                 Timer::LateWindow(id) => self.on_late_window_over(now, id),
+            }
+        }
+    }
+
+    fn forget_nonces(&mut self, now: &Now) {
+        for key in self.nonces.expire(now) {
+            if self.batch.nonces.remove(&key).is_none() {
+                self.batch.expired_nonces.insert(key);
+                self.write_lazily(now);
             }
         }
     }
