@@ -123,9 +123,9 @@ fn no_change_survives() {
     for secret in BOTH {
         for request in recorded(secret) {
             for clock in [at(NOW), at(NOW + 30)] {
-                assert_eq!(request.refusal(&keys, &clock), None);
+                assert_eq!(request.refusal(keys, &clock), None);
                 count += change_everything(&request, |changed, what| {
-                    assert!(changed.judge(&keys, &clock).is_err(), "{what} was changed");
+                    assert!(changed.judge(keys, &clock).is_err(), "{what} was changed");
                 });
             }
         }
@@ -182,7 +182,7 @@ fn the_key_of_nobody_opens_nothing() {
                 request.issuer = issuer.to_owned();
                 request.credentials.api_id = issuer.to_owned();
                 request.credentials.kid = kid.map(str::to_owned);
-                assert!(request.judge(&keys, &at(NOW)).is_err());
+                assert!(request.judge(keys, &at(NOW)).is_err());
             }
         }
     }
@@ -271,7 +271,7 @@ proptest! {
         request.body = body;
         request.sign(secret);
         let keys = &*TWO_ISSUERS;
-        prop_assert_eq!(request.refusal(&keys, &at(NOW)), None);
+        prop_assert_eq!(request.refusal(keys, &at(NOW)), None);
         let untrusted = request.refusal(keys, &untrusted(NOW));
         prop_assert_eq!(untrusted, challenge.is_none().then_some(Code::AuthClockUntrusted));
     }
