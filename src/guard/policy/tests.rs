@@ -161,10 +161,15 @@ fn number() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// The configuration takes no other bounds.
+fn bound() -> impl Strategy<Value = f64> {
+    number().prop_filter("finite in 32 bits", |bound| (*bound as f32).is_finite())
+}
+
 fn values() -> impl Strategy<Value = Values> {
     prop_oneof![
-        proptest::collection::vec(number(), 1..4).prop_map(Values::OneOf),
-        (proptest::option::of(number()), proptest::option::of(number()))
+        proptest::collection::vec(bound(), 1..4).prop_map(Values::OneOf),
+        (proptest::option::of(bound()), proptest::option::of(bound()))
             .prop_map(|(minimum, maximum)| Values::Range { minimum, maximum }),
     ]
 }
