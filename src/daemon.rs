@@ -7,6 +7,7 @@
 mod admission;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -15,11 +16,12 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::catalog;
-use crate::code::Code;
+use crate::code::{Code, Violation};
 use crate::config::Config;
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
 use crate::edge::{link, mqtt, systemd};
+use crate::guard::Guard;
 use crate::lifecycle::effect::{DeliveryId, Effect, Input, Reply, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::record::Record;
@@ -49,19 +51,21 @@ pub enum Error {
     AdapterEnded(&'static str),
 }
 
-/// Runs the agent until SIGTERM or SIGINT.
+/// Runs the agent until SIGTERM or SIGINT. `config_path`: what SIGHUP reads again.
 ///
 /// # Errors
 /// What makes going on unsafe: above all a journal that cannot be read or written.
-pub async fn run(config: Config) -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
+    let terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let hangup = signal(SignalKind::hangup()).map_err(Error::Signal)?;
     let clock = Clock::new()?;
     let (journal, recovered) = Journal::open(&config.journal_dir)?;
     end_process_on_panic();
     if let Some(floor) = recovered.clock_floor {
         clock.raise_floor(floor);
     }
+    warn_of_missing_keys(&config.guard);
     let mode = config.guard.mode();
     info!(
         "{} commands to take up again, {} updates to publish, mode {}, link {}, broker {}:{}",
@@ -103,11 +107,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
         mqtt,
         link_events,
         mqtt_events,
+        config_path,
         deliveries: Deliveries::default(),
         connected: false,
         clock_trusted: false,
     };
-    daemon.run(&mut terminate, &mut interrupt).await
+    let signals = Signals { terminate, interrupt, hangup };
+    daemon.run(signals).await
 }
 
 struct Daemon {
@@ -123,6 +129,7 @@ struct Daemon {
     mqtt: mqtt::Handle,
     link_events: mpsc::Receiver<link::Event>,
     mqtt_events: mpsc::Receiver<mqtt::Event>,
+    config_path: PathBuf,
     deliveries: Deliveries,
     /// To the broker.
     connected: bool,
@@ -135,21 +142,30 @@ enum Woken {
     Link(link::Event),
     Mqtt(mqtt::Event),
     Time,
+    Reload,
     Stop,
 }
 
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Reload `[guard]`.
+    hangup: Signal,
+}
+
 impl Daemon {
-    async fn run(mut self, terminate: &mut Signal, interrupt: &mut Signal) -> Result<(), Error> {
+    async fn run(mut self, mut signals: Signals) -> Result<(), Error> {
         // What a restart ended is durable before anything new is taken in.
         self.carry_out().await?;
         systemd::ready();
         self.tell_systemd();
         let watchdog = systemd::watchdog_interval();
         loop {
-            match self.wait(watchdog, terminate, interrupt).await? {
+            match self.wait(watchdog, &mut signals).await? {
                 Woken::Link(event) => self.on_link(event),
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
                 Woken::Time => self.handle(Input::Tick),
+                Woken::Reload => self.reload(),
                 Woken::Stop => break,
             }
             self.take_waiting_events()?;
@@ -165,8 +181,7 @@ impl Daemon {
     async fn wait(
         &mut self,
         watchdog: Option<Duration>,
-        terminate: &mut Signal,
-        interrupt: &mut Signal,
+        signals: &mut Signals,
     ) -> Result<Woken, Error> {
         let due = self.engine.poll_timeout().map(|at| at.saturating_sub(self.now().boot));
         let sleep = match (due, watchdog) {
@@ -176,8 +191,9 @@ impl Daemon {
         };
         tokio::select! {
             biased;
-            _ = terminate.recv() => Ok(Woken::Stop),
-            _ = interrupt.recv() => Ok(Woken::Stop),
+            _ = signals.terminate.recv() => Ok(Woken::Stop),
+            _ = signals.interrupt.recv() => Ok(Woken::Stop),
+            _ = signals.hangup.recv() => Ok(Woken::Reload),
             event = self.link_events.recv() => {
                 event.map(Woken::Link).ok_or(Error::AdapterEnded("link"))
             }
@@ -364,7 +380,14 @@ impl Daemon {
         Ok(())
     }
 
-    fn reply(&self, reply_to: &ReplyTo, reply: &Reply) {
+    fn reply(&mut self, reply_to: &ReplyTo, reply: &Reply) {
+        if let Some(violation) = played_back(reply) {
+            if !self.admission.may_answer(self.now().boot) {
+                return;
+            }
+            let (api_id, code) = (reply_to.api_id.as_str(), violation.code.as_str());
+            warn!(API_ID = api_id, CODE = code; "refused: {violation}");
+        }
         let own = self.topics.replies(&reply_to.api_id);
         let payload = outbound::reply(&self.device_id, reply);
         if let Some(topic) = reply_to.response_topic.clone().filter(|topic| *topic != own) {
@@ -424,6 +447,21 @@ impl Daemon {
         }
     }
 
+    /// Takes up a new `[guard]`, keys included; commands and connections stay as they are. With a
+    /// mistake in the configuration the old one goes on.
+    fn reload(&mut self) {
+        match Config::load(&self.config_path) {
+            Ok(config) => {
+                warn_of_missing_keys(&config.guard);
+                self.engine.replace_guard(config.guard);
+                info!("the guard's configuration was read again");
+                self.publish_presence();
+                self.tell_systemd();
+            }
+            Err(error) => error!("the guard's configuration stays as it was: {error}"),
+        }
+    }
+
     fn tell_systemd(&self) {
         systemd::status(&format!(
             "{}; link {}; broker {}; {} queued, {} outstanding, {} to publish",
@@ -473,6 +511,23 @@ impl Deliveries {
         debug_assert_eq!(*first, delivery, "PUBACKs go out in the order of arrival");
         self.waiting.pop_front().map(|(_, acknowledgement)| acknowledgement)
     }
+}
+
+fn warn_of_missing_keys(guard: &Guard) {
+    for api_id in guard.issuers_without_key() {
+        warn!(
+            API_ID = api_id;
+            "issuer {api_id} has no key: the broker's access control alone says who it is"
+        );
+    }
+}
+
+/// A genuine signature that does not count now: whoever recorded it can send it as often as they like.
+fn played_back(reply: &Reply) -> Option<&Violation> {
+    let Reply::Error(error) = reply else { return None };
+    let is_old =
+        |code| matches!(code, Code::AuthReplay | Code::AuthStale | Code::AuthClockUntrusted);
+    error.violations.first().filter(|violation| is_old(violation.code))
 }
 
 fn settings(config: &Config) -> Settings {

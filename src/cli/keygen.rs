@@ -111,7 +111,7 @@ fn write_lines(
     key: &str,
     not_after: Option<Timestamp>,
 ) -> io::Result<()> {
-    writeln!(lines, "[[guard.issuer]]\nid = {}", quoted(issuer))?;
+    writeln!(lines, "[[guard.issuer]]\nid = {}\ncommands = [\"*\"]", quoted(issuer))?;
     writeln!(lines, "  [[guard.issuer.key]]\n  kid = {}\n  {key}", quoted(kid))?;
     match not_after {
         Some(not_after) => writeln!(lines, "  not_after = {}", quoted(&not_after.to_string())),

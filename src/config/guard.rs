@@ -40,7 +40,9 @@ impl RawGuard {
         let mut keys = BTreeMap::new();
         for issuer in self.issuer {
             let (id, permission, its_keys) = issuer.check()?;
-            keys.insert(id.clone(), its_keys);
+            if !its_keys.is_empty() {
+                keys.insert(id.clone(), its_keys);
+            }
             if issuers.insert(id.clone(), permission).is_some() {
                 return Err(value("guard.issuer", "id", format!("{id:?} stands twice")));
             }

@@ -102,7 +102,29 @@ fn mistakes() {
         ("guard", "command = [{type = \"nav_roi\", target_component = 0}]", "target_component"),
         ("guard", "mode = \"open\"", "open"),
         ("guard", "mode = \"guarded\"", "issuer"),
-        ("guard", "issuer = [{id = \"a\"}, {id = \"a\"}]", "twice"),
+        (
+            "guard",
+            "issuer = [{id = \"a\", commands = [\"*\"]}, {id = \"a\", commands = [\"*\"]}]",
+            "twice",
+        ),
+        ("guard", "issuer = [{id = \"a\"}]", "may do nothing"),
+        ("guard", "issuer = [{id = \"a\", commands = [\"fly_away\"]}]", "fly_away"),
+        ("guard", "issuer = [{id = \"a\", domains = [\"cameras\"]}]", "cameras"),
+        (
+            "guard",
+            "issuer = [{id = \"a\", commands = [\"*\"], key = [{kid = \"k\"}]}]",
+            "either hmac_key_file or ed25519_public_key",
+        ),
+        (
+            "guard",
+            "issuer = [{id = \"a\", commands = [\"*\"], key = [{kid = \"k\", hmac_key_file = \"/no\"}]}]",
+            "/no",
+        ),
+        (
+            "guard",
+            "issuer = [{id = \"a\", commands = [\"*\"], key = [{kid = \"k\", ed25519_public_key = \"x\"}]}]",
+            "\"k\"",
+        ),
         ("guard", "command = [{type = \"fly_away\"}]", "fly_away"),
         ("guard", "command = [{type = \"nav_roi\"}, {type = \"nav_roi\"}]", "twice"),
         (
@@ -193,6 +215,7 @@ fn a_rule_becomes_what_the_guard_judges_by() {
 mode = "guarded"
 [[guard.issuer]]
 id = "cloud"
+commands = ["*"]
 [[guard.command]]
 type = "preflight_reboot_shutdown"
 max_timeout = "60s"
@@ -220,7 +243,8 @@ frames = ["MAV_FRAME_GLOBAL_RELATIVE_ALT", "MAV_FRAME_GLOBAL"]
         let command = catalog::find(command).unwrap();
         let content = command.encode(payload.as_object().unwrap(), frame).unwrap();
         let target = config.link.target;
-        let candidate = Candidate { command, content: &content, target, timeout_seconds };
+        let candidate =
+            Candidate { api_id: "cloud", command, content: &content, target, timeout_seconds };
         config.guard.permit(candidate).map_err(|refusal| refusal.message)
     };
     let reboot = "preflight_reboot_shutdown";
@@ -341,7 +365,13 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
         .filter(|line| !line.starts_with("password_file"))
         .collect();
     assert!(uncommented.len() > 20);
-    let text = uncommented.join("\n").replace("mode = \"disabled\"", "mode = \"guarded\"");
+    let keys = tempfile::tempdir().unwrap();
+    let key = keys.path().join("cloud.hmac");
+    fs::write(&key, format!("hex:{}", "5a".repeat(32))).unwrap();
+    let text = uncommented
+        .join("\n")
+        .replace("mode = \"disabled\"", "mode = \"guarded\"")
+        .replace("/etc/downlinkd/keys/cloud.hmac", &key.display().to_string());
     let config = load(&[("downlinkd.toml", &text)]).unwrap();
     assert_eq!(config.guard.mode(), Mode::Guarded);
     // As commented, the keys say what the defaults are.

@@ -59,6 +59,11 @@ impl Admission {
         &self.challenge
     }
 
+    /// Whether a recording that is played back gets an answer now.
+    pub fn may_answer(&mut self, now: Duration) -> bool {
+        self.unknown_senders.take(now)
+    }
+
     /// Reads a message.
     pub fn read(&mut self, guard: &Guard, message: &Message, now: &Now) -> (Admitted, ReplyTo) {
         let Some((kind, api_id)) = self.topics.parse(&message.topic) else {

@@ -29,6 +29,8 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// How soon a first synchronization after boot is noticed.
 const ASK_AGAIN_UNTRUSTED: Duration = Duration::from_secs(15);
 const ASK_AGAIN_TRUSTED: Duration = Duration::from_secs(60);
+/// How long the start waits for the first answer.
+const FIRST_ANSWER: Duration = Duration::from_millis(200);
 /// An answer older than this is no evidence: the thread hangs or timedated does.
 const ANSWER_HOLDS: Duration = Duration::from_secs(180);
 
@@ -54,8 +56,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads the boot id and starts the thread. The wall clock's floor is the time of the build;
-    /// it is untrusted until the first answer.
+    /// Reads the boot id, starts the thread and waits shortly for its first answer; the clock is
+    /// untrusted until then. Its floor is the time of the build.
     pub fn new() -> Result<Self, Error> {
         Self::asking(QUESTION)
     }
@@ -65,11 +67,14 @@ impl Clock {
         let boot_id = text.trim().parse().map_err(|_| Error::BootIdForm(text))?;
         let trusted_until = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = mpsc::channel();
+        let (first, first_answer) = mpsc::channel();
         let verdict = Arc::clone(&trusted_until);
         std::thread::Builder::new()
             .name("clock-trust".into())
-            .spawn(move || watch_synchronization(question, &verdict, &stopped))
+            .spawn(move || watch_synchronization(question, &verdict, first, &stopped))
             .map_err(Error::Thread)?;
+        // What waits at the broker since before a restart should not be judged by "not known yet".
+        let _ = first_answer.recv_timeout(FIRST_ANSWER);
         let floor = AtomicU64::new(build_time().as_millis());
         Ok(Self { boot_id, floor, trusted_until, _stop: stop })
     }
@@ -115,6 +120,7 @@ fn boot_time() -> Duration {
 fn watch_synchronization(
     question: &[&str],
     trusted_until: &AtomicU64,
+    first_answer: mpsc::Sender<()>,
     stopped: &mpsc::Receiver<()>,
 ) {
     let mut known = None;
@@ -123,6 +129,8 @@ fn watch_synchronization(
         let until = if synchronized { boot_time() + ANSWER_HOLDS } else { Duration::ZERO };
         let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
         trusted_until.store(until, Ordering::Relaxed);
+        // Nobody waits for the second and later ones.
+        let _ = first_answer.send(());
         if known.replace(synchronized) != Some(synchronized) {
             log::info!("system clock is {}synchronized", if synchronized { "" } else { "not " });
         }

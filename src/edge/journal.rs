@@ -300,6 +300,10 @@ fn outbox_key(number: OutboxNumber) -> Vec<u8> {
     [b"o".as_slice(), &number.to_be_bytes()].concat()
 }
 
+fn nonce_key(nonce: &NonceKey) -> Vec<u8> {
+    [b"n".as_slice(), &nonce.0].concat()
+}
+
 fn read_error(error: sled::Error) -> Error {
     Error::Read(error.to_string())
 }

@@ -109,6 +109,10 @@ impl Keys {
         Ok(Self { issuers, most, decoys: Decoys::new() })
     }
 
+    pub fn has_key_of(&self, api_id: &str) -> bool {
+        self.issuers.contains_key(api_id)
+    }
+
     /// Judges a request that came by `method` (`MQTT`, or HTTP's own) and `path` (the whole topic,
     /// or HTTP's own) and names `topic_api_id` as its issuer.
     ///
@@ -226,7 +230,7 @@ fn freshness(credentials: &Credentials, clock: &Clock<'_>) -> Freshness {
                 .to_owned(),
         ),
         (true, Some(false)) => {
-            (Code::AuthFailed, "the challenge is not the one of the vehicle's presence".to_owned())
+            (Code::AuthStale, "the challenge is not the one of the vehicle's presence".to_owned())
         }
         (true, _) if timestamp.saturating_add(WINDOW_PAST) < clock.wall => (
             Code::AuthStale,

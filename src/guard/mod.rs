@@ -2,14 +2,15 @@
 //!
 //! | layer | where | refusals |
 //! |---|---|---|
-//! | issuer known | [`Guard::admit`] | `auth.failed`, makes no command |
+//! | authentication | [`authentication`], [`nonces`] | `auth.*`, makes no command |
 //! | mode | [`Guard::permit`] | `guard.disabled` |
+//! | permission | [`permission`], [`rate`] | `auth.not_permitted`, `policy.rate_limited` |
 //! | policy | [`policy`] | `policy.command_denied`, `policy.out_of_bounds` |
 //! | vehicle state | [`state`] | `state.unknown`, `state.precondition` |
 //! | transport ready | [`Guard::judge`] | `transport.not_ready` |
 //!
-//! Signatures, permissions of issuers and grants take their places between these;
-//! none of them is enforced yet, so an issuer is as trustworthy as the broker's access control.
+//! Grants take their place between state and transport; they are not built yet. An issuer without a
+//! key is taken at its word, and so is as trustworthy as the broker's access control.
 
 pub mod authentication;
 pub mod clock;
@@ -93,7 +94,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// `keys`: of the same issuers.
+    /// `keys`: of the issuers that sign.
     pub fn new(
         mode: Mode,
         issuers: BTreeMap<String, Permission>,
@@ -124,8 +125,9 @@ impl Guard {
         Err(Refusal::new(Code::AuthFailed, format!("no issuer {api_id:?} is configured")))
     }
 
-    /// Whether a message on `topic` is of the issuer that the topic names. `None`: nobody is asked,
-    /// which is so only in disabled mode with no issuer configured.
+    /// Whether a message on `topic` is of the issuer that the topic names. `None`: it is taken at its
+    /// word, because the issuer has no key (the broker's access control must pin it to its topics),
+    /// or because nothing is sent anyway and no issuer is configured.
     ///
     /// # Errors
     /// `auth.failed`; its message is for the log, never for the sender.
@@ -137,10 +139,16 @@ impl Guard {
         credentials: Option<&Credentials>,
         clock: &Clock<'_>,
     ) -> Result<Option<Authenticated>, Refusal> {
-        if self.asks_nobody() {
+        if self.asks_nobody() || self.issuers.contains_key(api_id) && !self.keys.has_key_of(api_id)
+        {
             return Ok(None);
         }
         self.keys.verify(api_id, signature::MQTT, topic, body, credentials, clock).map(Some)
+    }
+
+    /// Issuers that are taken at their word.
+    pub fn issuers_without_key(&self) -> impl Iterator<Item = &str> {
+        self.issuers.keys().map(String::as_str).filter(|id| !self.keys.has_key_of(id))
     }
 
     fn asks_nobody(&self) -> bool {
@@ -255,5 +263,15 @@ impl Guard {
 impl Clearance {
     fn by(rule: &Rule) -> Self {
         Self { retransmit: rule.retransmit }
+    }
+}
+
+#[cfg(test)]
+impl Guard {
+    /// With one issuer, `cloud`, that may send all that the policy allows; no key fits.
+    pub fn example(mode: Mode, policy: Policy) -> Self {
+        let permission = Permission { all_commands: true, ..Permission::default() };
+        let keys = Keys::new(BTreeMap::new()).expect("no keys are valid keys");
+        Self::new(mode, [("cloud".to_owned(), permission)].into(), keys, policy)
     }
 }

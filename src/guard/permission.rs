@@ -19,8 +19,6 @@ pub struct Permission {
     pub target_components: Option<BTreeSet<u8>>,
     /// New commands in a minute; `None`: as many as come.
     pub commands_per_minute: Option<u32>,
-    /// It may open and revoke grants.
-    pub may_grant: bool,
 }
 
 impl Permission {

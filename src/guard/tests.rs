@@ -16,6 +16,8 @@ const NOW: Duration = Duration::from_secs(1000);
 enum Layer {
     Issuer,
     Mode,
+    Permission,
+    Rate,
     CommandType,
     Target,
     Bounds,
@@ -23,11 +25,13 @@ enum Layer {
     Transport,
 }
 
-use Layer::*;
+use Layer::{Bounds, CommandType, Issuer, Rate, State, Target, Transport};
 
-const LAYERS: [(Layer, Code); 7] = [
+const LAYERS: [(Layer, Code); 9] = [
     (Issuer, Code::AuthFailed),
-    (Mode, Code::GuardDisabled),
+    (Layer::Mode, Code::GuardDisabled),
+    (Layer::Permission, Code::AuthNotPermitted),
+    (Rate, Code::PolicyRateLimited),
     (CommandType, Code::PolicyCommandDenied),
     (Target, Code::PolicyOutOfBounds),
     (Bounds, Code::PolicyOutOfBounds),
@@ -52,11 +56,19 @@ fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
         ..Rule::default()
     };
     let rules = (!fails(CommandType)).then_some((command.command_type, rule));
-    let guard = Guard::new(
-        if fails(Mode) { super::Mode::Disabled } else { super::Mode::Guarded },
-        ["cloud".to_owned()].into(),
-        Policy::new(AUTOPILOT, Default::default(), rules),
-    );
+    let mode = if fails(Layer::Mode) { Mode::Disabled } else { Mode::Guarded };
+    let permission = Permission {
+        all_commands: !fails(Layer::Permission),
+        commands_per_minute: Some(1),
+        ..Permission::default()
+    };
+    let keys = Keys::new(BTreeMap::new()).unwrap();
+    let policy = Policy::new(AUTOPILOT, Default::default(), rules);
+    let guard = Guard::new(mode, [("cloud".to_owned(), permission)].into(), keys, policy);
+    let mut rates = Rates::default();
+    if fails(Rate) {
+        assert!(rates.take("cloud", Some(1), NOW));
+    }
     let mut vehicle = Vehicle::new(AUTOPILOT);
     vehicle.opened();
     vehicle.heartbeat(
@@ -76,14 +88,18 @@ fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
         (false, true) => 100,
         (false, false) => 1,
     };
-    guard.admit(if fails(Issuer) { "mallory" } else { "cloud" })?;
+    if fails(Issuer) {
+        let clock = Clock { wall: Default::default(), trusted: true, challenge: "" };
+        guard.authenticate("mallory", "topic", b"{}", None, &clock)?;
+    }
     let candidate = Candidate {
+        api_id: "cloud",
         command,
         content: &content,
         target: Address { component, ..AUTOPILOT },
         timeout_seconds: 30,
     };
-    guard.judge(candidate, &vehicle, NOW)
+    guard.judge(candidate, &mut rates, &vehicle, NOW)
 }
 
 #[test]
@@ -114,11 +130,17 @@ fn unknown_state_comes_before_a_link_that_is_not_ready() {
     for (armed, code) in [(Some(false), Code::StateUnknown), (None, Code::TransportNotReady)] {
         let policy =
             Policy::new(AUTOPILOT, Default::default(), [(command.command_type, rule(armed))]);
-        let guard = Guard::new(super::Mode::Guarded, ["cloud".to_owned()].into(), policy);
+        let guard = Guard::example(Mode::Guarded, policy);
+        let mut rates = Rates::default();
         let vehicle = Vehicle::new(AUTOPILOT);
-        let candidate =
-            Candidate { command, content: &content, target: AUTOPILOT, timeout_seconds: 30 };
-        assert_eq!(guard.judge(candidate, &vehicle, NOW).unwrap_err().code, code);
+        let candidate = Candidate {
+            api_id: "cloud",
+            command,
+            content: &content,
+            target: AUTOPILOT,
+            timeout_seconds: 30,
+        };
+        assert_eq!(guard.judge(candidate, &mut rates, &vehicle, NOW).unwrap_err().code, code);
         // What waits over a restart is asked for its state when it is its turn.
         assert_eq!(guard.permit(candidate), Ok(Clearance::default()));
         let later = guard.check_state(command.command_type, &vehicle, NOW);

@@ -27,8 +27,6 @@ pub(super) struct RawIssuer {
     domains: BTreeSet<String>,
     target_components: Option<BTreeSet<NonZeroU8>>,
     commands_per_minute: Option<NonZeroU32>,
-    #[serde(default)]
-    may_grant: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,7 +42,7 @@ impl RawIssuer {
     pub(super) fn check(self) -> Result<(String, Permission, Vec<Key>), Mistake> {
         check_level(SECTION, "id", &self.id)?;
         let id = &self.id;
-        if self.commands.is_empty() && self.domains.is_empty() && !self.may_grant {
+        if self.commands.is_empty() && self.domains.is_empty() {
             let message = format!(
                 "issuer {id:?} may do nothing; name commands (\"*\" for all that the policy allows) \
                  or domains"
@@ -57,7 +55,6 @@ impl RawIssuer {
                 .target_components
                 .map(|components| components.into_iter().map(NonZeroU8::get).collect()),
             commands_per_minute: self.commands_per_minute.map(NonZeroU32::get),
-            may_grant: self.may_grant,
             ..Permission::default()
         };
         for name in &self.commands {

@@ -200,7 +200,7 @@ fn challenges() {
             (untrusted(NOW), 0, Some(CHALLENGE), None),
             (untrusted(NOW), u64::MAX, Some(CHALLENGE), None),
             (at(NOW), NOW, Some(CHALLENGE), None),
-            (at(NOW), NOW, Some(other), Some(AuthFailed)),
+            (at(NOW), NOW, Some(other), Some(AuthStale)),
             (at(NOW), NOW - 61, Some(CHALLENGE), Some(AuthStale)),
             (at(NOW), NOW + 6, Some(CHALLENGE), Some(AuthStale)),
         ] {
