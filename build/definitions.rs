@@ -8,8 +8,12 @@ pub fn locate() -> PathBuf {
     let cargo = std::env::var_os("CARGO").expect("cargo sets CARGO");
     let manifest_dir =
         std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let target = std::env::var_os("TARGET").expect("cargo sets TARGET");
+    // Not --offline: cargo metadata wants the crates of the tests too, and on a fresh machine a
+    // plain build has not downloaded those.
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform"])
+        .arg(target)
         .current_dir(manifest_dir)
         .output()
         .expect("failed to run cargo metadata");

@@ -7,6 +7,9 @@ use serde_json::{Number, Value};
 use super::{Enumeration, Field};
 use crate::code::{Code, Violation};
 
+/// From 2^52 on a double is a whole number; below, it holds every one.
+const EVERY_WHOLE: f64 = 4_503_599_627_370_496.0;
+
 /// What a field's number may be in one request.
 pub(super) struct Bounds {
     pub minimum: Option<f64>,
@@ -67,7 +70,7 @@ impl Field {
         }
         if let Some(increment) = self.increment {
             let steps = (value - f64::from(self.minimum.unwrap_or(0.0))) / f64::from(increment);
-            if (steps - steps.round()).abs() > 1e-9 {
+            if !is_whole(steps) {
                 return refuse("is not on a step");
             }
         }
@@ -88,7 +91,7 @@ impl Field {
         Violation::new(code, path, message)
     }
 
-    fn allowed(&self, bounds: &Bounds) -> String {
+    pub(super) fn allowed(&self, bounds: &Bounds) -> String {
         if let Some(enumeration) = self.enumeration {
             return enumeration.allowed();
         }
@@ -101,7 +104,8 @@ impl Field {
             (None, None) => "a number".to_owned(),
         };
         if let Some(units) = self.units {
-            text.push(' ');
+            let is_limited = minimum.is_some() || maximum.is_some();
+            text.push_str(if is_limited { " " } else { " in " });
             text.push_str(units);
         }
         match self.increment {
@@ -123,16 +127,16 @@ impl Enumeration {
     }
 
     fn contains(&self, value: f64) -> bool {
-        if value.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&value) {
+        let number = value as u32;
+        if f64::from(number) != value {
             return false;
         }
-        let value = value as u32;
         match self.bitmask {
             true => {
                 let known = self.entries.iter().fold(0, |known, entry| known | entry.value);
-                value & !known == 0
+                number & !known == 0
             }
-            false => self.entries.iter().any(|entry| entry.value == value),
+            false => self.entries.iter().any(|entry| entry.value == number),
         }
     }
 
@@ -159,11 +163,21 @@ pub(super) fn shorten(text: &str) -> Cow<'_, str> {
 /// Whole numbers must arrive as they were written; fractions are rounded, as floats are.
 fn float_holds(number: &Number, value: f64) -> bool {
     let float = value as f32;
+    if f64::from(float) == value && value.abs() < EVERY_WHOLE {
+        return true;
+    }
     match (number.as_i64(), number.as_u64()) {
         (Some(whole), _) => float as i128 == i128::from(whole),
         (None, Some(whole)) => float as i128 == i128::from(whole),
         (None, None) => value.fract() != 0.0 || f64::from(float) == value,
     }
+}
+
+/// As far as a division of floats can tell. `f64::round` is a call where the processor's baseline
+/// has no instruction for it.
+fn is_whole(value: f64) -> bool {
+    let nearest = (value + 0.5_f64.copysign(value)) as i64 as f64;
+    value.abs() >= EVERY_WHOLE || (value - nearest).abs() <= 1e-9
 }
 
 fn kind(value: &Value) -> &'static str {

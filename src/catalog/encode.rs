@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::check::{Bounds, shorten};
-use super::frame::Frame;
+use super::frame::System;
 use super::{Command, Encoded, Field, Transport};
 use crate::code::{Code, Violation};
 
@@ -27,11 +27,12 @@ impl Command {
         let mut violations = Vec::new();
         let frame = self.frame(frame).map_err(|violation| violations.push(violation));
         let mut params = self.defaults.map(|value| (!value.is_nan()).then_some(f64::from(value)));
+        let system = frame.ok().flatten().map(|frame| frame.system);
         let mut known = 0;
         for field in self.fields {
             let Some(value) = payload.get(field.name) else { continue };
             known += 1;
-            match field.check(value, &self.bounds(field, frame.ok().flatten())) {
+            match field.check(value, &self.bounds(field, system)) {
                 Ok(value) => params[usize::from(field.param) - 1] = value,
                 Err(violation) => violations.push(violation),
             }
@@ -52,6 +53,11 @@ impl Command {
         }
     }
 
+    /// What a field of the payload may hold in such a frame, in words; `None` without a location.
+    pub fn allowed(&self, field: &Field, system: Option<System>) -> String {
+        field.allowed(&self.bounds(field, system))
+    }
+
     /// The field of the payload with this name.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
@@ -59,15 +65,15 @@ impl Command {
 
     /// What a field may hold in this frame. An unknown frame narrows nothing further: its own
     /// violation is reported already.
-    fn bounds(&self, field: &Field, frame: Option<Frame>) -> Bounds {
+    pub(super) fn bounds(&self, field: &Field, system: Option<System>) -> Bounds {
         let is_xy = matches!(field.param, 5 | 6);
         let mut bounds = Bounds {
             minimum: field.minimum.map(f64::from),
             maximum: field.maximum.map(f64::from),
             is_float: !(is_xy && self.transport == Transport::CommandInt),
         };
-        if is_xy && let Some(frame) = frame {
-            let limit = frame.system.limit(field.param);
+        if is_xy && let Some(system) = system {
+            let limit = system.limit(field.param);
             bounds.minimum = Some(bounds.minimum.unwrap_or(-limit).max(-limit));
             bounds.maximum = Some(bounds.maximum.unwrap_or(limit).min(limit));
         }

@@ -24,8 +24,9 @@ pub(super) struct Frame {
     pub system: System,
 }
 
+/// What a location's coordinates are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum System {
+pub enum System {
     /// Degrees; 1e-7 in COMMAND_INT.
     Global,
     /// Metres; 1e-4 in COMMAND_INT.
@@ -34,7 +35,7 @@ pub(super) enum System {
 
 impl System {
     /// The factor of COMMAND_INT's x and y.
-    pub fn scale(self) -> u32 {
+    pub(super) fn scale(self) -> u32 {
         match self {
             System::Global => 10_000_000,
             System::Local => 10_000,
@@ -42,7 +43,7 @@ impl System {
     }
 
     /// The range of param 5 and 6: a coordinate on Earth, or what x and y can hold.
-    pub fn limit(self, param: u8) -> f64 {
+    pub(super) fn limit(self, param: u8) -> f64 {
         match (self, param) {
             (System::Global, 5) => 90.0,
             (System::Global, _) => 180.0,
@@ -53,18 +54,27 @@ impl System {
 }
 
 impl Command {
+    /// The frames that a request may name, and what coordinates are in each; none without location.
+    pub fn frames(&self) -> impl Iterator<Item = (&'static Entry, System)> + '_ {
+        MAV_FRAME.entries.iter().filter_map(|entry| Some((entry, self.admits(entry)?.system)))
+    }
+
+    /// The frame of a request that names none; `None` without location.
+    pub fn default_frame(&self) -> Option<&'static Entry> {
+        let assumed = self.assumed_frame()?;
+        self.frames().map(|(entry, _)| entry).find(|entry| entry.value == u32::from(assumed.number))
+    }
+
+    /// The coordinate systems that the location may be in, the default frame's first; none without
+    /// location.
+    pub fn systems(&self) -> impl Iterator<Item = System> + '_ {
+        let admits = |system| self.frames().any(|(_, admitted)| admitted == system);
+        [System::Global, System::Local].into_iter().filter(move |system| admits(*system))
+    }
+
     /// The frame of a request: the named one, or what the command assumes. `None` without location.
     pub(super) fn frame(&self, name: Option<&str>) -> Result<Option<Frame>, Violation> {
-        let Some(name) = name else {
-            return Ok(match self.location {
-                Location::None => None,
-                // PX4 assumes MAV_FRAME_GLOBAL.
-                Location::Geographic | Location::Framed => {
-                    Some(Frame { number: 0, system: System::Global })
-                }
-                Location::Local => Some(Frame { number: 1, system: System::Local }),
-            });
-        };
+        let Some(name) = name else { return Ok(self.assumed_frame()) };
         if self.location == Location::None {
             let message =
                 format!("frame: {} has no location, so it takes no frame", self.command_type);
@@ -74,11 +84,9 @@ impl Command {
         match named.and_then(|entry| self.admits(entry)) {
             Some(frame) => Ok(Some(frame)),
             None => {
-                let allowed: Vec<String> = MAV_FRAME
-                    .entries
-                    .iter()
-                    .filter(|entry| self.admits(entry).is_some())
-                    .map(|entry| format!("{} ({})", entry.name, entry.value))
+                let allowed: Vec<String> = self
+                    .frames()
+                    .map(|(entry, _)| format!("{} ({})", entry.name, entry.value))
                     .collect();
                 let message = format!(
                     "frame: {:?} is no frame for the location of {}; allowed: {}",
@@ -88,6 +96,17 @@ impl Command {
                 );
                 Err(Violation::new(Code::RequestOutOfRange, "frame", message))
             }
+        }
+    }
+
+    fn assumed_frame(&self) -> Option<Frame> {
+        match self.location {
+            Location::None => None,
+            // PX4 assumes MAV_FRAME_GLOBAL.
+            Location::Geographic | Location::Framed => {
+                Some(Frame { number: 0, system: System::Global })
+            }
+            Location::Local => Some(Frame { number: 1, system: System::Local }),
         }
     }
 

@@ -15,15 +15,20 @@
 mod check;
 mod encode;
 mod encoded;
+mod example;
 mod frame;
 mod kind;
+mod number;
+mod schema;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
 pub use encoded::{Encoded, IntParams, LongParams};
+pub use frame::System;
 pub use kind::{Risk, Status, Transport};
+pub use number::json_number;
 pub use table::HASH;
 
 use frame::Location;

@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out.
 
+mod catalog;
 mod run;
 
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Run the agent
     Run(RunArguments),
+    /// Show the commands that the vehicle can be sent
+    Catalog(catalog::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -52,5 +55,6 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Catalog(arguments) => catalog::run(&arguments),
     }
 }

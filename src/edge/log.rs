@@ -352,6 +352,34 @@ mod tests {
         drop(closed);
     }
 
+    /// Runs in a child process, since a log is installed once.
+    #[test]
+    #[ignore = "started by another test"]
+    fn child() {
+        let guard = install(LevelFilter::Info).unwrap();
+        assert!(matches!(install(LevelFilter::Info), Err(Error::Install(_))));
+        ::log::info!(API_ID = "fleet", CODE = "guard.disabled"; "command {} refused", 7);
+        ::log::debug!("not at this level");
+        ::log::info!(target: "rumqttc", "chatter");
+        drop(guard);
+    }
+
+    #[test]
+    fn an_installed_log_writes_to_stderr() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "edge::log::tests::child", "--ignored", "--nocapture"])
+            .env_remove("JOURNAL_STREAM")
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{printed}");
+        let lines: Vec<_> = printed.lines().collect();
+        assert_eq!(lines.len(), 1, "{printed}");
+        let (time, line) = lines[0].split_once(' ').unwrap();
+        assert!(time.parse::<Timestamp>().is_ok(), "{time}");
+        assert_eq!(line, "INFO command 7 refused API_ID=fleet CODE=guard.disabled");
+    }
+
     #[test]
     fn stderr_gets_one_line_with_quoted_values() {
         let entry = Entry {

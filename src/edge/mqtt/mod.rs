@@ -8,7 +8,7 @@
 //!
 //! rumqttc loses what it has queued when a connection breaks, reuses packet ids, and must not be
 //! cancelled in the middle of a `poll`. So it is a dumb pipe here: every connection gets an event
-//! loop of its own ([`connection`]), and whatever of it is left is dropped with it. Nothing of an
+//! loop of its own (`connection.rs`), and whatever of it is left is dropped with it. Nothing of an
 //! old connection can surface in a new one. What must not be lost lies elsewhere: received messages
 //! with the broker until they are acknowledged, published ones with the caller until
 //! [`Event::Published`].
