@@ -9,6 +9,7 @@ import signing
 from agent import Agent
 from broker import Broker
 from publisher import Publisher
+from relay import Relay
 from vehicle import Vehicle
 
 
@@ -41,9 +42,11 @@ class Rig:
         self.agent.require_signatures("cloud", signing.SECRET)
         self.start_ready()
 
-    def configure(self, mode, issuers, commands, **settings):
+    def configure(self, mode, issuers, commands, port=None, **settings):
+        """Writes the agent's configuration; `port` leads to the broker by another way."""
         endpoint = f"serial:{self.vehicle.port}:921600"
-        self.agent.configure(self.broker.port, endpoint, mode, issuers, commands, **settings)
+        port = port or self.broker.port
+        self.agent.configure(port, endpoint, mode, issuers, commands, **settings)
 
     def restart_agent(self):
         """Starts an agent that has ended, and waits until it would send a command."""
@@ -91,6 +94,15 @@ def ready(rig):
     """All parts started, guarded, the five reference commands allowed, the link ready."""
     rig.start_ready()
     return rig
+
+
+@pytest.fixture
+def relay(rig):
+    """All parts started, and a network between agent and broker that can fail."""
+    relay = Relay(rig.broker.port)
+    rig.start_ready(port=relay.port)
+    yield relay
+    relay.close()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -110,6 +110,8 @@ def test_reference_command(ready, command_type):
         assert vendor_response["transport"] == expected.get_type()
         # Each of the five has its trap; that of nav_roi names the way around.
         assert vendor_response["advice"]
+        if command_type == "nav_roi":
+            assert "do_set_roi_location" in str(vendor_response["advice"])
 
     accepted, delivered, _ = updates
     assert accepted["response_code"] is None

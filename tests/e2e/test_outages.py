@@ -96,6 +96,38 @@ def test_several_outages_in_a_row(ready):
         assert len(ready.vehicle.commands()) == number + 1
 
 
+def test_outcome_outlives_a_network_that_loses_it(rig, relay):
+    command_id = send_unanswered(rig)
+    relay.swallow("agent", "broker")
+    rig.vehicle.acknowledge(STOP, ACCEPTED)
+    # By now the agent has handed the outcome to its connection, and nobody got it.
+    rig.vehicle.fence()
+    assert rig.publisher().statuses(command_id) == ["ACCEPTED", "DELIVERED"]
+    relay.cut()
+    assert rig.publisher().wait_terminal(command_id)["status"] == "SUCCEEDED"
+    contract.check_sequence(rig.publisher().updates(command_id))
+    check_sent_once(rig)
+
+
+def test_command_whose_puback_is_lost_is_not_sent_again(rig, relay):
+    relay.swallow("agent")
+    request = seeds.request("image_stop_capture")
+    rig.publisher().publish(request)
+    rig.vehicle.wait_commands(1)
+    rig.vehicle.fence()
+    assert rig.publisher().lifecycle_keys() == set()
+    relay.cut()
+    reply = rig.publisher().wait_on(
+        "downlink/v1/px4/px4-real-1/replies/cloud",
+        lambda r: r["idempotency_key"] == request["idempotency_key"],
+        "the reply to the broker's second delivery",
+    )
+    assert (reply["duplicate"], reply["status"]) == (True, "SUCCEEDED")
+    assert rig.publisher().wait_terminal(reply["command_id"])["status"] == "SUCCEEDED"
+    assert rig.publisher().statuses(reply["command_id"]) == ["ACCEPTED", "DELIVERED", "SUCCEEDED"]
+    check_sent_once(rig)
+
+
 @pytest.mark.parametrize("end", ["terminate", "kill"])
 def test_command_published_while_the_agent_is_down_is_handled(ready, end):
     getattr(ready.agent, end)()
