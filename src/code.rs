@@ -71,6 +71,8 @@ impl Code {
             self,
             Code::StateUnknown
                 | Code::StatePrecondition
+                | Code::GuardDisabled
+                | Code::PolicyCommandDenied
                 | Code::TransportNotReady
                 | Code::TransportLost
                 | Code::TransportWriteFailed

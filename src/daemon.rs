@@ -453,7 +453,7 @@ impl Daemon {
         match Config::load(&self.config_path) {
             Ok(config) => {
                 warn_of_missing_keys(&config.guard);
-                self.engine.replace_guard(config.guard);
+                self.engine.replace_guard(&self.now(), config.guard);
                 info!("the guard's configuration was read again");
                 self.publish_presence();
                 self.tell_systemd();

@@ -196,24 +196,31 @@ impl Guard {
     /// while the vehicle armed. `now`: the boot clock.
     ///
     /// # Errors
-    /// `state.unknown`, `state.precondition`; `policy.command_denied` without a rule.
+    /// `state.unknown`, `state.precondition`; `guard.disabled` and `policy.command_denied` where the
+    /// configuration has changed since.
     pub fn check_state(
         &self,
         command_type: &str,
         vehicle: &Vehicle,
         now: Duration,
     ) -> Result<(), Refusal> {
+        self.check_mode()?;
         self.policy.rule_of(command_type)?.check_state(vehicle, now)
+    }
+
+    fn check_mode(&self) -> Result<(), Refusal> {
+        match self.mode {
+            Mode::Guarded => Ok(()),
+            Mode::Disabled => Err(Refusal::new(
+                Code::GuardDisabled,
+                "downlink is disabled on this vehicle ([guard] mode = \"disabled\")",
+            )),
+        }
     }
 
     /// The layers of mode and permission.
     fn permission(&self, candidate: Candidate<'_>) -> Result<&Permission, Refusal> {
-        if self.mode == Mode::Disabled {
-            return Err(Refusal::new(
-                Code::GuardDisabled,
-                "downlink is disabled on this vehicle ([guard] mode = \"disabled\")",
-            ));
-        }
+        self.check_mode()?;
         let Candidate { api_id, command, target, .. } = candidate;
         let permission = self.issuers.get(api_id).ok_or_else(|| {
             let message = format!("{api_id} is no longer an issuer of this vehicle");

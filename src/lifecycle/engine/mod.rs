@@ -169,8 +169,13 @@ impl Engine {
     }
 
     /// From now on another guard judges: new commands, and those that wait for their turn.
-    pub fn replace_guard(&mut self, guard: Guard) {
+    pub fn replace_guard(&mut self, now: &Now, guard: Guard) {
         self.guard = guard;
+        for id in self.queue.clone() {
+            if let Err(refusal) = self.permit(&self.live[&id].record) {
+                self.finish(now, id, Status::Failed, refusal.code, refusal.message);
+            }
+        }
     }
 
     /// The autopilot's wall time at `boot`, under a 3D fix.

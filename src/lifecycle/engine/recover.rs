@@ -4,7 +4,7 @@ use super::{Engine, Live};
 use crate::catalog;
 use crate::code::Code;
 use crate::guard::nonces::NonceKey;
-use crate::guard::{Candidate, Refusal};
+use crate::guard::{Candidate, Clearance, Refusal};
 use crate::lifecycle::effect::OutboxNumber;
 use crate::lifecycle::outbox::Outbox;
 use crate::lifecycle::record::Record;
@@ -82,24 +82,28 @@ impl Engine {
         }
     }
 
+    /// What the guard, as it is now, says of a journaled command; its state is asked at its turn.
+    pub(super) fn permit(&self, record: &Record) -> Result<Clearance, Refusal> {
+        let command = catalog::find(&record.command_type).ok_or_else(|| {
+            let message =
+                format!("this version of the agent does not know {}", record.command_type);
+            Refusal::new(Code::RequestUnknownCommand, message)
+        })?;
+        self.guard.permit(Candidate {
+            api_id: &record.api_id,
+            command,
+            content: &record.content,
+            target: record.target,
+            timeout_seconds: record.timeout_seconds,
+        })
+    }
+
     /// Not sent yet: it may go if it is provably in time and still permitted. What the vehicle's state
     /// must be is asked when it is its turn: nothing has been heard of the vehicle yet.
     fn recover_queued(&mut self, now: &Now, record: Record) {
         let id = record.command_id;
         let left = remaining(&record, now);
-        let permitted = match catalog::find(&record.command_type) {
-            Some(command) => self.guard.permit(Candidate {
-                api_id: &record.api_id,
-                command,
-                content: &record.content,
-                target: record.target,
-                timeout_seconds: record.timeout_seconds,
-            }),
-            None => Err(Refusal::new(
-                Code::RequestUnknownCommand,
-                format!("this version of the agent does not know {}", record.command_type),
-            )),
-        };
+        let permitted = self.permit(&record);
         let mut live = Live::new(record, now.boot + left.unwrap_or_default());
         live.waits_for_state = true;
         if let Ok(clearance) = &permitted {

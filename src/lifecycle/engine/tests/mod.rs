@@ -716,6 +716,29 @@ fn stopping_sends_nothing_more_and_writes_what_is_left() {
 }
 
 #[test]
+fn a_new_guard_judges_what_waits_and_what_has_not_left() {
+    let mut it = Harness::ready();
+    let out = it.request_and_send("do_digicam_control", "a");
+    let waits = it.request("do_digicam_control", "b");
+    it.drain();
+    // Dispatched, its frame still among the effects.
+    let about_to_go = it.request("image_stop_capture", "c");
+    let now = it.now;
+    it.engine.replace_guard(&now, harness::guard(Mode::Disabled, []));
+    it.input(Input::Tick);
+    it.drain();
+    for id in [waits, about_to_go] {
+        it.expect(id, Status::Failed, Code::GuardDisabled);
+        assert_eq!(it.record(id).frame_sent(), Some(false));
+    }
+    assert_eq!(it.frames.len(), 1);
+    // What is out still takes its answer.
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    it.drain();
+    assert_eq!(it.record(out).status, Status::Succeeded);
+}
+
+#[test]
 fn a_location_command_goes_as_command_int() {
     let mut it = Harness::ready();
     it.request("nav_roi", "a");
