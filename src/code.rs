@@ -69,7 +69,9 @@ impl Code {
     pub const fn certainly_unsent(self) -> bool {
         matches!(
             self,
-            Code::TransportNotReady
+            Code::StateUnknown
+                | Code::StatePrecondition
+                | Code::TransportNotReady
                 | Code::TransportLost
                 | Code::TransportWriteFailed
                 | Code::TimeoutQueue

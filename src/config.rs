@@ -2,11 +2,11 @@
 //! `DOWNLINKD_SECTION__KEY` from the environment. Later values replace earlier ones; lists are
 //! replaced whole.
 
+mod guard;
 mod seconds;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use url::Url;
 
 use crate::catalog;
 use crate::edge::link::Endpoint;
-use crate::guard::policy::{Policy, Retransmit, Rule};
-use crate::guard::{Guard, Mode};
+use crate::guard::Guard;
 use crate::wire::mavlink::Address;
 use crate::wire::topic::{VENDOR, is_level};
+use guard::RawGuard;
 use seconds::Seconds;
 
 /// A mistake in the configuration.
@@ -194,46 +194,6 @@ struct RawLink {
     component_by_domain: BTreeMap<String, u8>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawGuard {
-    mode: RawMode,
-    issuer: Vec<RawIssuer>,
-    command: Vec<RawRule>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawMode {
-    #[default]
-    Disabled,
-    Guarded,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawIssuer {
-    id: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRule {
-    #[serde(rename = "type")]
-    command_type: String,
-    target_component: Option<NonZeroU8>,
-    #[serde(default)]
-    target_components: BTreeSet<NonZeroU8>,
-    retransmit: Option<RawRetransmit>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRetransmit {
-    times: u8,
-    interval: Seconds<1, 300>,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RawDelivery {
@@ -351,7 +311,10 @@ impl RawMqtt {
             prefix: self.prefix,
             client_id: self.client_id.unwrap_or_else(|| format!("downlinkd-{device_id}")),
             username: self.username,
-            password: self.password_file.as_deref().map(secret).transpose()?,
+            password: self
+                .password_file
+                .map(|file| secret("mqtt", "password_file", &file))
+                .transpose()?,
             keep_alive: self.keep_alive.duration(),
             session_expiry: self.session_expiry.duration(),
         })
@@ -393,62 +356,6 @@ impl RawLink {
             }
         }
         Ok(Link { endpoint, source, target, component_by_domain: self.component_by_domain })
-    }
-}
-
-impl RawGuard {
-    fn check(self, link: &Link) -> Result<Guard, Mistake> {
-        let mode = match self.mode {
-            RawMode::Disabled => Mode::Disabled,
-            RawMode::Guarded => Mode::Guarded,
-        };
-        let mut issuers = BTreeSet::new();
-        for issuer in self.issuer {
-            check_level("guard.issuer", "id", &issuer.id)?;
-            if !issuers.insert(issuer.id.clone()) {
-                return Err(value("guard.issuer", "id", format!("{:?} stands twice", issuer.id)));
-            }
-        }
-        if mode == Mode::Guarded && issuers.is_empty() {
-            let message = "guarded mode needs at least one [[guard.issuer]]".to_owned();
-            return Err(value("guard", "mode", message));
-        }
-        let mut named = BTreeSet::new();
-        let mut rules = Vec::new();
-        for rule in self.command {
-            if !named.insert(rule.command_type.clone()) {
-                let message = format!("{:?} stands twice", rule.command_type);
-                return Err(value("guard.command", "type", message));
-            }
-            rules.push(rule.check()?);
-        }
-        let policy = Policy::new(link.target, link.component_by_domain.clone(), rules);
-        Ok(Guard::new(mode, issuers, policy))
-    }
-}
-
-impl RawRule {
-    fn check(self) -> Result<(&'static str, Rule), Mistake> {
-        let Some(command) = catalog::find(&self.command_type) else {
-            let message = format!("{:?} is not a command of the catalogue", self.command_type);
-            return Err(value("guard.command", "type", message));
-        };
-        if self.retransmit.is_some() && !command.repeatable {
-            let message = format!(
-                "{} is not repeatable: a vehicle that got both frames would act twice",
-                command.command_type
-            );
-            return Err(value("guard.command", "retransmit", message));
-        }
-        let retransmit = self
-            .retransmit
-            .map(|it| Retransmit { times: it.times, interval: it.interval.duration() });
-        let rule = Rule {
-            target_component: self.target_component.map(NonZeroU8::get),
-            target_components: self.target_components.into_iter().map(NonZeroU8::get).collect(),
-            retransmit,
-        };
-        Ok((command.command_type, rule))
     }
 }
 
@@ -518,9 +425,9 @@ fn broker(url: &str) -> Result<(String, u16), Mistake> {
 }
 
 /// A secret from its file, without the line end that editors leave.
-fn secret(path: &Path) -> Result<String, Mistake> {
+fn secret(section: &'static str, key: &'static str, path: &Path) -> Result<String, Mistake> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        value("mqtt", "password_file", format!("failed to read {}: {error}", path.display()))
+        value(section, key, format!("failed to read {}: {error}", path.display()))
     })?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -7,6 +7,7 @@
 mod admission;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -15,17 +16,18 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::catalog;
-use crate::code::Code;
+use crate::code::{Code, Violation};
 use crate::config::Config;
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
 use crate::edge::{link, mqtt, systemd};
+use crate::guard::Guard;
 use crate::lifecycle::effect::{DeliveryId, Effect, Input, Reply, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, ReplyTo};
 use crate::lifecycle::status::{Cause, Status};
-use crate::lifecycle::time::{Now, Timestamp};
+use crate::lifecycle::time::Now;
 use crate::wire::outbound::{self, Presence, PresentClock, PresentLink};
 use crate::wire::topic::{Topics, VENDOR};
 use admission::{Admission, Admitted};
@@ -49,19 +51,21 @@ pub enum Error {
     AdapterEnded(&'static str),
 }
 
-/// Runs the agent until SIGTERM or SIGINT.
+/// Runs the agent until SIGTERM or SIGINT. `config_path`: what SIGHUP reads again.
 ///
 /// # Errors
 /// What makes going on unsafe: above all a journal that cannot be read or written.
-pub async fn run(config: Config) -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
+    let terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let hangup = signal(SignalKind::hangup()).map_err(Error::Signal)?;
     let clock = Clock::new()?;
     let (journal, recovered) = Journal::open(&config.journal_dir)?;
     end_process_on_panic();
     if let Some(floor) = recovered.clock_floor {
         clock.raise_floor(floor);
     }
+    warn_of_missing_keys(&config.guard);
     let mode = config.guard.mode();
     info!(
         "{} commands to take up again, {} updates to publish, mode {}, link {}, broker {}:{}",
@@ -73,7 +77,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
         config.mqtt.port
     );
     let mut engine = Engine::new(settings(&config), config.guard.clone(), recovered.last_number);
-    engine.recover(&clock.now(), recovered.open, recovered.outbox);
+    let now = clock.now(|_| None);
+    engine.recover(&now, recovered.open, recovered.outbox, recovered.nonces);
 
     let session = Uuid::new_v4();
     let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
@@ -86,13 +91,15 @@ pub async fn run(config: Config) -> Result<(), Error> {
     );
     let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
     let daemon = Daemon {
-        admission: Admission::new(config.device_id.clone(), topics.clone()),
+        admission: Admission::new(
+            config.device_id.clone(),
+            topics.clone(),
+            Uuid::new_v4().simple().to_string(),
+        ),
         device_id: config.device_id,
         topics,
         session,
-        challenge: Uuid::new_v4().simple().to_string(),
         endpoint,
-        clock_floor: recovered.clock_floor,
         clock,
         journal,
         engine,
@@ -100,11 +107,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
         mqtt,
         link_events,
         mqtt_events,
+        config_path,
         deliveries: Deliveries::default(),
         connected: false,
         clock_trusted: false,
     };
-    daemon.run(&mut terminate, &mut interrupt).await
+    let signals = Signals { terminate, interrupt, hangup };
+    daemon.run(signals).await
 }
 
 struct Daemon {
@@ -112,17 +121,15 @@ struct Daemon {
     topics: Topics,
     admission: Admission,
     session: Uuid,
-    challenge: String,
     endpoint: String,
     clock: Clock,
-    /// The last trusted time, as of the last commit.
-    clock_floor: Option<Timestamp>,
     journal: Journal,
     engine: Engine,
     link: link::Handle,
     mqtt: mqtt::Handle,
     link_events: mpsc::Receiver<link::Event>,
     mqtt_events: mpsc::Receiver<mqtt::Event>,
+    config_path: PathBuf,
     deliveries: Deliveries,
     /// To the broker.
     connected: bool,
@@ -135,21 +142,30 @@ enum Woken {
     Link(link::Event),
     Mqtt(mqtt::Event),
     Time,
+    Reload,
     Stop,
 }
 
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// Reload `[guard]`.
+    hangup: Signal,
+}
+
 impl Daemon {
-    async fn run(mut self, terminate: &mut Signal, interrupt: &mut Signal) -> Result<(), Error> {
+    async fn run(mut self, mut signals: Signals) -> Result<(), Error> {
         // What a restart ended is durable before anything new is taken in.
         self.carry_out().await?;
         systemd::ready();
         self.tell_systemd();
         let watchdog = systemd::watchdog_interval();
         loop {
-            match self.wait(watchdog, terminate, interrupt).await? {
+            match self.wait(watchdog, &mut signals).await? {
                 Woken::Link(event) => self.on_link(event),
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
                 Woken::Time => self.handle(Input::Tick),
+                Woken::Reload => self.reload(),
                 Woken::Stop => break,
             }
             self.take_waiting_events()?;
@@ -165,10 +181,9 @@ impl Daemon {
     async fn wait(
         &mut self,
         watchdog: Option<Duration>,
-        terminate: &mut Signal,
-        interrupt: &mut Signal,
+        signals: &mut Signals,
     ) -> Result<Woken, Error> {
-        let due = self.engine.poll_timeout().map(|at| at.saturating_sub(self.clock.now().boot));
+        let due = self.engine.poll_timeout().map(|at| at.saturating_sub(self.now().boot));
         let sleep = match (due, watchdog) {
             (Some(due), Some(watchdog)) => due.min(watchdog),
             (Some(span), None) | (None, Some(span)) => span,
@@ -176,8 +191,9 @@ impl Daemon {
         };
         tokio::select! {
             biased;
-            _ = terminate.recv() => Ok(Woken::Stop),
-            _ = interrupt.recv() => Ok(Woken::Stop),
+            _ = signals.terminate.recv() => Ok(Woken::Stop),
+            _ = signals.interrupt.recv() => Ok(Woken::Stop),
+            _ = signals.hangup.recv() => Ok(Woken::Reload),
             event = self.link_events.recv() => {
                 event.map(Woken::Link).ok_or(Error::AdapterEnded("link"))
             }
@@ -202,8 +218,12 @@ impl Daemon {
         Ok(())
     }
 
+    fn now(&self) -> Now {
+        self.clock.now(|boot| self.engine.autopilot_time(boot))
+    }
+
     fn handle(&mut self, input: Input) {
-        self.engine.handle(&self.clock.now(), input);
+        self.engine.handle(&self.now(), input);
     }
 
     fn on_link(&mut self, event: link::Event) {
@@ -216,7 +236,8 @@ impl Daemon {
                 warn!("the link {} is closed: {reason}", self.endpoint);
                 Input::LinkClosed
             }
-            link::Event::Heartbeat(heartbeat) => Input::Heartbeat { source: heartbeat.source },
+            link::Event::Heartbeat(heartbeat) => Input::Heartbeat(heartbeat),
+            link::Event::Telemetry(telemetry) => Input::Telemetry(telemetry),
             link::Event::CommandAck(ack) => Input::CommandAck(ack),
             link::Event::Sent { ticket } => Input::Sent { ticket: Ticket(ticket) },
             link::Event::NotSent { ticket, cause } => {
@@ -268,8 +289,8 @@ impl Daemon {
     }
 
     fn on_message(&mut self, message: mqtt::Message) -> Result<(), Error> {
-        let now = self.clock.now();
-        let (admitted, reply_to) = self.admission.read(self.engine.guard(), &message, now.boot);
+        let now = self.now();
+        let (admitted, reply_to) = self.admission.read(self.engine.guard(), &message, &now);
         let delivery = self.deliveries.add(message.acknowledgement);
         let input = match admitted {
             Admitted::Request(request) => {
@@ -309,12 +330,8 @@ impl Daemon {
     async fn carry_out_one(&mut self, effect: Effect, late: &mut Vec<Input>) -> Result<(), Error> {
         match effect {
             Effect::Persist(batch) => {
-                let now = self.clock.now();
-                if now.wall_trusted {
-                    // A wrong time would hold the clock at it for ever.
-                    self.clock_floor = Some(now.wall);
-                }
-                self.journal.commit(&batch, self.engine.last_number(), self.clock_floor).await?;
+                let floor = self.clock.floor();
+                self.journal.commit(&batch, self.engine.last_number(), floor).await?;
             }
             Effect::Acknowledge(delivery) => {
                 if let Some(acknowledgement) = self.deliveries.take(delivery) {
@@ -335,7 +352,7 @@ impl Daemon {
             }
             Effect::Send { ticket, frame, not_after } => {
                 // The commit took its time; a frame must never go out late.
-                if self.clock.now().boot < not_after {
+                if self.now().boot < not_after {
                     self.link.send(link::Send { ticket: ticket.0, frame });
                 } else {
                     late.push(Input::NotSent {
@@ -351,7 +368,7 @@ impl Daemon {
                     "a COMMAND_ACK of {system}/{component} for MAV_CMD {} belongs to no command",
                     ack.command
                 );
-                let payload = outbound::unmatched(&self.device_id, &ack, self.clock.now().wall);
+                let payload = outbound::unmatched(&self.device_id, &ack, self.now().wall);
                 self.publish(self.topics.unmatched(), payload, None);
             }
             Effect::Link(state) => {
@@ -363,7 +380,14 @@ impl Daemon {
         Ok(())
     }
 
-    fn reply(&self, reply_to: &ReplyTo, reply: &Reply) {
+    fn reply(&mut self, reply_to: &ReplyTo, reply: &Reply) {
+        if let Some(violation) = played_back(reply) {
+            if !self.admission.may_answer(self.now().boot) {
+                return;
+            }
+            let (api_id, code) = (reply_to.api_id.as_str(), violation.code.as_str());
+            warn!(API_ID = api_id, CODE = code; "refused: {violation}");
+        }
         let own = self.topics.replies(&reply_to.api_id);
         let payload = outbound::reply(&self.device_id, reply);
         if let Some(topic) = reply_to.response_topic.clone().filter(|topic| *topic != own) {
@@ -378,7 +402,7 @@ impl Daemon {
     }
 
     fn publish_presence(&mut self) {
-        let Now { wall, wall_trusted, .. } = self.clock.now();
+        let Now { wall, wall_trusted, .. } = self.now();
         self.clock_trusted = wall_trusted;
         let presence = Presence {
             online: true,
@@ -392,7 +416,7 @@ impl Daemon {
                 endpoint: &self.endpoint,
             },
             clock: PresentClock { trusted: wall_trusted, time: wall },
-            challenge: &self.challenge,
+            challenge: self.admission.challenge(),
             catalog_hash: catalog::HASH,
         };
         self.publish_maybe_retained(self.topics.presence(), presence.json(), None, true);
@@ -418,8 +442,23 @@ impl Daemon {
     }
 
     fn follow_clock(&mut self) {
-        if self.clock.now().wall_trusted != self.clock_trusted {
+        if self.now().wall_trusted != self.clock_trusted {
             self.publish_presence();
+        }
+    }
+
+    /// Takes up a new `[guard]`, keys included; commands and connections stay as they are. With a
+    /// mistake in the configuration the old one goes on.
+    fn reload(&mut self) {
+        match Config::load(&self.config_path) {
+            Ok(config) => {
+                warn_of_missing_keys(&config.guard);
+                self.engine.replace_guard(config.guard);
+                info!("the guard's configuration was read again");
+                self.publish_presence();
+                self.tell_systemd();
+            }
+            Err(error) => error!("the guard's configuration stays as it was: {error}"),
         }
     }
 
@@ -472,6 +511,23 @@ impl Deliveries {
         debug_assert_eq!(*first, delivery, "PUBACKs go out in the order of arrival");
         self.waiting.pop_front().map(|(_, acknowledgement)| acknowledgement)
     }
+}
+
+fn warn_of_missing_keys(guard: &Guard) {
+    for api_id in guard.issuers_without_key() {
+        warn!(
+            API_ID = api_id;
+            "issuer {api_id} has no key: the broker's access control alone says who it is"
+        );
+    }
+}
+
+/// A genuine signature that does not count now: whoever recorded it can send it as often as they like.
+fn played_back(reply: &Reply) -> Option<&Violation> {
+    let Reply::Error(error) = reply else { return None };
+    let is_old =
+        |code| matches!(code, Code::AuthReplay | Code::AuthStale | Code::AuthClockUntrusted);
+    error.violations.first().filter(|violation| is_old(violation.code))
 }
 
 fn settings(config: &Config) -> Settings {

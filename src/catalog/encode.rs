@@ -80,7 +80,8 @@ impl Command {
         bounds
     }
 
-    fn unknown_field(&self, name: &str) -> Violation {
+    /// What a payload with a field of this name is told, if the command has none such.
+    pub(crate) fn unknown_field(&self, name: &str) -> Violation {
         let param = name.strip_prefix("param").and_then(|param| param.parse::<u8>().ok());
         let field = self.fields.iter().find(|field| Some(field.param) == param);
         let why = match (param, field) {

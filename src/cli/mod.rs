@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out.
 
 mod catalog;
+mod keygen;
 mod run;
 
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ enum Command {
     Run(RunArguments),
     /// Show the commands that the vehicle can be sent
     Catalog(catalog::Arguments),
+    /// Make a key for an issuer, and print the lines of the configuration that name it
+    Keygen(keygen::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,5 +59,6 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
+        Command::Keygen(arguments) => keygen::run(&arguments),
     }
 }

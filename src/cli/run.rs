@@ -27,7 +27,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(daemon::run(config)),
+        Ok(runtime) => runtime.block_on(daemon::run(config, arguments.config.clone())),
         Err(error) => {
             ::log::error!("failed to start the runtime: {error}");
             return ExitCode::FAILURE;

@@ -1,6 +1,11 @@
 use std::fs;
 
+use serde_json::json;
+
 use super::*;
+use crate::guard::vehicle::Vehicle;
+use crate::guard::{Candidate, Mode};
+use crate::wire::mavlink::{Heartbeat, Report, Telemetry};
 
 const GOOD: &str = r#"
 [device]
@@ -97,7 +102,29 @@ fn mistakes() {
         ("guard", "command = [{type = \"nav_roi\", target_component = 0}]", "target_component"),
         ("guard", "mode = \"open\"", "open"),
         ("guard", "mode = \"guarded\"", "issuer"),
-        ("guard", "issuer = [{id = \"a\"}, {id = \"a\"}]", "twice"),
+        (
+            "guard",
+            "issuer = [{id = \"a\", commands = [\"*\"]}, {id = \"a\", commands = [\"*\"]}]",
+            "twice",
+        ),
+        ("guard", "issuer = [{id = \"a\"}]", "may do nothing"),
+        ("guard", "issuer = [{id = \"a\", commands = [\"fly_away\"]}]", "fly_away"),
+        ("guard", "issuer = [{id = \"a\", domains = [\"cameras\"]}]", "cameras"),
+        (
+            "guard",
+            "issuer = [{id = \"a\", commands = [\"*\"], key = [{kid = \"k\"}]}]",
+            "either hmac_key_file or ed25519_public_key",
+        ),
+        (
+            "guard",
+            "issuer = [{id = \"a\", commands = [\"*\"], key = [{kid = \"k\", hmac_key_file = \"/no\"}]}]",
+            "/no",
+        ),
+        (
+            "guard",
+            "issuer = [{id = \"a\", commands = [\"*\"], key = [{kid = \"k\", ed25519_public_key = \"x\"}]}]",
+            "\"k\"",
+        ),
         ("guard", "command = [{type = \"fly_away\"}]", "fly_away"),
         ("guard", "command = [{type = \"nav_roi\"}, {type = \"nav_roi\"}]", "twice"),
         (
@@ -105,6 +132,8 @@ fn mistakes() {
             "command = [{type = \"nav_roi\", retransmit = {times = 1, interval = \"1s\"}}]",
             "repeatable",
         ),
+        ("guard", "command = [{type = \"nav_roi\", max_timeout = 0}]", "1 to 300"),
+        ("guard", "command = [{type = \"nav_roi\", max_timeout = \"6min\"}]", "1 to 300"),
         ("delivery", "default_timeout = \"soon\"", "soon"),
         ("delivery", "default_timeout = 301", "1 to 300"),
         ("delivery", "default_timeout = \"1500ms\"", "whole seconds"),
@@ -115,6 +144,183 @@ fn mistakes() {
     }
     assert!(message("[device]\n").contains("[device] id"));
     assert!(message("not toml").contains("downlinkd.toml"));
+}
+
+#[test]
+fn mistakes_in_a_rule_name_command_key_and_what_is_allowed() {
+    let reboot = "preflight_reboot_shutdown";
+    for (command, rule, told) in [
+        // Fields and their bounds.
+        (reboot, "fields = {autopilt = {min = 0}}", &["fields", "autopilt", "companion"][..]),
+        (reboot, "fields = {param1 = {min = 0}}", &["fields", "param1", "autopilot"]),
+        (reboot, "fields = {autopilot = {}}", &["autopilot", "allowed, min or max"]),
+        (reboot, "fields = {autopilot = {allow_unset = true}}", &["allowed, min or max"]),
+        (reboot, "fields = {autopilot = {allowed = []}}", &["autopilot", "empty"]),
+        (reboot, "fields = {autopilot = {allowed = [1], max = 3}}", &["autopilot", "not both"]),
+        (reboot, "fields = {autopilot = {min = 0, max = 1}}", &["enumeration", "allowed"]),
+        (reboot, "fields = {autopilot = {allowed = [99]}}", &["99", "REBOOT_SHUTDOWN_ACTION"]),
+        (reboot, "fields = {autopilot = {allowed = [\"REBOOT\"]}}", &["\"REBOOT\"", "(1)"]),
+        (reboot, "fields = {autopilot = {allow = [1]}}", &["allow"]),
+        (reboot, "fields = {component_id = {min = -1}}", &["component_id", "-1", "0 to 255"]),
+        (reboot, "fields = {component_id = {max = 256}}", &["component_id", "256", "0 to 255"]),
+        (
+            reboot,
+            "fields = {component_id = {max = 1.5}}",
+            &["component_id", "1.5", "whole numbers"],
+        ),
+        (reboot, "fields = {component_id = {min = 9, max = 8}}", &["min 9 is above max 8"]),
+        (reboot, "fields = {component_id = {max = inf}}", &["component_id", "no bounds"]),
+        (reboot, "fields = {component_id = {max = \"many\"}}", &["component_id", "0 to 255"]),
+        // Frames.
+        (reboot, "frames = [\"MAV_FRAME_GLOBAL\"]", &["frames", "no location"]),
+        ("nav_roi", "frames = [\"GLOBAL\"]", &["frames", "GLOBAL", "MAV_FRAME_LOCAL_NED"]),
+        ("nav_roi", "fields = {x = {max = 91}}", &["x", "91", "-90 to 90"]),
+        (
+            "nav_roi",
+            "frames = [\"MAV_FRAME_GLOBAL\", \"MAV_FRAME_LOCAL_NED\"], fields = {x = {max = 9}}",
+            &["degrees and metres"],
+        ),
+        // Preconditions.
+        (reboot, "require = {armd = false}", &["armd"]),
+        (reboot, "require = {armed = false, landed = false}", &["require", "landed"]),
+        (reboot, "require = {home_set = false}", &["home_set", "true"]),
+        (reboot, "require = {modes = []}", &["modes", "empty"]),
+        (reboot, "require = {modes = [\"LOITER\"]}", &["LOITER", "auto.loiter", "posctl"]),
+        (reboot, "require = {min_gps_fix = 1}", &["min_gps_fix", "3 (3D)"]),
+        (reboot, "require = {min_gps_fix = 7}", &["min_gps_fix", "6 (RTK fixed)"]),
+        (reboot, "require = {min_battery = 0}", &["min_battery", "1 to 100"]),
+        (reboot, "require = {min_battery = 101}", &["min_battery", "1 to 100"]),
+        (reboot, "require = {max_heartbeat_age = \"4s\"}", &["max_heartbeat_age", "1 to 3"]),
+        (reboot, "require = {max_heartbeat_age = 0}", &["max_heartbeat_age", "1 to 3"]),
+    ] {
+        let text = format!("command = [{{type = {command:?}, {rule}}}]");
+        let message = message(&with_section("guard", &text));
+        for told in told {
+            assert!(message.contains(told), "{rule}: {message} does not say {told}");
+        }
+    }
+}
+
+#[test]
+fn a_mistake_in_a_rule_names_its_drop_in() {
+    let drop_in = "[[guard.command]]\ntype = \"nav_roi\"\n[guard.command.fields]\nx = {max = 91}\n";
+    let error = load(&[("downlinkd.toml", GOOD), ("conf.d/10-a.toml", drop_in)]);
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("10-a.toml: [guard.command] fields: nav_roi"), "{message}");
+}
+
+#[test]
+fn a_rule_becomes_what_the_guard_judges_by() {
+    let text = r#"
+mode = "guarded"
+[[guard.issuer]]
+id = "cloud"
+commands = ["*"]
+[[guard.command]]
+type = "preflight_reboot_shutdown"
+max_timeout = "60s"
+[guard.command.fields]
+autopilot = { allowed = ["REBOOT_SHUTDOWN_ACTION_REBOOT", 3] }
+component_id = { max = 10, allow_unset = true }
+[guard.command.require]
+armed = false
+landed = true
+modes = ["auto.loiter", "posctl"]
+home_set = true
+min_gps_fix = 3
+min_battery = 30
+max_heartbeat_age = "2s"
+[[guard.command]]
+type = "nav_roi"
+[guard.command.fields]
+x = { min = 47.3, max = 47.4 }
+[[guard.command]]
+type = "do_set_roi_location"
+frames = ["MAV_FRAME_GLOBAL_RELATIVE_ALT", "MAV_FRAME_GLOBAL"]
+"#;
+    let config = load(&[("downlinkd.toml", &with_section("guard", text))]).unwrap();
+    let judge = |command: &str, payload: serde_json::Value, frame, timeout_seconds| {
+        let command = catalog::find(command).unwrap();
+        let content = command.encode(payload.as_object().unwrap(), frame).unwrap();
+        let target = config.link.target;
+        let candidate =
+            Candidate { api_id: "cloud", command, content: &content, target, timeout_seconds };
+        config.guard.permit(candidate).map_err(|refusal| refusal.message)
+    };
+    let reboot = "preflight_reboot_shutdown";
+    let global = "payload.x: 47.5 is outside of the policy's bounds; allowed: 47.3 to 47.4";
+    for (command, payload, frame, timeout, told) in [
+        (reboot, json!({"autopilot": 1}), None, 60, None),
+        (reboot, json!({"autopilot": 3, "component_id": null}), None, 60, None),
+        (reboot, json!({"autopilot": 3}), None, 61, Some("at most 60")),
+        (reboot, json!({"autopilot": 2}), None, 60, Some("allowed: 1, 3")),
+        (
+            reboot,
+            json!({"autopilot": 1, "component_id": 11}),
+            None,
+            60,
+            Some("at most 10, or unset"),
+        ),
+        ("nav_roi", json!({"x": 47.35, "y": 8.5, "z": 1}), None, 30, None),
+        ("nav_roi", json!({"x": 47.5, "y": 8.5, "z": 1}), None, 30, Some(global)),
+        // Bounds in degrees say nothing of metres.
+        (
+            "nav_roi",
+            json!({"x": 47.35, "y": 8.5, "z": 1}),
+            Some("MAV_FRAME_LOCAL_NED"),
+            30,
+            Some("MAV_FRAME 1 is not allowed"),
+        ),
+        ("do_set_roi_location", json!({}), Some("MAV_FRAME_GLOBAL_RELATIVE_ALT"), 30, None),
+        (
+            "do_set_roi_location",
+            json!({}),
+            Some("MAV_FRAME_GLOBAL_TERRAIN_ALT"),
+            30,
+            Some("allowed: 0, 3"),
+        ),
+    ] {
+        let message = judge(command, payload.clone(), frame, timeout).err();
+        match (&message, told) {
+            (None, None) => {}
+            (Some(message), Some(told)) => assert!(message.contains(told), "{message}"),
+            _ => panic!("{command} {payload}: {message:?}"),
+        }
+    }
+    // The preconditions of the first rule, each known when the next is asked for.
+    let source = config.link.target;
+    let now = Duration::from_secs(10);
+    let mut vehicle = Vehicle::new(source);
+    vehicle.opened();
+    let refused = |vehicle: &Vehicle, now, what: &str| {
+        let refusal = config.guard.check_state(reboot, vehicle, now).unwrap_err();
+        assert!(refusal.message.starts_with(what), "{}", refusal.message);
+    };
+    refused(&vehicle, now, "whether the vehicle is still there is not known");
+    let heartbeat = Heartbeat {
+        source,
+        autopilot: 12,
+        vehicle_type: 2,
+        base_mode: 1,
+        custom_mode: 0x0304_0000,
+        system_status: 3,
+    };
+    vehicle.heartbeat(&heartbeat, now);
+    for (what, report) in [
+        ("landed", Report::ExtendedSysState { landed_state: 1 }),
+        ("home_set", Report::HomePosition { latitude: 1, longitude: 1 }),
+        ("the GPS fix", Report::GpsRawInt { fix_type: 3 }),
+        ("the battery", Report::SysStatus { voltage_battery: 0, battery_remaining: 30 }),
+    ] {
+        refused(&vehicle, now, what);
+        vehicle.telemetry(&Telemetry { source, report }, now);
+    }
+    assert_eq!(config.guard.check_state(reboot, &vehicle, now), Ok(()));
+    refused(&vehicle, now + Duration::from_secs(2), "whether the vehicle is still there");
+    vehicle.heartbeat(&Heartbeat { base_mode: 129, ..heartbeat }, now);
+    refused(&vehicle, now, "armed is true");
+    vehicle.heartbeat(&Heartbeat { custom_mode: 0x0404_0000, ..heartbeat }, now);
+    refused(&vehicle, now, "mode is auto.mission");
 }
 
 /// [`GOOD`] with one section replaced.
@@ -149,7 +355,7 @@ fn the_shipped_file_is_valid_and_safe() {
 fn every_commented_key_of_the_shipped_file_is_valid() {
     let is_key = |line: &str| {
         let name = line.split(" = ").next().unwrap_or_default();
-        line.starts_with("[[")
+        line.starts_with('[')
             || line.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
     };
     let uncommented: Vec<&str> = SHIPPED
@@ -159,7 +365,13 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
         .filter(|line| !line.starts_with("password_file"))
         .collect();
     assert!(uncommented.len() > 20);
-    let text = uncommented.join("\n").replace("mode = \"disabled\"", "mode = \"guarded\"");
+    let keys = tempfile::tempdir().unwrap();
+    let key = keys.path().join("cloud.hmac");
+    fs::write(&key, format!("hex:{}", "5a".repeat(32))).unwrap();
+    let text = uncommented
+        .join("\n")
+        .replace("mode = \"disabled\"", "mode = \"guarded\"")
+        .replace("/etc/downlinkd/keys/cloud.hmac", &key.display().to_string());
     let config = load(&[("downlinkd.toml", &text)]).unwrap();
     assert_eq!(config.guard.mode(), Mode::Guarded);
     // As commented, the keys say what the defaults are.

@@ -1,20 +1,27 @@
-//! A PUBLISH becomes an input of the engine, or a refusal.
+//! A PUBLISH becomes an input of the engine, or a refusal. What an unknown sender can cause is cheap:
+//! one hash and one comparison, no disk, and few answers.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use log::warn;
 
 use crate::code::Code;
 use crate::edge::mqtt::Message;
-use crate::guard::Guard;
+use crate::guard::authentication::Clock;
 use crate::guard::rate::RateLimit;
+use crate::guard::{Guard, Refusal};
 use crate::lifecycle::effect::ErrorReply;
 use crate::lifecycle::request::{CommandRequest, Query, ReplyTo};
+use crate::lifecycle::time::Now;
 use crate::wire::inbound::{self, MAX_MESSAGE_BYTES};
+use crate::wire::signature;
 use crate::wire::topic::{Kind, Topics};
 
-/// Replies to unknown senders: enough for somebody who set up a publisher wrongly.
+/// Replies to those who did not authenticate: enough for somebody who set up a publisher wrongly.
 const UNKNOWN_SENDERS: (u32, Duration) = (5, Duration::from_secs(1));
+/// Queries of one issuer's name, which anyone can send.
+const QUERIES: (u32, Duration) = (50, Duration::from_millis(50));
 
 /// What a message turned out to be.
 #[derive(Debug)]
@@ -29,17 +36,36 @@ pub enum Admitted {
 pub struct Admission {
     device_id: String,
     topics: Topics,
+    /// Of this process, as presence tells it.
+    challenge: String,
     unknown_senders: RateLimit,
+    /// Of issuers that the guard knows, so there are few.
+    queries: HashMap<String, RateLimit>,
 }
 
 impl Admission {
-    pub fn new(device_id: String, topics: Topics) -> Self {
+    pub fn new(device_id: String, topics: Topics, challenge: String) -> Self {
         let (burst, interval) = UNKNOWN_SENDERS;
-        Self { device_id, topics, unknown_senders: RateLimit::new(burst, interval) }
+        Self {
+            device_id,
+            topics,
+            challenge,
+            unknown_senders: RateLimit::new(burst, interval),
+            queries: HashMap::new(),
+        }
     }
 
-    /// Reads a message. `now`: the boot clock.
-    pub fn read(&mut self, guard: &Guard, message: &Message, now: Duration) -> (Admitted, ReplyTo) {
+    pub fn challenge(&self) -> &str {
+        &self.challenge
+    }
+
+    /// Whether a recording that is played back gets an answer now.
+    pub fn may_answer(&mut self, now: Duration) -> bool {
+        self.unknown_senders.take(now)
+    }
+
+    /// Reads a message.
+    pub fn read(&mut self, guard: &Guard, message: &Message, now: &Now) -> (Admitted, ReplyTo) {
         let Some((kind, api_id)) = self.topics.parse(&message.topic) else {
             warn!("a message on {:?} was dropped: it is none of the agent's topics", message.topic);
             return (Admitted::Refused(None), ReplyTo::default());
@@ -52,57 +78,106 @@ impl Admission {
                 .filter(|topic| self.topics.allows_response_topic(api_id, topic)),
             correlation_data: message.correlation_data.clone(),
         };
-        let admitted = match self.check(guard, kind, api_id, message, now) {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                if let Some(violation) = error.as_ref().and_then(|error| error.violations.first()) {
-                    warn!(API_ID = api_id, CODE = violation.code.as_str(); "refused: {violation}");
-                }
-                Admitted::Refused(error)
-            }
+        let admitted = match kind {
+            Kind::Commands => self.read_command(guard, api_id, message, now),
+            Kind::Queries => self.read_query(guard, api_id, message, now),
         };
+        let admitted = admitted.unwrap_or_else(|error| {
+            if let Some(violation) = error.as_ref().and_then(|error| error.violations.first()) {
+                warn!(API_ID = api_id, CODE = violation.code.as_str(); "refused: {violation}");
+            }
+            Admitted::Refused(error)
+        });
         (admitted, reply_to)
     }
 
-    fn check(
+    fn read_command(
         &mut self,
         guard: &Guard,
-        kind: Kind,
         api_id: &str,
         message: &Message,
-        now: Duration,
+        now: &Now,
     ) -> Result<Admitted, Option<ErrorReply>> {
-        let body = &message.payload[..];
-        let refuse = |code, text: String| Err(Some(inbound::refusal(body, code, text)));
-        if let Err(refusal) = guard.admit(api_id) {
-            if !self.unknown_senders.take(now) {
-                return Err(None);
-            }
-            // The sender learns nothing that helps to guess.
-            warn!(API_ID = api_id, CODE = refusal.code.as_str(); "{}", refusal.message);
-            return refuse(refusal.code, "the request could not be authenticated".to_owned());
-        }
-        if message.retain {
-            let text = "retained messages are never acted on; publish without retain";
-            return refuse(Code::EnvelopeRetained, text.to_owned());
-        }
-        if body.len() > MAX_MESSAGE_BYTES {
-            let text = format!("{} bytes are too many; at most {MAX_MESSAGE_BYTES}", body.len());
-            return refuse(Code::EnvelopeTooLarge, text);
-        }
-        if message.message_expiry == Some(Duration::ZERO) {
-            let text = "the message's expiry was over when it arrived";
-            return refuse(Code::EnvelopeExpired, text.to_owned());
-        }
-        match kind {
-            Kind::Commands => {
-                inbound::read_request(body, api_id, &self.device_id, message.message_expiry)
-                    .map(|request| Admitted::Request(Box::new(request)))
-            }
-            Kind::Queries => {
-                inbound::read_query(body, api_id, &self.device_id).map(Admitted::Query)
-            }
-        }
-        .map_err(Some)
+        check_envelope(message).map_err(|refusal| self.limited(message, refusal, now))?;
+        let unwrapped = signature::unwrap(&message.payload, &message.user_properties);
+        let unwrapped = unwrapped.map_err(|violation| {
+            self.unknown_senders
+                .take(now.boot)
+                .then(|| inbound::refused(&message.payload, violation))
+        })?;
+        let body = &unwrapped.body[..];
+        let credentials = unwrapped.credentials.as_ref();
+        let clock = Clock { wall: now.wall, trusted: now.wall_trusted, challenge: &self.challenge };
+        let authenticated =
+            guard
+                .authenticate(api_id, &message.topic, body, credentials, &clock)
+                .map_err(|refusal| self.unauthenticated(api_id, message, &refusal, now))?;
+        let mut request =
+            inbound::read_request(body, api_id, &self.device_id, message.message_expiry)?;
+        request.authenticated = authenticated;
+        Ok(Admitted::Request(Box::new(request)))
     }
+
+    fn read_query(
+        &mut self,
+        guard: &Guard,
+        api_id: &str,
+        message: &Message,
+        now: &Now,
+    ) -> Result<Admitted, Option<ErrorReply>> {
+        guard
+            .knows(api_id)
+            .map_err(|refusal| self.unauthenticated(api_id, message, &refusal, now))?;
+        check_envelope(message).map_err(|refusal| self.limited(message, refusal, now))?;
+        if self.queries.len() > 64 && !self.queries.contains_key(api_id) {
+            // Only where nobody is asked who they are: names cost memory.
+            self.queries.clear();
+        }
+        let (burst, interval) = QUERIES;
+        let bucket = || RateLimit::new(burst, interval);
+        if !self.queries.entry(api_id.to_owned()).or_insert_with(bucket).take(now.boot) {
+            return Err(None);
+        }
+        let query = inbound::read_query(&message.payload, api_id, &self.device_id)?;
+        Ok(Admitted::Query(query))
+    }
+
+    /// The sender learns nothing that helps to guess; the log does.
+    fn unauthenticated(
+        &mut self,
+        api_id: &str,
+        message: &Message,
+        refusal: &Refusal,
+        now: &Now,
+    ) -> Option<ErrorReply> {
+        self.unknown_senders.take(now.boot).then(|| {
+            warn!(API_ID = api_id, CODE = refusal.code.as_str(); "{}", refusal.message);
+            let text = "the request could not be authenticated";
+            inbound::refusal(&message.payload, refusal.code, text)
+        })
+    }
+
+    fn limited(&mut self, message: &Message, refusal: Refusal, now: &Now) -> Option<ErrorReply> {
+        self.unknown_senders
+            .take(now.boot)
+            .then(|| inbound::refusal(&message.payload, refusal.code, refusal.message))
+    }
+}
+
+/// What can be told without reading the message.
+fn check_envelope(message: &Message) -> Result<(), Refusal> {
+    if message.retain {
+        let text = "retained messages are never acted on; publish without retain";
+        return Err(Refusal::new(Code::EnvelopeRetained, text));
+    }
+    let size = message.payload.len();
+    if size > MAX_MESSAGE_BYTES {
+        let text = format!("{size} bytes are too many; at most {MAX_MESSAGE_BYTES}");
+        return Err(Refusal::new(Code::EnvelopeTooLarge, text));
+    }
+    if message.message_expiry == Some(Duration::ZERO) {
+        let text = "the message's expiry was over when it arrived";
+        return Err(Refusal::new(Code::EnvelopeExpired, text));
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The clocks of this machine.
 //!
-//! [`Clock::now`] never blocks: two vDSO calls and an atomic. Whether the wall clock is synchronized
+//! [`Clock::now`] never blocks: two vDSO calls and atomics; [`crate::guard::clock`] judges what they say. Whether the wall clock is synchronized
 //! is asked by a thread of its own (`clock-trust`), which ends when the [`Clock`] is dropped.
 //!
 //! The evidence is the kernel's (adjtimex), as systemd-timedated reports it: whichever NTP client
@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
+use crate::guard::clock::{Evidence, judge};
 use crate::lifecycle::time::{Now, Timestamp};
 
 /// `yes` or `no`; the property is systemd's name for it, whichever NTP client is at work.
@@ -28,11 +29,10 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// How soon a first synchronization after boot is noticed.
 const ASK_AGAIN_UNTRUSTED: Duration = Duration::from_secs(15);
 const ASK_AGAIN_TRUSTED: Duration = Duration::from_secs(60);
+/// How long the start waits for the first answer.
+const FIRST_ANSWER: Duration = Duration::from_millis(200);
 /// An answer older than this is no evidence: the thread hangs or timedated does.
 const ANSWER_HOLDS: Duration = Duration::from_secs(180);
-/// How far the wall clock may be held up by its floor and still be right enough to be trusted: an
-/// NTP client may step back a little, but not further than the window for future timestamps.
-const HELD_UP_AT_MOST: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -47,8 +47,8 @@ pub enum Error {
 /// The one source of time; the pure middle only sees its readings.
 pub struct Clock {
     boot_id: Uuid,
-    /// The latest wall time that was read or given as a floor, in milliseconds.
-    latest: AtomicU64,
+    /// The latest wall time that was trusted or given as a floor, in milliseconds.
+    floor: AtomicU64,
     /// CLOCK_BOOTTIME in milliseconds until which the last "synchronized" counts.
     trusted_until: Arc<AtomicU64>,
     /// Dropping it ends the thread.
@@ -56,8 +56,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads the boot id and starts the thread. The wall clock's floor is the time of the build;
-    /// it is untrusted until the first answer.
+    /// Reads the boot id, starts the thread and waits shortly for its first answer; the clock is
+    /// untrusted until then. Its floor is the time of the build.
     pub fn new() -> Result<Self, Error> {
         Self::asking(QUESTION)
     }
@@ -67,38 +67,44 @@ impl Clock {
         let boot_id = text.trim().parse().map_err(|_| Error::BootIdForm(text))?;
         let trusted_until = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = mpsc::channel();
+        let (first, first_answer) = mpsc::channel();
         let verdict = Arc::clone(&trusted_until);
         std::thread::Builder::new()
             .name("clock-trust".into())
-            .spawn(move || watch_synchronization(question, &verdict, &stopped))
+            .spawn(move || watch_synchronization(question, &verdict, first, &stopped))
             .map_err(Error::Thread)?;
-        let latest = AtomicU64::new(build_time().as_millis());
-        Ok(Self { boot_id, latest, trusted_until, _stop: stop })
+        // What waits at the broker since before a restart should not be judged by "not known yet".
+        let _ = first_answer.recv_timeout(FIRST_ANSWER);
+        let floor = AtomicU64::new(build_time().as_millis());
+        Ok(Self { boot_id, floor, trusted_until, _stop: stop })
     }
 
-    /// Reads the clocks.
-    pub fn now(&self) -> Now {
+    /// Reads the clocks. `autopilot`: its wall time at a moment of the boot clock, if it knows it.
+    pub fn now(&self, autopilot: impl FnOnce(Duration) -> Option<Timestamp>) -> Now {
         let boot = boot_time();
-        let system = Timestamp::from(SystemTime::now());
-        let latest = self.latest.fetch_max(system.as_millis(), Ordering::Relaxed);
-        let synchronized = boot.as_millis() < self.trusted_until.load(Ordering::Relaxed).into();
-        let (wall, wall_trusted) = judge(system, Timestamp::from_millis(latest), synchronized);
+        let evidence = Evidence {
+            system: Timestamp::from(SystemTime::now()),
+            synchronized: boot.as_millis() < self.trusted_until.load(Ordering::Relaxed).into(),
+            autopilot: autopilot(boot),
+            floor: Timestamp::from_millis(self.floor.load(Ordering::Relaxed)),
+        };
+        let (wall, wall_trusted) = judge(evidence);
+        if wall_trusted {
+            self.raise_floor(wall);
+        }
         Now { boot, boot_id: self.boot_id, wall, wall_trusted }
     }
 
-    /// From now on the wall clock does not read earlier than this: the last time that was persisted
+    /// The latest time that was trusted or given as a floor; at least the build's.
+    pub fn floor(&self) -> Timestamp {
+        Timestamp::from_millis(self.floor.load(Ordering::Relaxed))
+    }
+
+    /// From now on the wall clock does not read earlier than this, such as the last trusted time
     /// before a restart. A floor in the past changes nothing.
     pub fn raise_floor(&self, floor: Timestamp) {
-        self.latest.fetch_max(floor.as_millis(), Ordering::Relaxed);
+        self.floor.fetch_max(floor.as_millis(), Ordering::Relaxed);
     }
-}
-
-/// The wall time and whether it is to be trusted. A clock that is held up by its floor reads wrong,
-/// however well the kernel's own is synchronized.
-fn judge(system: Timestamp, latest: Timestamp, synchronized: bool) -> (Timestamp, bool) {
-    let wall = system.max(latest);
-    let held_up = wall.duration_since(system).is_some_and(|by| by > HELD_UP_AT_MOST);
-    (wall, synchronized && !held_up)
 }
 
 fn build_time() -> Timestamp {
@@ -114,6 +120,7 @@ fn boot_time() -> Duration {
 fn watch_synchronization(
     question: &[&str],
     trusted_until: &AtomicU64,
+    first_answer: mpsc::Sender<()>,
     stopped: &mpsc::Receiver<()>,
 ) {
     let mut known = None;
@@ -122,6 +129,8 @@ fn watch_synchronization(
         let until = if synchronized { boot_time() + ANSWER_HOLDS } else { Duration::ZERO };
         let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
         trusted_until.store(until, Ordering::Relaxed);
+        // Nobody waits for the second and later ones.
+        let _ = first_answer.send(());
         if known.replace(synchronized) != Some(synchronized) {
             log::info!("system clock is {}synchronized", if synchronized { "" } else { "not " });
         }
@@ -149,33 +158,16 @@ mod tests {
 
     use super::*;
 
-    fn at(millis: u64) -> Timestamp {
-        Timestamp::from_millis(millis)
-    }
-
-    #[test]
-    fn the_wall_clock_never_goes_back() {
-        assert_eq!(judge(at(5_000), at(4_000), false), (at(5_000), false));
-        assert_eq!(judge(at(5_000), at(9_000), false), (at(9_000), false));
-    }
-
-    #[test]
-    fn a_synchronized_clock_is_trusted_unless_its_floor_holds_it_up() {
-        assert_eq!(judge(at(5_000), at(4_000), true), (at(5_000), true));
-        assert_eq!(judge(at(5_000), at(6_000), true), (at(6_000), true));
-        assert_eq!(judge(at(5_000), at(6_001), true), (at(6_001), false));
-    }
-
     #[test]
     fn reads_this_machine_and_respects_the_floor() {
         let clock = Clock::asking(&["/nonexistent/timedatectl"]).unwrap();
-        let first = clock.now();
+        let first = clock.now(|_| None);
         assert!(first.wall >= build_time());
         assert!(!first.wall_trusted);
         let floor = first.wall.saturating_add(Duration::from_secs(3600));
         clock.raise_floor(floor);
         clock.raise_floor(first.wall);
-        let second = clock.now();
+        let second = clock.now(|_| None);
         assert_eq!(second.wall, floor);
         assert_eq!(second.boot_id, first.boot_id);
         assert!(second.boot >= first.boot);
@@ -195,7 +187,7 @@ mod tests {
     fn trust_follows_the_answer_and_the_thread_ends_with_the_clock() {
         let clock = Clock::asking(&["echo", "yes"]).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !clock.now().wall_trusted {
+        while !clock.now(|_| None).wall_trusted {
             assert!(Instant::now() < deadline, "the answer never arrived");
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -6,7 +6,7 @@
 //! [`Journal::commit`] is not cancel-safe: a dropped call still commits.
 //!
 //! Keys: `c` + command id: the record. `u` + command id: it is not closed. `o` + number, big-endian:
-//! an outbox entry. `m`: what must survive beside them. A value is a format version, a CRC-32 of
+//! an outbox entry. `n` + hash: a nonce that was used. `m`: what must survive beside them. A value is a format version, a CRC-32 of
 //! key and body, and the body as JSON.
 
 use std::fs::File;
@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::guard::nonces::NonceKey;
 use crate::lifecycle::effect::{Batch, OutboxNumber};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
@@ -58,6 +59,8 @@ pub struct Recovered {
     /// Commands that something can still happen to.
     pub open: Vec<Record>,
     pub outbox: Vec<(OutboxNumber, Record)>,
+    /// Used up, and until when.
+    pub nonces: Vec<(NonceKey, Timestamp)>,
     /// The highest `Record::number` ever given.
     pub last_number: u64,
     /// The wall clock was here when it could last be trusted.
@@ -126,10 +129,10 @@ impl Journal {
         &self,
         batch: &Batch,
         last_number: u64,
-        clock_floor: Option<Timestamp>,
+        clock_floor: Timestamp,
     ) -> Result<(), Error> {
         let (done, committed) = oneshot::channel();
-        let batch = encode(batch, &Meta { last_number, clock_floor })?;
+        let batch = encode(batch, &Meta { last_number, clock_floor: Some(clock_floor) })?;
         self.commits.send(Commit { batch, done }).map_err(|_| Error::Ended)?;
         committed.await.map_err(|_| Error::Ended)?
     }
@@ -207,6 +210,12 @@ fn encode(batch: &Batch, meta: &Meta) -> Result<sled::Batch, Error> {
     for number in &batch.published {
         writes.remove(outbox_key(*number));
     }
+    for (nonce, expires) in &batch.nonces {
+        insert(&mut writes, nonce_key(nonce), expires)?;
+    }
+    for nonce in &batch.expired_nonces {
+        writes.remove(nonce_key(nonce));
+    }
     insert(&mut writes, META.to_vec(), meta)?;
     Ok(writes)
 }
@@ -239,7 +248,20 @@ fn recover(db: &sled::Db) -> Result<Recovered, Error> {
             .map_err(|_| damaged(&key, "an outbox entry without a number"))?;
         outbox.push((number, decode(&key, &value)?));
     }
-    Ok(Recovered { open, outbox, last_number: meta.last_number, clock_floor: meta.clock_floor })
+    let mut nonces = Vec::new();
+    for entry in db.scan_prefix(b"n") {
+        let (key, value) = entry.map_err(read_error)?;
+        let nonce = key[1..].try_into().map(NonceKey);
+        let nonce = nonce.map_err(|_| damaged(&key, "a nonce of another length"))?;
+        nonces.push((nonce, decode(&key, &value)?));
+    }
+    Ok(Recovered {
+        open,
+        outbox,
+        nonces,
+        last_number: meta.last_number,
+        clock_floor: meta.clock_floor,
+    })
 }
 
 fn get<T: DeserializeOwned>(db: &sled::Db, key: &[u8]) -> Result<Option<T>, Error> {
@@ -276,6 +298,10 @@ fn open_key(id: CommandId) -> Vec<u8> {
 
 fn outbox_key(number: OutboxNumber) -> Vec<u8> {
     [b"o".as_slice(), &number.to_be_bytes()].concat()
+}
+
+fn nonce_key(nonce: &NonceKey) -> Vec<u8> {
+    [b"n".as_slice(), &nonce.0].concat()
 }
 
 fn read_error(error: sled::Error) -> Error {
@@ -327,7 +353,7 @@ mod tests {
         assert!(recovered.open.is_empty() && recovered.outbox.is_empty());
         assert_eq!((recovered.last_number, recovered.clock_floor), (0, None));
         let (open, closed) = (record(1, false), record(2, true));
-        block_on(journal.commit(&batch([open.clone(), closed.clone()]), 2, Some(NOW))).unwrap();
+        block_on(journal.commit(&batch([open.clone(), closed.clone()]), 2, NOW)).unwrap();
         drop(journal);
 
         let (journal, recovered) = Journal::open(dir.path()).unwrap();
@@ -338,14 +364,20 @@ mod tests {
         assert_eq!(journal.get(closed.command_id).unwrap(), Some(closed));
         assert_eq!(journal.get(record(3, false).command_id).unwrap(), None);
 
+        let (kept, gone) = (NonceKey([1; 16]), NonceKey([2; 16]));
+        let nonces = Batch { nonces: [(kept, NOW), (gone, NOW)].into(), ..Batch::default() };
+        block_on(journal.commit(&nonces, 2, NOW)).unwrap();
+
         let mut update = batch([Record { closed: true, ..open }]);
         update.outbox.clear();
         update.published = [1].into();
-        block_on(journal.commit(&update, 2, Some(NOW))).unwrap();
+        update.expired_nonces = [gone].into();
+        block_on(journal.commit(&update, 2, NOW)).unwrap();
         drop(journal);
         let (_, recovered) = Journal::open(dir.path()).unwrap();
         assert!(recovered.open.is_empty());
         assert_eq!(recovered.outbox.len(), 1);
+        assert_eq!(recovered.nonces, [(kept, NOW)]);
     }
 
     #[test]
@@ -362,7 +394,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(dir.path()).unwrap();
         let open = record(1, false);
-        block_on(journal.commit(&batch([open.clone()]), 1, Some(NOW))).unwrap();
+        block_on(journal.commit(&batch([open.clone()]), 1, NOW)).unwrap();
         let key = command_key(open.command_id);
         let good = journal.db.get(&key).unwrap().unwrap();
         for (at, told) in [(0, "format 2 "), (3, "checksum"), (good.len() - 1, "checksum")] {
@@ -390,7 +422,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(dir.path()).unwrap();
         for number in 1..200 {
-            block_on(journal.commit(&batch([record(number, false)]), number, Some(NOW))).unwrap();
+            block_on(journal.commit(&batch([record(number, false)]), number, NOW)).unwrap();
         }
         drop(journal);
         let file = dir.path().join("conf");

@@ -2,26 +2,41 @@
 //!
 //! | layer | where | refusals |
 //! |---|---|---|
-//! | issuer known | [`Guard::admit`] | `auth.failed`, makes no command |
+//! | authentication | [`authentication`], [`nonces`] | `auth.*`, makes no command |
 //! | mode | [`Guard::permit`] | `guard.disabled` |
+//! | permission | [`permission`], [`rate`] | `auth.not_permitted`, `policy.rate_limited` |
 //! | policy | [`policy`] | `policy.command_denied`, `policy.out_of_bounds` |
+//! | vehicle state | [`state`] | `state.unknown`, `state.precondition` |
 //! | transport ready | [`Guard::judge`] | `transport.not_ready` |
 //!
-//! Signatures, permissions of issuers, vehicle state and grants take their places between these;
-//! none of them is enforced yet, so an issuer is as trustworthy as the broker's access control.
+//! Grants take their place between state and transport; they are not built yet. An issuer without a
+//! key is taken at its word, and so is as trustworthy as the broker's access control.
 
+pub mod authentication;
+pub mod clock;
+pub mod nonces;
+pub mod permission;
 pub mod policy;
 pub mod rate;
+pub mod state;
 pub mod vehicle;
 
-use std::collections::BTreeSet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::catalog::Command;
+use crate::catalog::{Command, Encoded};
 use crate::code::Code;
 use crate::wire::mavlink::Address;
-use policy::{Policy, Retransmit};
-use vehicle::{HEARTBEAT_MAX_AGE, LinkState, Vehicle};
+use crate::wire::signature::{self, Credentials};
+use authentication::{Authenticated, Clock, Keys};
+use permission::Permission;
+use policy::{Policy, Retransmit, Rule};
+use rate::Rates;
+use state::HEARTBEAT_MAX_AGE;
+use vehicle::{LinkState, Vehicle};
 
 /// Whether anything may be sent at all. There is no open mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +67,18 @@ impl Refusal {
     }
 }
 
+/// A command that wants to go, as the numbers that would go on the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Who sent it.
+    pub api_id: &'a str,
+    pub command: &'a Command,
+    pub content: &'a Encoded,
+    pub target: Address,
+    /// Seconds, 0 to 300; 0: nobody waits.
+    pub timeout_seconds: u32,
+}
+
 /// What a permitted command may do beyond one frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clearance {
@@ -61,13 +88,20 @@ pub struct Clearance {
 #[derive(Clone, Debug)]
 pub struct Guard {
     mode: Mode,
-    issuers: BTreeSet<String>,
+    issuers: BTreeMap<String, Permission>,
+    keys: Keys,
     policy: Policy,
 }
 
 impl Guard {
-    pub fn new(mode: Mode, issuers: BTreeSet<String>, policy: Policy) -> Self {
-        Self { mode, issuers, policy }
+    /// `keys`: of the issuers that sign.
+    pub fn new(
+        mode: Mode,
+        issuers: BTreeMap<String, Permission>,
+        keys: Keys,
+        policy: Policy,
+    ) -> Self {
+        Self { mode, issuers, keys, policy }
     }
 
     pub fn mode(&self) -> Mode {
@@ -79,33 +113,133 @@ impl Guard {
         self.policy.target(command, requested)
     }
 
-    /// Whether this sender may speak at all. Skipped only in disabled mode with no issuer
-    /// configured.
+    /// Whether a query of this name is answered: it only reads what is the issuer's own, so it needs
+    /// no signature.
     ///
     /// # Errors
-    /// `auth.failed`; its message is for the log, never for the sender.
-    pub fn admit(&self, api_id: &str) -> Result<(), Refusal> {
-        if self.mode == Mode::Disabled && self.issuers.is_empty() || self.issuers.contains(api_id) {
+    /// `auth.failed`, as [`Guard::authenticate`].
+    pub fn knows(&self, api_id: &str) -> Result<(), Refusal> {
+        if self.asks_nobody() || self.issuers.contains_key(api_id) {
             return Ok(());
         }
         Err(Refusal::new(Code::AuthFailed, format!("no issuer {api_id:?} is configured")))
     }
 
-    /// All layers, for a command that arrives.
+    /// Whether a message on `topic` is of the issuer that the topic names. `None`: it is taken at its
+    /// word, because the issuer has no key (the broker's access control must pin it to its topics),
+    /// or because nothing is sent anyway and no issuer is configured.
+    ///
+    /// # Errors
+    /// `auth.failed`; its message is for the log, never for the sender.
+    pub fn authenticate(
+        &self,
+        api_id: &str,
+        topic: &str,
+        body: &[u8],
+        credentials: Option<&Credentials>,
+        clock: &Clock<'_>,
+    ) -> Result<Option<Authenticated>, Refusal> {
+        if self.asks_nobody() || self.issuers.contains_key(api_id) && !self.keys.has_key_of(api_id)
+        {
+            return Ok(None);
+        }
+        self.keys.verify(api_id, signature::MQTT, topic, body, credentials, clock).map(Some)
+    }
+
+    /// Issuers that are taken at their word.
+    pub fn issuers_without_key(&self) -> impl Iterator<Item = &str> {
+        self.issuers.keys().map(String::as_str).filter(|id| !self.keys.has_key_of(id))
+    }
+
+    fn asks_nobody(&self) -> bool {
+        self.mode == Mode::Disabled && self.issuers.is_empty()
+    }
+
+    /// Seconds: a request that names no timeout, or 0, waits so long at most.
+    pub fn max_timeout(&self, command: &Command) -> Option<u32> {
+        self.policy.rule_of(command.command_type).ok()?.max_timeout
+    }
+
+    /// All layers, for a command that arrives. `now`: the boot clock.
     ///
     /// # Errors
     /// The first layer that refuses.
     pub fn judge(
         &self,
-        command: &Command,
-        target: Address,
+        candidate: Candidate<'_>,
+        rates: &mut Rates,
         vehicle: &Vehicle,
         now: Duration,
     ) -> Result<Clearance, Refusal> {
-        let clearance = self.permit(command, target)?;
+        let permission = self.permission(candidate)?;
+        if !rates.take(candidate.api_id, permission.commands_per_minute, now) {
+            let message = format!("issuer {} has used up its rate", candidate.api_id);
+            return Err(Refusal::new(Code::PolicyRateLimited, message));
+        }
+        let rule = self.rule(candidate)?;
+        rule.check_state(vehicle, now)?;
+        self.transport_ready(candidate.target, vehicle, now)?;
+        Ok(Clearance::by(rule))
+    }
+
+    /// Every layer that asks nothing of the vehicle: for a journaled command that waits for the link
+    /// after a restart. [`Guard::check_state`] follows when it is its turn.
+    ///
+    /// # Errors
+    /// The first layer that refuses.
+    pub fn permit(&self, candidate: Candidate<'_>) -> Result<Clearance, Refusal> {
+        self.permission(candidate)?;
+        self.rule(candidate).map(Clearance::by)
+    }
+
+    /// The vehicle's state alone, once more when the frame is about to go: a command may have waited
+    /// while the vehicle armed. `now`: the boot clock.
+    ///
+    /// # Errors
+    /// `state.unknown`, `state.precondition`; `policy.command_denied` without a rule.
+    pub fn check_state(
+        &self,
+        command_type: &str,
+        vehicle: &Vehicle,
+        now: Duration,
+    ) -> Result<(), Refusal> {
+        self.policy.rule_of(command_type)?.check_state(vehicle, now)
+    }
+
+    /// The layers of mode and permission.
+    fn permission(&self, candidate: Candidate<'_>) -> Result<&Permission, Refusal> {
+        if self.mode == Mode::Disabled {
+            return Err(Refusal::new(
+                Code::GuardDisabled,
+                "downlink is disabled on this vehicle ([guard] mode = \"disabled\")",
+            ));
+        }
+        let Candidate { api_id, command, target, .. } = candidate;
+        let permission = self.issuers.get(api_id).ok_or_else(|| {
+            let message = format!("{api_id} is no longer an issuer of this vehicle");
+            Refusal::new(Code::AuthNotPermitted, message)
+        })?;
+        permission.check(api_id, command, target)?;
+        Ok(permission)
+    }
+
+    /// The layer of policy.
+    fn rule(&self, candidate: Candidate<'_>) -> Result<&Rule, Refusal> {
+        let Candidate { command, content, target, timeout_seconds, .. } = candidate;
+        let rule = self.policy.rule(command, target)?;
+        rule.check_bounds(command, content, timeout_seconds)?;
+        Ok(rule)
+    }
+
+    fn transport_ready(
+        &self,
+        target: Address,
+        vehicle: &Vehicle,
+        now: Duration,
+    ) -> Result<(), Refusal> {
         let autopilot = self.policy.autopilot();
         let because = match vehicle.link_state(now) {
-            LinkState::Ready if vehicle.hears(target.component, now) => return Ok(clearance),
+            LinkState::Ready if vehicle.hears(target.component, now) => return Ok(()),
             LinkState::Ready => format!(
                 "no heartbeat of component {}/{} has come by this link; behind PX4 it needs MAVLink \
                  forwarding (MAV_x_FORWARD)",
@@ -124,19 +258,20 @@ impl Guard {
             format!("the link to the target is not ready: {because}"),
         ))
     }
+}
 
-    /// Every layer but the last: for a journaled command that waits for the link after a restart.
-    ///
-    /// # Errors
-    /// The first layer that refuses.
-    pub fn permit(&self, command: &Command, target: Address) -> Result<Clearance, Refusal> {
-        if self.mode == Mode::Disabled {
-            return Err(Refusal::new(
-                Code::GuardDisabled,
-                "downlink is disabled on this vehicle ([guard] mode = \"disabled\")",
-            ));
-        }
-        let rule = self.policy.rule(command, target)?;
-        Ok(Clearance { retransmit: rule.retransmit })
+impl Clearance {
+    fn by(rule: &Rule) -> Self {
+        Self { retransmit: rule.retransmit }
+    }
+}
+
+#[cfg(test)]
+impl Guard {
+    /// With one issuer, `cloud`, that may send all that the policy allows; no key fits.
+    pub fn example(mode: Mode, policy: Policy) -> Self {
+        let permission = Permission { all_commands: true, ..Permission::default() };
+        let keys = Keys::new(BTreeMap::new()).expect("no keys are valid keys");
+        Self::new(mode, [("cloud".to_owned(), permission)].into(), keys, policy)
     }
 }

@@ -1,15 +1,23 @@
-//! Which commands this vehicle takes at all: deny by default.
+//! Which commands this vehicle takes at all, and within which bounds: deny by default.
+
+mod bounds;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use bounds::{FieldBounds, Values};
+
 use super::Refusal;
-use crate::catalog::Command;
+use super::state::Requirements;
+use super::vehicle::Vehicle;
+use crate::catalog::{Command, Encoded};
 use crate::code::Code;
 use crate::wire::mavlink::Address;
 
 /// What the operator allows for one command type.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Rule {
     /// The component that this command goes to by default, in place of its domain's.
     pub target_component: Option<u8>,
@@ -17,6 +25,49 @@ pub struct Rule {
     pub target_components: BTreeSet<u8>,
     /// Only for commands that the catalogue marks repeatable.
     pub retransmit: Option<Retransmit>,
+    /// Seconds: the longest `timeout_seconds` that a request may name. A request that names none, or
+    /// 0, waits this long at most.
+    pub max_timeout: Option<u32>,
+    /// The MAV_FRAMEs that a location may be in, by number; empty: those of the catalogue.
+    pub frames: BTreeSet<u8>,
+    pub fields: Vec<FieldBounds>,
+    pub require: Requirements,
+}
+
+impl Rule {
+    /// Whether what would go on the wire lies within the rule's bounds.
+    ///
+    /// # Errors
+    /// `policy.out_of_bounds`, which names field, value and bound.
+    pub fn check_bounds(
+        &self,
+        command: &Command,
+        content: &Encoded,
+        timeout_seconds: u32,
+    ) -> Result<(), Refusal> {
+        let name = command.command_type;
+        if let Some(maximum) = self.max_timeout.filter(|maximum| timeout_seconds > *maximum) {
+            return Err(out_of_bounds(format!(
+                "timeout_seconds {timeout_seconds} is not allowed for {name}; at most {maximum}"
+            )));
+        }
+        if !self.frames.is_empty() && !self.frames.contains(&content.frame) {
+            return Err(out_of_bounds(format!(
+                "MAV_FRAME {} is not allowed for {name}; allowed: {}",
+                content.frame,
+                list(&self.frames)
+            )));
+        }
+        self.fields.iter().try_for_each(|bounds| bounds.check(content))
+    }
+
+    /// Whether the vehicle is in the state that the rule asks for. `now`: the boot clock.
+    ///
+    /// # Errors
+    /// `state.unknown`, `state.precondition`.
+    pub fn check_state(&self, vehicle: &Vehicle, now: Duration) -> Result<(), Refusal> {
+        self.require.check(vehicle.state(), now)
+    }
 }
 
 /// Write an unanswered command again.
@@ -60,31 +111,34 @@ impl Policy {
     /// does not name.
     pub fn rule(&self, command: &Command, target: Address) -> Result<&Rule, Refusal> {
         let name = command.command_type;
-        let rule = self.rules.get(name).ok_or_else(|| {
-            Refusal::new(Code::PolicyCommandDenied, format!("no policy rule allows {name}"))
-        })?;
+        let rule = self.rule_of(name)?;
         let component = target.component;
         if component == 0 {
             // Two components may answer a broadcast with opposite results.
-            return Err(Refusal::new(
-                Code::PolicyOutOfBounds,
-                "target_component 0 is a broadcast, whose answers cannot be told apart",
+            return Err(out_of_bounds(
+                "target_component 0 is a broadcast, whose answers cannot be told apart".to_owned(),
             ));
         }
         let default = self.default_component(command);
         if component != default && !rule.target_components.contains(&component) {
             let mut allowed = rule.target_components.clone();
             allowed.insert(default);
-            let allowed: Vec<String> = allowed.iter().map(u8::to_string).collect();
-            return Err(Refusal::new(
-                Code::PolicyOutOfBounds,
-                format!(
-                    "target_component {component} is not allowed for {name}; allowed: {}",
-                    allowed.join(", ")
-                ),
-            ));
+            return Err(out_of_bounds(format!(
+                "target_component {component} is not allowed for {name}; allowed: {}",
+                list(&allowed)
+            )));
         }
         Ok(rule)
+    }
+
+    /// The rule of a command type.
+    ///
+    /// # Errors
+    /// `policy.command_denied` without one.
+    pub fn rule_of(&self, command_type: &str) -> Result<&Rule, Refusal> {
+        self.rules.get(command_type).ok_or_else(|| {
+            Refusal::new(Code::PolicyCommandDenied, format!("no policy rule allows {command_type}"))
+        })
     }
 
     fn default_component(&self, command: &Command) -> u8 {
@@ -94,4 +148,13 @@ impl Policy {
             .or_else(|| self.domain_components.get(command.domain).copied())
             .unwrap_or(self.autopilot.component)
     }
+}
+
+fn out_of_bounds(message: String) -> Refusal {
+    Refusal::new(Code::PolicyOutOfBounds, message)
+}
+
+fn list(numbers: &BTreeSet<u8>) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u8::to_string).collect();
+    numbers.join(", ")
 }

@@ -1,6 +1,9 @@
 //! A token bucket, for what an unknown sender can make us do.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// At most `burst` at once, and one more for every `interval` that has passed.
 #[derive(Clone, Debug)]
@@ -32,6 +35,26 @@ impl RateLimit {
     }
 }
 
+/// The issuers' own rates of new commands.
+#[derive(Clone, Debug, Default)]
+pub struct Rates {
+    by_issuer: BTreeMap<String, (u32, RateLimit)>,
+}
+
+impl Rates {
+    /// Takes one of an issuer's commands per minute; always true when it has no such limit. `now`:
+    /// the boot clock.
+    pub fn take(&mut self, api_id: &str, per_minute: Option<u32>, now: Duration) -> bool {
+        let Some(per_minute) = per_minute else { return true };
+        let bucket = || (per_minute, RateLimit::new(per_minute, MINUTE / per_minute.max(1)));
+        let entry = self.by_issuer.entry(api_id.to_owned()).or_insert_with(bucket);
+        if entry.0 != per_minute {
+            *entry = bucket();
+        }
+        entry.1.take(now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +72,22 @@ mod tests {
         assert!(limit.take(at(60_000)));
         assert!(limit.take(at(60_000)));
         assert!(!limit.take(at(60_000)));
+    }
+
+    #[test]
+    fn each_issuer_has_its_own_rate_per_minute() {
+        let mut rates = Rates::default();
+        let start = Duration::from_secs(5000);
+        let taken = |rates: &mut Rates, api_id, at| {
+            (0..100).filter(|_| rates.take(api_id, Some(30), at)).count()
+        };
+        assert_eq!(taken(&mut rates, "a", start), 30);
+        assert_eq!(taken(&mut rates, "b", start), 30);
+        assert_eq!(taken(&mut rates, "a", start), 0);
+        assert_eq!(taken(&mut rates, "a", start + MINUTE / 2), 15);
+        assert!((0..1000).all(|_| rates.take("c", None, start)));
+        // A new configuration counts from its own start.
+        assert!(rates.take("a", Some(1), start + MINUTE / 2));
+        assert!(!rates.take("a", Some(1), start + MINUTE / 2));
     }
 }

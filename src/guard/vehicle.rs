@@ -1,12 +1,11 @@
-//! What is known of the vehicle, as far as the guard needs it: so far, whether the link is ready.
+//! What is known of the vehicle: whether the link is ready, and its [`State`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::wire::mavlink::Address;
-
-/// A heartbeat older than this proves nothing.
-pub const HEARTBEAT_MAX_AGE: Duration = Duration::from_secs(3);
+use super::state::{HEARTBEAT_MAX_AGE, State};
+use crate::lifecycle::time::Timestamp;
+use crate::wire::mavlink::{Address, Heartbeat, Telemetry};
 
 /// The link as presence tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,27 +34,50 @@ pub struct Vehicle {
     open: bool,
     /// The last HEARTBEAT of each component of the autopilot's system.
     heard: BTreeMap<u8, Duration>,
+    state: State,
 }
 
 impl Vehicle {
     pub fn new(autopilot: Address) -> Self {
-        Self { autopilot, open: false, heard: BTreeMap::new() }
+        Self { autopilot, open: false, heard: BTreeMap::new(), state: State::default() }
     }
 
     pub fn opened(&mut self) {
         self.open = true;
     }
 
-    /// Forgets the heartbeats too: what is behind a reopened port must speak first.
+    /// Forgets everything: what is behind a reopened port must speak first.
     pub fn closed(&mut self) {
         self.open = false;
         self.heard.clear();
+        self.state = State::default();
     }
 
-    pub fn heartbeat(&mut self, source: Address, now: Duration) {
+    pub fn heartbeat(&mut self, heartbeat: &Heartbeat, now: Duration) {
+        let source = heartbeat.source;
         if source.system == self.autopilot.system {
             self.heard.insert(source.component, now);
         }
+        if source == self.autopilot {
+            self.state.heartbeat(heartbeat, now);
+        }
+    }
+
+    /// Counts from the configured autopilot only: a camera's SYSTEM_TIME is no evidence.
+    pub fn telemetry(&mut self, telemetry: &Telemetry, now: Duration) {
+        if telemetry.source == self.autopilot {
+            self.state.report(telemetry.report, now);
+        }
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What time it is now by the autopilot's clock, set from a GPS with a 3D fix; see
+    /// [`State::gps_time`].
+    pub fn gps_time(&self, now: Duration) -> Option<Timestamp> {
+        self.state.gps_time(now)
     }
 
     pub fn link_state(&self, now: Duration) -> LinkState {

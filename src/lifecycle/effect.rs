@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::request::{CommandId, CommandRequest, Query, ReplyTo};
+use super::time::Timestamp;
 use crate::code::{Code, Violation};
+use crate::guard::nonces::NonceKey;
 use crate::guard::vehicle::LinkState;
-use crate::wire::mavlink::{Address, CommandAck, CommandFrame};
+use crate::wire::mavlink::{CommandAck, CommandFrame, Heartbeat, Telemetry};
 
 /// Names an incoming MQTT PUBLISH whose PUBACK is withheld.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,9 +54,8 @@ pub enum Input {
     },
     LinkOpened,
     LinkClosed,
-    Heartbeat {
-        source: Address,
-    },
+    Heartbeat(Heartbeat),
+    Telemetry(Telemetry),
     CommandAck(CommandAck),
     /// Every byte of the frame left the kernel's buffer.
     Sent {
@@ -113,11 +114,15 @@ pub struct Batch {
     pub outbox: BTreeMap<OutboxNumber, Record>,
     /// Entries of earlier commits that the broker has acknowledged.
     pub published: BTreeSet<OutboxNumber>,
+    /// Used up, and until when.
+    pub nonces: BTreeMap<NonceKey, Timestamp>,
+    /// Nonces of earlier commits that may be forgotten, if the clock's floor is raised with it.
+    pub expired_nonces: BTreeSet<NonceKey>,
 }
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.outbox.is_empty() && self.published.is_empty()
+        *self == Self::default()
     }
 }
 

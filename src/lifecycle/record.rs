@@ -18,6 +18,8 @@ pub struct Record {
     pub number: u64,
     pub api_id: String,
     pub idempotency_key: String,
+    /// Lower-case hex SHA-256 of the body that made it: the same body again is a repetition.
+    pub request_sha256: String,
     pub command_type: String,
     pub content: Encoded,
     pub target: Address,
@@ -120,6 +122,7 @@ impl Record {
             number: 1,
             api_id: "cloud".to_owned(),
             idempotency_key: "a".to_owned(),
+            request_sha256: String::new(),
             command_type: command.command_type.to_owned(),
             content: command.encode(&serde_json::Map::new(), None).expect("nothing is required"),
             target: Address { system: 1, component: 1 },

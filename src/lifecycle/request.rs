@@ -5,6 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::catalog::{Command, Encoded};
+use crate::guard::authentication::Authenticated;
 
 /// Names a command for ever: a UUIDv5 that a publisher can compute before it sends.
 pub type CommandId = Uuid;
@@ -31,8 +32,10 @@ pub struct CommandRequest {
     pub timeout_seconds: Option<u32>,
     /// What was left of the MQTT message expiry; caps the deadline.
     pub message_expiry: Option<Duration>,
-    /// Lower-case hex SHA-256 of the message, for an error reply.
+    /// Lower-case hex SHA-256 of the body as it was signed.
     pub request_sha256: String,
+    /// `None`: nobody asks for signatures here.
+    pub authenticated: Option<Authenticated>,
 }
 
 /// A question for the present status of one command.

@@ -18,7 +18,7 @@ pub struct Now {
     pub boot: Duration,
     /// Names this boot; another value means that `boot` cannot be compared.
     pub boot_id: Uuid,
-    /// Never earlier than an earlier reading of this process, the build, or the journal's last time.
+    /// Never earlier than the build, or than the last time that was trusted.
     pub wall: Timestamp,
     /// Whether there is evidence that `wall` is right.
     pub wall_trusted: bool,

@@ -75,6 +75,7 @@ pub fn read_request(
             timeout_seconds,
             message_expiry,
             request_sha256,
+            authenticated: None,
         }),
         _ => Err(error(violations, idempotency_key.map(str::to_owned), request_sha256)),
     }
@@ -124,7 +125,12 @@ pub fn read_query(body: &[u8], api_id: &str, device_id: &str) -> Result<Query, E
 
 /// The error reply for a message that is refused unread.
 pub fn refusal(body: &[u8], code: Code, message: impl Into<String>) -> ErrorReply {
-    error(vec![Violation::whole(code, message)], None, sha256(body))
+    refused(body, Violation::whole(code, message))
+}
+
+/// As [`refusal`], with the field.
+pub fn refused(body: &[u8], violation: Violation) -> ErrorReply {
+    error(vec![violation], None, sha256(body))
 }
 
 fn error(

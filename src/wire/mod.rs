@@ -3,4 +3,5 @@
 pub mod inbound;
 pub mod mavlink;
 pub mod outbound;
+pub mod signature;
 pub mod topic;

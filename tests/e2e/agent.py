@@ -21,9 +21,38 @@ class Agent:
         self.journal = folder / "journal"
         self.log = folder / "downlinkd.log"
         self._process = None
+        self._tools = folder / "bin"
+        self._tools.mkdir()
+        self.set_clock_synchronized(False)
+
+    def set_clock_synchronized(self, synchronized):
+        """What the agent hears when it asks the system whether its clock is right."""
+        tool = self._tools / "timedatectl"
+        tool.write_text(f"#!/bin/sh\necho {'yes' if synchronized else 'no'}\n")
+        tool.chmod(0o755)
+
+    def require_signatures(self, issuer, secret):
+        """From the next start or reload on, the issuer's commands must be signed."""
+        key = self.config.with_name(f"{issuer}.hmac")
+        key.write_text(f"hex:{secret.hex()}")
+        drop_ins = self.config.with_name("conf.d")
+        drop_ins.mkdir(exist_ok=True)
+        (drop_ins / "10-key.toml").write_text(
+            f"""\
+[[guard.issuer]]
+id = "{issuer}"
+commands = ["*"]
+[[guard.issuer.key]]
+kid = "1"
+hmac_key_file = "{key}"
+"""
+        )
+
+    def reload(self):
+        self._process.send_signal(signal.SIGHUP)
 
     def configure(self, port, endpoint, mode, issuers, commands, late_ack_window="5min"):
-        rules = [f'[[guard.issuer]]\nid = "{issuer}"\n' for issuer in issuers]
+        rules = [f'[[guard.issuer]]\nid = "{issuer}"\ncommands = ["*"]\n' for issuer in issuers]
         rules += [f'[[guard.command]]\ntype = "{command}"\n' for command in commands]
         self.config.write_text(
             f"""\
@@ -54,7 +83,7 @@ dir = "{self.journal}"
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment(),
+                env=clean_environment(self._tools),
             )
 
     def kill(self):
@@ -97,11 +126,15 @@ def run_to_end(*arguments):
     )
 
 
-def clean_environment():
-    """Ours, without what configures the daemon or tells it that it runs under systemd."""
+def clean_environment(tools=None):
+    """Ours, without what configures the daemon or tells it that it runs under systemd; programs are
+    looked for in `tools` first."""
     systemd = ("NOTIFY_SOCKET", "JOURNAL_STREAM", "INVOCATION_ID", "WATCHDOG_USEC")
-    return {
+    environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("DOWNLINKD_") and name not in systemd
     }
+    if tools is not None:
+        environment["PATH"] = f"{tools}:{environment['PATH']}"
+    return environment

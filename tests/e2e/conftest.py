@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import seeds
+import signing
 from agent import Agent
 from broker import Broker
 from publisher import Publisher
@@ -34,6 +35,12 @@ class Rig:
         """Starts everything and waits until the agent would send a command."""
         self.start(**settings)
         self.wait_ready(mark=0)
+
+    def start_with_key(self, clock_synchronized):
+        """As `start_ready`, with an issuer that must sign."""
+        self.agent.set_clock_synchronized(clock_synchronized)
+        self.agent.require_signatures("cloud", signing.SECRET)
+        self.start_ready()
 
     def configure(self, mode, issuers, commands, port=None, **settings):
         """Writes the agent's configuration; `port` leads to the broker by another way."""

@@ -169,6 +169,7 @@ target_component = 1
 mode = "guarded"
 [[guard.issuer]]
 id = "{API_ID}"
+commands = ["*"]
 {rules}[journal]
 dir = "{}"
 "#,

@@ -1,8 +1,9 @@
 //! The link to the autopilot: MAVLink over a serial port, UDP or TCP.
 //!
 //! One task, started by [`spawn`], owns the port: it opens it and reopens it for ever, writes one
-//! frame after the other, sends our own HEARTBEAT once in a second, and passes on each HEARTBEAT
-//! and COMMAND_ACK. It logs nothing; the events say what happened.
+//! frame after the other, sends our own HEARTBEAT once in a second, and passes on what
+//! `wire/mavlink` reads: each HEARTBEAT, each COMMAND_ACK, and the telemetry that the guard asks for.
+//! It logs nothing; the events say what happened.
 //!
 //! Every [`Send`] is answered by exactly one of [`Event::Sent`], [`Event::NotSent`] and
 //! [`Event::Unknown`], within some seconds. Nothing is kept to be sent later: a frame that finds the
@@ -27,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::wire::mavlink::{Address, CommandAck, CommandFrame, Heartbeat};
+use crate::wire::mavlink::{Address, CommandAck, CommandFrame, Heartbeat, Telemetry};
 
 pub use endpoint::{Endpoint, EndpointError};
 
@@ -52,6 +53,7 @@ pub enum Event {
     },
     Heartbeat(Heartbeat),
     CommandAck(CommandAck),
+    Telemetry(Telemetry),
     /// Every byte of the frame left the kernel's buffer; with UDP and TCP: is in it.
     Sent {
         ticket: u64,

@@ -251,6 +251,7 @@ impl<'a> Session<'a> {
             let event = match mavlink::decode(&frame) {
                 Some(Received::Heartbeat(heartbeat)) => Event::Heartbeat(heartbeat),
                 Some(Received::CommandAck(ack)) => Event::CommandAck(ack),
+                Some(Received::Telemetry(telemetry)) => Event::Telemetry(telemetry),
                 None => continue,
             };
             self.link.emit(event).await?;

@@ -156,6 +156,7 @@ impl Engine {
     /// out, once.
     fn other_form(&mut self, now: &Now, id: CommandId, ack: CommandAck, wanted: Transport) {
         let sendable = self.vehicle.ready(now.boot) && !self.stopping;
+        let state = self.check_state(now, id);
         let Some(live) = self.live.get_mut(&id) else { return };
         let Some(dispatch) = &live.record.dispatch else { return };
         let swaps = sendable
@@ -165,6 +166,11 @@ impl Engine {
         live.record.ack = Some(Acknowledged { ack, at: now.wall });
         live.confirmation = 0;
         self.timers.cancel(Timer::Retransmit(id));
+        if swaps && let Err(refusal) = state {
+            let message = format!("the vehicle asked for {wanted} instead; {}", refusal.message);
+            self.finish(now, id, Status::Failed, refusal.code, message);
+            return;
+        }
         if !(swaps && self.send(now, id, wanted, true)) {
             self.decided(now, id, ack);
         }

@@ -14,6 +14,7 @@ use crate::wire::mavlink::{Body, CommandFrame};
 impl Engine {
     /// Sends what may go now, in the order of acceptance.
     pub(super) fn dispatch(&mut self, now: &Now) {
+        self.withdraw(now);
         if self.stopping || !self.vehicle.ready(now.boot) {
             return;
         }
@@ -25,11 +26,38 @@ impl Engine {
                 at += 1;
                 continue;
             }
+            if let Err(refusal) = self.check_state(now, id) {
+                if refusal.code == Code::StateUnknown && self.live[&id].waits_for_state {
+                    at += 1;
+                } else {
+                    self.finish(now, id, Status::Failed, refusal.code, refusal.message);
+                }
+                continue;
+            }
             self.queue.remove(at);
             self.close_superseded(now, slot);
             self.in_flight.insert(slot, id);
             let transport = self.live[&id].record.content.transport;
             self.send(now, id, transport, false);
+        }
+    }
+
+    /// Takes back first frames that still wait among the effects, when news of the vehicle's state have
+    /// come meanwhile.
+    fn withdraw(&mut self, now: &Now) {
+        let waiting: Vec<CommandId> = self
+            .effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Send { ticket, .. } => self.tickets.get(ticket).copied(),
+                _ => None,
+            })
+            .filter(|id| self.live.get(id).is_some_and(|live| !live.may_be_out))
+            .collect();
+        for id in waiting {
+            if let Err(refusal) = self.check_state(now, id) {
+                self.finish(now, id, Status::Failed, refusal.code, refusal.message);
+            }
         }
     }
 
@@ -116,18 +144,18 @@ impl Engine {
     }
 
     pub(super) fn on_retransmit(&mut self, now: &Now, id: CommandId) {
-        let ready = self.vehicle.ready(now.boot);
-        let stopping = self.stopping;
-        let Some(live) = self.live.get_mut(&id) else { return };
+        let Some(live) = self.live.get(&id) else { return };
         let Some(retransmit) = live.retransmit else { return };
         let in_progress = live.record.ack.is_some();
         if live.record.is_terminal() || in_progress || live.confirmation >= retransmit.times {
             return;
         }
         self.timers.set(Timer::Retransmit(id), now.boot + retransmit.interval);
-        if !ready || stopping {
+        let sendable = self.vehicle.ready(now.boot) && !self.stopping;
+        if !sendable || self.check_state(now, id).is_err() {
             return;
         }
+        let Some(live) = self.live.get_mut(&id) else { return };
         live.confirmation += 1;
         let transport = live.record.dispatch.as_ref().map(|dispatch| dispatch.transport);
         if let Some(body) = transport.and_then(|form| body(&live.record.content, form)) {

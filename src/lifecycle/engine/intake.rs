@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::{Engine, Live};
 use crate::code::{Code, Violation};
+use crate::guard::authentication::Freshness;
+use crate::guard::{Candidate, Refusal};
 use crate::lifecycle::effect::{DeliveryId, Effect, ErrorReply, Reply};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandRequest, Query, ReplyTo};
@@ -26,7 +28,9 @@ impl Engine {
         let target = self.guard.target(request.command, request.target_component);
         let id = request.command_id;
         let known = self.live.get(&id).map(|live| Box::new(live.record.clone())).or(stored);
-        let reply = if let Some(record) = known {
+        let reply = if let Err(refusal) = self.check_nonce(&request, known.as_deref()) {
+            refused(request, refusal)
+        } else if let Some(record) = known {
             if record.command_type == request.command.command_type
                 && record.target == target
                 && record.content.same_content(&request.content)
@@ -36,7 +40,13 @@ impl Engine {
                 conflict(request, &record)
             }
         } else if self.queue.len() >= self.settings.max_queue {
-            queue_full(request, self.settings.max_queue)
+            let message = format!(
+                "{} commands wait already; this one was not accepted, try again",
+                self.settings.max_queue
+            );
+            refused(request, Refusal::new(Code::BusyQueueFull, message))
+        } else if let Err(refusal) = self.use_nonce(&request) {
+            refused(request, refusal)
         } else {
             self.accept(now, request, target)
         };
@@ -86,12 +96,40 @@ impl Engine {
         }
     }
 
+    /// What was recorded and is played back may only find its own command, whatever its age.
+    fn check_nonce(&self, request: &CommandRequest, known: Option<&Record>) -> Result<(), Refusal> {
+        let Some(authenticated) = &request.authenticated else { return Ok(()) };
+        if known.is_some_and(|record| record.request_sha256 == request.request_sha256) {
+            return Ok(());
+        }
+        if self.nonces.seen(&authenticated.nonce.key) {
+            return Err(Refusal::new(Code::AuthReplay, "the nonce was used before"));
+        }
+        match &authenticated.freshness {
+            Freshness::Fresh => Ok(()),
+            Freshness::Stale(refusal) => Err(refusal.clone()),
+        }
+    }
+
+    /// The nonce becomes durable in the same commit as the command.
+    fn use_nonce(&mut self, request: &CommandRequest) -> Result<(), Refusal> {
+        let Some(authenticated) = &request.authenticated else { return Ok(()) };
+        let nonce = &authenticated.nonce;
+        self.nonces.remember(nonce)?;
+        if nonce.durable {
+            self.batch.nonces.insert(nonce.key, nonce.expires);
+        }
+        Ok(())
+    }
+
     /// Journals the command as ACCEPTED; the guard then lets it into the queue or ends it.
     fn accept(&mut self, now: &Now, request: CommandRequest, target: Address) -> Reply {
         let id = request.command_id;
+        let longest = self.guard.max_timeout(request.command).unwrap_or(u32::MAX);
+        let default = self.settings.default_timeout_seconds.min(longest);
         let waits = match request.timeout_seconds {
             // Nobody waits for the outcome, but the command still must not go out late.
-            Some(0) | None => self.settings.default_timeout_seconds,
+            Some(0) | None => default,
             Some(seconds) => seconds,
         };
         let mut wait = Duration::from_secs(waits.into());
@@ -105,12 +143,11 @@ impl Engine {
             number: self.last_number,
             api_id: request.api_id,
             idempotency_key: request.idempotency_key,
+            request_sha256: request.request_sha256,
             command_type: request.command.command_type.to_owned(),
             content: request.content,
             target,
-            timeout_seconds: request
-                .timeout_seconds
-                .unwrap_or(self.settings.default_timeout_seconds),
+            timeout_seconds: request.timeout_seconds.unwrap_or(default),
             accepted: stamp,
             deadline_ms: wait.as_millis() as u64,
             status: Status::Accepted,
@@ -123,7 +160,14 @@ impl Engine {
             stray: None,
             closed: false,
         };
-        let decision = self.guard.judge(request.command, target, &self.vehicle, now.boot);
+        let candidate = Candidate {
+            api_id: &record.api_id,
+            command: request.command,
+            content: &record.content,
+            target,
+            timeout_seconds: record.timeout_seconds,
+        };
+        let decision = self.guard.judge(candidate, &mut self.rates, &self.vehicle, now.boot);
         let mut live = Live::new(record, now.boot + wait);
         if let Ok(clearance) = &decision {
             live.retransmit = clearance.retransmit;
@@ -161,12 +205,9 @@ fn conflict(request: CommandRequest, record: &Record) -> Reply {
     })
 }
 
-fn queue_full(request: CommandRequest, max_queue: usize) -> Reply {
+fn refused(request: CommandRequest, refusal: Refusal) -> Reply {
     Reply::Error(ErrorReply {
-        violations: vec![Violation::whole(
-            Code::BusyQueueFull,
-            format!("{max_queue} commands wait already; this one was not accepted, try again"),
-        )],
+        violations: vec![Violation::whole(refusal.code, refusal.message)],
         idempotency_key: Some(request.idempotency_key),
         command_id: None,
         request_id: None,

@@ -22,12 +22,14 @@ use super::outbox::Outbox;
 use super::record::Record;
 use super::request::CommandId;
 use super::status::{Cause, Status};
-use super::time::{Now, Stamp};
+use super::time::{Now, Stamp, Timestamp};
 use super::timers::{Timer, Timers};
 use crate::code::Code;
-use crate::guard::Guard;
+use crate::guard::nonces::Nonces;
 use crate::guard::policy::Retransmit;
+use crate::guard::rate::Rates;
 use crate::guard::vehicle::{LinkState, Vehicle};
+use crate::guard::{Guard, Refusal};
 use crate::wire::mavlink::Address;
 
 /// Writes that nothing waits for ride along with the next commit, or go after this time.
@@ -37,6 +39,10 @@ const LAZY_WRITES_AFTER: Duration = Duration::from_secs(1);
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// How long updates that the broker refused wait before they are offered again.
 const OUTBOX_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Nonces that are remembered at most: one command every 12 ms for twice the window. A full store
+/// refuses.
+const MAX_NONCES: usize = 10_000;
 
 /// The engine's part of the configuration.
 #[derive(Clone, Debug)]
@@ -68,6 +74,8 @@ struct Live {
     deadline: Duration,
     /// It was dispatched by an earlier process.
     recovered: bool,
+    /// It waits since before a restart, so the vehicle may yet have to tell its state.
+    waits_for_state: bool,
     retransmit: Option<Retransmit>,
     /// COMMAND_LONG.confirmation: how often it was written again.
     confirmation: u8,
@@ -84,6 +92,7 @@ impl Live {
             record,
             deadline,
             recovered: false,
+            waits_for_state: false,
             retransmit: None,
             confirmation: 0,
             unsent: None,
@@ -100,6 +109,8 @@ pub struct Engine {
     settings: Settings,
     guard: Guard,
     vehicle: Vehicle,
+    rates: Rates,
+    nonces: Nonces,
     live: HashMap<CommandId, Live>,
     /// Accepted, in order, not dispatched.
     queue: VecDeque<CommandId>,
@@ -130,6 +141,8 @@ impl Engine {
     pub fn new(settings: Settings, guard: Guard, last_number: u64) -> Self {
         Self {
             vehicle: Vehicle::new(settings.target),
+            rates: Rates::default(),
+            nonces: Nonces::new(MAX_NONCES),
             settings,
             guard,
             live: HashMap::new(),
@@ -153,6 +166,16 @@ impl Engine {
 
     pub fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// From now on another guard judges: new commands, and those that wait for their turn.
+    pub fn replace_guard(&mut self, guard: Guard) {
+        self.guard = guard;
+    }
+
+    /// The autopilot's wall time at `boot`, under a 3D fix.
+    pub fn autopilot_time(&self, boot: Duration) -> Option<Timestamp> {
+        self.vehicle.gps_time(boot)
     }
 
     pub fn link_state(&self) -> LinkState {
@@ -197,7 +220,8 @@ impl Engine {
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
             Input::LinkOpened => self.vehicle.opened(),
             Input::LinkClosed => self.vehicle.closed(),
-            Input::Heartbeat { source } => self.vehicle.heartbeat(source, now.boot),
+            Input::Heartbeat(heartbeat) => self.vehicle.heartbeat(&heartbeat, now.boot),
+            Input::Telemetry(telemetry) => self.vehicle.telemetry(&telemetry, now.boot),
             Input::Tick => {}
             Input::CommandAck(ack) => self.on_command_ack(now, ack),
             Input::Sent { ticket } => self.on_sent(now, ticket),
@@ -211,6 +235,7 @@ impl Engine {
             }
         }
         self.fire_timers(now);
+        self.forget_nonces(now);
         self.follow_link(now);
         self.dispatch(now);
     }
@@ -259,6 +284,15 @@ impl Engine {
                 Timer::Retransmit(id) => self.on_retransmit(now, id),
                 Timer::Release(id) => self.on_release(id),
                 Timer::LateWindow(id) => self.on_late_window_over(now, id),
+            }
+        }
+    }
+
+    fn forget_nonces(&mut self, now: &Now) {
+        for key in self.nonces.expire(now) {
+            if self.batch.nonces.remove(&key).is_none() {
+                self.batch.expired_nonces.insert(key);
+                self.write_lazily(now);
             }
         }
     }
@@ -383,6 +417,12 @@ impl Engine {
         if !self.timers.is_set(Timer::LazyWrites) {
             self.timers.set(Timer::LazyWrites, now.boot + LAZY_WRITES_AFTER);
         }
+    }
+
+    /// Whether the vehicle still is in the state that the command's rule asks for.
+    fn check_state(&self, now: &Now, id: CommandId) -> Result<(), Refusal> {
+        let command_type = &self.live[&id].record.command_type;
+        self.guard.check_state(command_type, &self.vehicle, now.boot)
     }
 
     fn ticket(&mut self, id: CommandId) -> Ticket {

@@ -3,22 +3,26 @@
 use super::{Engine, Live};
 use crate::catalog;
 use crate::code::Code;
+use crate::guard::nonces::NonceKey;
+use crate::guard::{Candidate, Refusal};
 use crate::lifecycle::effect::OutboxNumber;
 use crate::lifecycle::outbox::Outbox;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::status::Status;
-use crate::lifecycle::time::Now;
+use crate::lifecycle::time::{Now, Timestamp};
 use crate::lifecycle::timers::Timer;
 
 impl Engine {
-    /// Takes up what the journal holds: the records that are not closed, and the outbox. To be
+    /// Takes up what the journal holds: the records that are not closed, the outbox, the nonces. To be
     /// called once, before any input; the effects that follow end what cannot go on.
     pub fn recover(
         &mut self,
         now: &Now,
         mut records: Vec<Record>,
         outbox: impl IntoIterator<Item = (OutboxNumber, Record)>,
+        nonces: impl IntoIterator<Item = (NonceKey, Timestamp)>,
     ) {
+        self.nonces.restore(nonces);
         self.outbox = Outbox::restore(outbox);
         records.sort_by_key(|record| record.number);
         for record in records {
@@ -78,18 +82,26 @@ impl Engine {
         }
     }
 
-    /// Not sent yet: it may go if it is provably in time and still permitted.
+    /// Not sent yet: it may go if it is provably in time and still permitted. What the vehicle's state
+    /// must be is asked when it is its turn: nothing has been heard of the vehicle yet.
     fn recover_queued(&mut self, now: &Now, record: Record) {
         let id = record.command_id;
         let left = remaining(&record, now);
         let permitted = match catalog::find(&record.command_type) {
-            Some(command) => self.guard.permit(command, record.target),
-            None => Err(crate::guard::Refusal::new(
+            Some(command) => self.guard.permit(Candidate {
+                api_id: &record.api_id,
+                command,
+                content: &record.content,
+                target: record.target,
+                timeout_seconds: record.timeout_seconds,
+            }),
+            None => Err(Refusal::new(
                 Code::RequestUnknownCommand,
                 format!("this version of the agent does not know {}", record.command_type),
             )),
         };
         let mut live = Live::new(record, now.boot + left.unwrap_or_default());
+        live.waits_for_state = true;
         if let Ok(clearance) = &permitted {
             live.retransmit = clearance.retransmit;
         }

@@ -1,4 +1,5 @@
-//! The two messages that we read: HEARTBEAT (0) and COMMAND_ACK (77), as raw integers.
+//! The few messages that we read, as raw integers: HEARTBEAT (0), COMMAND_ACK (77), and what the
+//! guard asks of the vehicle's state.
 
 use std::borrow::Cow;
 
@@ -9,6 +10,17 @@ use super::{Address, full_length};
 
 const HEARTBEAT_ID: u32 = 0;
 const HEARTBEAT_LENGTH: usize = 9;
+// Telemetry without its extension fields, which nobody here reads.
+const SYS_STATUS_ID: u32 = 1;
+const SYS_STATUS_LENGTH: usize = 31;
+const SYSTEM_TIME_ID: u32 = 2;
+const SYSTEM_TIME_LENGTH: usize = 12;
+const GPS_RAW_INT_ID: u32 = 24;
+const GPS_RAW_INT_LENGTH: usize = 30;
+const EXTENDED_SYS_STATE_ID: u32 = 245;
+const EXTENDED_SYS_STATE_LENGTH: usize = 2;
+const HOME_POSITION_ID: u32 = 242;
+const HOME_POSITION_LENGTH: usize = 52;
 const COMMAND_ACK_ID: u32 = 77;
 const COMMAND_ACK_LENGTH: usize = 10;
 /// Without its extension fields, which MAVLink 1 does not carry.
@@ -18,6 +30,7 @@ const COMMAND_ACK_BASE_LENGTH: usize = 3;
 pub enum Received {
     Heartbeat(Heartbeat),
     CommandAck(CommandAck),
+    Telemetry(Telemetry),
 }
 
 /// HEARTBEAT (0).
@@ -52,11 +65,49 @@ pub struct CommandAck {
     pub target_component: u8,
 }
 
+/// What a component streams about the vehicle, apart from HEARTBEAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    pub source: Address,
+    pub report: Report,
+}
+
+/// One message of telemetry, as far as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// SYS_STATUS (1).
+    SysStatus {
+        /// Millivolts; 65535 where it is not known.
+        voltage_battery: u16,
+        /// Percent; -1 where it is not known.
+        battery_remaining: i8,
+    },
+    /// SYSTEM_TIME (2).
+    SystemTime {
+        /// Microseconds since 1970-01-01 UTC; 0, or counted from the boot, where that is not known.
+        time_unix_usec: u64,
+    },
+    /// GPS_RAW_INT (24).
+    GpsRawInt {
+        /// The GPS_FIX_TYPE number.
+        fix_type: u8,
+    },
+    /// EXTENDED_SYS_STATE (245).
+    ExtendedSysState {
+        /// The MAV_LANDED_STATE number.
+        landed_state: u8,
+    },
+    /// HOME_POSITION (242), in 1e-7 degrees.
+    HomePosition { latitude: i32, longitude: i32 },
+}
+
 /// `None` for every other message, and for a MAVLink 1 payload that lacks fields.
 pub fn decode(frame: &Frame<'_>) -> Option<Received> {
     let payload = frame.payload();
     // Only MAVLink 2 cuts trailing zeros off; a short MAVLink 1 payload is some other message.
     let holds = |length| frame.version() == Version::V2 || payload.len() >= length;
+    let telemetry =
+        |report| Some(Received::Telemetry(Telemetry { source: frame.source(), report }));
     match frame.message_id() {
         HEARTBEAT_ID if holds(HEARTBEAT_LENGTH) => {
             Some(Received::Heartbeat(heartbeat(frame.source(), full_length(payload))))
@@ -67,6 +118,15 @@ pub fn decode(frame: &Frame<'_>) -> Option<Received> {
                 Version::V2 => payload,
             };
             Some(Received::CommandAck(command_ack(frame.source(), full_length(payload))))
+        }
+        SYS_STATUS_ID if holds(SYS_STATUS_LENGTH) => telemetry(sys_status(full_length(payload))),
+        SYSTEM_TIME_ID if holds(SYSTEM_TIME_LENGTH) => telemetry(system_time(full_length(payload))),
+        GPS_RAW_INT_ID if holds(GPS_RAW_INT_LENGTH) => telemetry(gps_raw_int(full_length(payload))),
+        EXTENDED_SYS_STATE_ID if holds(EXTENDED_SYS_STATE_LENGTH) => {
+            telemetry(extended_sys_state(full_length(payload)))
+        }
+        HOME_POSITION_ID if holds(HOME_POSITION_LENGTH) => {
+            telemetry(home_position(full_length(payload)))
         }
         _ => None,
     }
@@ -115,6 +175,37 @@ fn command_ack(source: Address, payload: [u8; COMMAND_ACK_LENGTH]) -> CommandAck
         result_param2: i32::from_le_bytes([param0, param1, param2, param3]),
         target_system,
         target_component,
+    }
+}
+
+// On the wire the fields stand in order of their size (mavlink.io, "Field Reordering").
+
+fn sys_status(payload: [u8; SYS_STATUS_LENGTH]) -> Report {
+    Report::SysStatus {
+        voltage_battery: u16::from_le_bytes([payload[14], payload[15]]),
+        battery_remaining: i8::from_le_bytes([payload[30]]),
+    }
+}
+
+fn system_time(payload: [u8; SYSTEM_TIME_LENGTH]) -> Report {
+    let [t0, t1, t2, t3, t4, t5, t6, t7, ..] = payload;
+    Report::SystemTime { time_unix_usec: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]) }
+}
+
+fn gps_raw_int(payload: [u8; GPS_RAW_INT_LENGTH]) -> Report {
+    Report::GpsRawInt { fix_type: payload[28] }
+}
+
+fn extended_sys_state(payload: [u8; EXTENDED_SYS_STATE_LENGTH]) -> Report {
+    let [_vtol_state, landed_state] = payload;
+    Report::ExtendedSysState { landed_state }
+}
+
+fn home_position(payload: [u8; HOME_POSITION_LENGTH]) -> Report {
+    let [lat0, lat1, lat2, lat3, lon0, lon1, lon2, lon3, ..] = payload;
+    Report::HomePosition {
+        latitude: i32::from_le_bytes([lat0, lat1, lat2, lat3]),
+        longitude: i32::from_le_bytes([lon0, lon1, lon2, lon3]),
     }
 }
 

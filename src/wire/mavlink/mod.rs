@@ -1,4 +1,4 @@
-//! MAVLink on the wire: the few frames that we write, and the two that we read.
+//! MAVLink on the wire: the few messages that we write, and the few that we read.
 //!
 //! PURE: no I/O and no clock; nothing allocates per frame. Writing uses MAVLink 2; reading takes
 //! MAVLink 1 and 2. Values that come from the vehicle stay raw integers: a COMMAND_ACK with a
@@ -10,7 +10,7 @@ mod framer;
 
 use serde::{Deserialize, Serialize};
 
-pub use decode::{CommandAck, Heartbeat, Received, decode, result_name};
+pub use decode::{CommandAck, Heartbeat, Received, Report, Telemetry, decode, result_name};
 pub use encode::{Body, CommandFrame, FrameBytes, command, heartbeat};
 pub use framer::{Counters, Frame, Framer, Version};
 

@@ -9,11 +9,12 @@ use uuid::Uuid;
 use super::super::*;
 use crate::catalog::{self, Transport};
 use crate::guard::Mode;
+use crate::guard::nonces::NonceKey;
 use crate::guard::policy::{Policy, Rule};
 use crate::lifecycle::effect::{DeliveryId, OutboxNumber, Reply};
 use crate::lifecycle::request::{CommandRequest, Query, ReplyTo, command_id};
 use crate::lifecycle::time::Timestamp;
-use crate::wire::mavlink::{Body, CommandAck, CommandFrame};
+use crate::wire::mavlink::{Body, CommandAck, CommandFrame, Heartbeat};
 
 pub const US: Address = Address { system: 1, component: 191 };
 pub const AUTOPILOT: Address = Address { system: 1, component: 1 };
@@ -25,6 +26,7 @@ pub const BOOT: Uuid = Uuid::from_u128(1);
 pub struct ModelJournal {
     pub records: HashMap<CommandId, Record>,
     pub outbox: BTreeMap<OutboxNumber, Record>,
+    pub nonces: BTreeMap<NonceKey, Timestamp>,
     pub last_number: u64,
 }
 
@@ -35,6 +37,10 @@ impl ModelJournal {
         for number in batch.published {
             self.outbox.remove(&number);
         }
+        self.nonces.extend(batch.nonces);
+        for nonce in batch.expired_nonces {
+            self.nonces.remove(&nonce);
+        }
         self.last_number = last_number;
     }
 
@@ -42,7 +48,7 @@ impl ModelJournal {
     pub fn recover(&self, now: &Now, guard: Guard) -> Engine {
         let mut engine = Engine::new(settings(), guard, self.last_number);
         let open = self.records.values().filter(|record| !record.closed).cloned().collect();
-        engine.recover(now, open, self.outbox.clone());
+        engine.recover(now, open, self.outbox.clone(), self.nonces.clone());
         engine
     }
 }
@@ -155,7 +161,7 @@ impl Harness {
     /// Of the autopilot and the camera.
     pub fn heartbeat(&mut self) {
         for source in [AUTOPILOT, CAMERA] {
-            self.input(Input::Heartbeat { source });
+            self.input(Input::Heartbeat(heartbeat(source)));
         }
     }
 
@@ -375,7 +381,19 @@ pub fn guard(mode: Mode, extra: impl IntoIterator<Item = (&'static str, Rule)>) 
     ];
     let domains = [("gimbal".to_owned(), 154)].into();
     let policy = Policy::new(AUTOPILOT, domains, rules.into_iter().chain(extra));
-    Guard::new(mode, ["cloud".to_owned()].into(), policy)
+    Guard::example(mode, policy)
+}
+
+/// Of a disarmed PX4 that holds its position.
+pub fn heartbeat(source: Address) -> Heartbeat {
+    Heartbeat {
+        source,
+        autopilot: 12,
+        vehicle_type: 2,
+        base_mode: 0x1D,
+        custom_mode: 0x0304_0000,
+        system_status: 3,
+    }
 }
 
 pub fn ack(source: Address, command: u16, result: u8) -> CommandAck {
@@ -412,6 +430,8 @@ pub fn request(command_type: &str, key: &str) -> CommandRequest {
         target_component: None,
         timeout_seconds: None,
         message_expiry: None,
+        // Of no other request, so that nothing here is a repetition by its body.
         request_sha256: String::new(),
+        authenticated: None,
     }
 }

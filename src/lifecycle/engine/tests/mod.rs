@@ -1,13 +1,15 @@
 //! The engine in virtual time: transition tables here, whole histories with crashes in
 //! [`simulation`].
 
+mod authentication;
 mod harness;
 mod recovery;
 mod simulation;
+mod state;
 
 use std::time::Duration;
 
-use harness::{AUTOPILOT, CAMERA, Harness, US, ack, seconds};
+use harness::{AUTOPILOT, CAMERA, Harness, US, ack, heartbeat, seconds};
 
 use super::*;
 use crate::catalog::Transport;
@@ -131,8 +133,8 @@ fn a_target_component_must_be_allowed_by_its_rule() {
 fn a_component_that_was_never_heard_is_refused_by_name() {
     let mut it = Harness::new(Mode::Guarded);
     it.input(Input::LinkOpened);
-    it.input(Input::Heartbeat { source: AUTOPILOT });
-    it.input(Input::Heartbeat { source: Address { system: 2, component: 100 } });
+    it.input(Input::Heartbeat(heartbeat(AUTOPILOT)));
+    it.input(Input::Heartbeat(heartbeat(Address { system: 2, component: 100 })));
     it.drain();
     let to_camera = |request: &mut CommandRequest| request.target_component = Some(100);
     let refused = it.with_request("image_stop_capture", "a", to_camera);
@@ -140,7 +142,7 @@ fn a_component_that_was_never_heard_is_refused_by_name() {
     it.expect(refused, Status::Failed, Code::TransportNotReady);
     let message = it.record(refused).message.unwrap();
     assert!(message.contains("component 1/100"), "{message}");
-    it.input(Input::Heartbeat { source: CAMERA });
+    it.input(Input::Heartbeat(heartbeat(CAMERA)));
     it.with_request("image_stop_capture", "b", to_camera);
     it.drain();
     assert_eq!(it.frames.len(), 1);
@@ -589,7 +591,7 @@ fn a_heartbeat_of_somebody_else_makes_no_link_ready() {
     let mut it = Harness::new(Mode::Guarded);
     it.input(Input::LinkOpened);
     for source in [CAMERA, Address { system: 2, component: 1 }, US] {
-        it.input(Input::Heartbeat { source });
+        it.input(Input::Heartbeat(heartbeat(source)));
     }
     it.drain();
     assert_eq!(it.engine.link_state(), LinkState::Open);

@@ -129,7 +129,7 @@ impl World {
         };
         it.connect();
         it.handle(Input::LinkOpened);
-        it.handle(Input::Heartbeat { source: AUTOPILOT });
+        it.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
         it
     }
 
@@ -166,7 +166,7 @@ impl World {
             }
             7 if self.chance.in_percent(15) => self.crash(),
             _ => {
-                self.handle(Input::Heartbeat { source: AUTOPILOT });
+                self.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
                 self.deliver_link_events();
                 self.hand_over();
             }
@@ -374,7 +374,7 @@ impl World {
             while let Some(number) = self.pubacks.pop_front() {
                 self.handle(Input::Published { number, accepted: true });
             }
-            self.handle(Input::Heartbeat { source: AUTOPILOT });
+            self.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
             self.drain(false);
             self.pass(Duration::from_secs(2));
             self.drain(false);

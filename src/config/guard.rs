@@ -1,0 +1,69 @@
+//! `[guard]`: who may speak, and what may be sent.
+
+mod issuer;
+mod rule;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::{Link, Mistake, value};
+use crate::guard::authentication::Keys;
+use crate::guard::policy::Policy;
+use crate::guard::{Guard, Mode};
+use issuer::RawIssuer;
+use rule::RawRule;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawGuard {
+    mode: RawMode,
+    issuer: Vec<RawIssuer>,
+    command: Vec<RawRule>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawMode {
+    #[default]
+    Disabled,
+    Guarded,
+}
+
+impl RawGuard {
+    pub(super) fn check(self, link: &Link) -> Result<Guard, Mistake> {
+        let mode = match self.mode {
+            RawMode::Disabled => Mode::Disabled,
+            RawMode::Guarded => Mode::Guarded,
+        };
+        let mut issuers = BTreeMap::new();
+        let mut keys = BTreeMap::new();
+        for issuer in self.issuer {
+            let (id, permission, its_keys) = issuer.check()?;
+            if !its_keys.is_empty() {
+                keys.insert(id.clone(), its_keys);
+            }
+            if issuers.insert(id.clone(), permission).is_some() {
+                return Err(value("guard.issuer", "id", format!("{id:?} stands twice")));
+            }
+        }
+        let keys =
+            Keys::new(keys).map_err(|error| value("guard.issuer", "key", error.to_string()))?;
+        if mode == Mode::Guarded && issuers.is_empty() {
+            let message = "guarded mode needs at least one [[guard.issuer]]".to_owned();
+            return Err(value("guard", "mode", message));
+        }
+        let mut named = BTreeSet::new();
+        let mut rules = Vec::new();
+        for rule in self.command {
+            let (command_type, rule) = rule.check()?;
+            if !named.insert(command_type) {
+                let message = format!("{command_type:?} stands twice");
+                return Err(value("guard.command", "type", message));
+            }
+            rules.push((command_type, rule));
+        }
+        let policy = Policy::new(link.target, link.component_by_domain.clone(), rules);
+        Ok(Guard::new(mode, issuers, keys, policy))
+    }
+}

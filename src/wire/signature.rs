@@ -1,0 +1,344 @@
+//! Who says that a request is theirs: the signature beside a plain body or around it.
+//!
+//! Beside: MQTT 5 user properties, or HTTP headers, `X-Api-Id`, `X-Api-Timestamp`, `X-Api-Nonce`,
+//! `X-Api-Signature`, and optionally `X-Api-Kid` and `X-Api-Challenge`. Around, for everyone else:
+//! `{"auth":{"api_id":…,"timestamp":…,"nonce":…,"signature":…},"body":"<the body as a string>"}`.
+//! Nothing here is believed yet; [`crate::guard::authentication`] judges it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use sha2::{Digest, Sha256};
+
+use super::topic::is_level;
+use crate::code::{Code, Violation};
+
+/// The METHOD of what comes by MQTT; its PATH is the whole topic.
+pub const MQTT: &str = "MQTT";
+
+/// What a sender claims, in form but not yet in substance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The signer: one topic level.
+    pub api_id: String,
+    /// Seconds since 1970. As text it has one spelling only, digits without a leading zero, so that
+    /// the signed text can be rebuilt from the number.
+    pub timestamp: u64,
+    /// 1 to 64 printable ASCII characters without spaces; never used before.
+    pub nonce: String,
+    /// HMAC-SHA256 in lower-case hex, or Ed25519 in base64.
+    pub signature: String,
+    /// Which of the signer's keys; 1 to 64 printable ASCII characters.
+    pub kid: Option<String>,
+    /// From presence, for a vehicle whose clock is not trusted; 1 to 64 printable ASCII characters.
+    pub challenge: Option<String>,
+}
+
+/// A message without its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwrapped<'payload> {
+    /// `None`: it is not signed.
+    pub credentials: Option<Credentials>,
+    /// The request itself, byte for byte as it was signed.
+    pub body: Cow<'payload, [u8]>,
+}
+
+/// Takes the signature off a message. `properties`: its user properties or HTTP headers; others than
+/// the six are left alone. The caller limits the payload's size first.
+///
+/// # Errors
+/// `envelope.malformed` with the field: one that is missing, doubled, unknown or not in its form,
+/// and a message that is signed both ways.
+pub fn unwrap<'payload>(
+    payload: &'payload [u8],
+    properties: &[(String, String)],
+) -> Result<Unwrapped<'payload>, Violation> {
+    let beside = read_properties(properties)?;
+    match (beside, read_envelope(payload)?) {
+        (Some(_), Some(_)) => Err(malformed(
+            "auth",
+            "the message is signed twice, by its properties and by its envelope; one must go",
+        )),
+        (None, Some((credentials, body))) => {
+            Ok(Unwrapped { credentials: Some(credentials), body: Cow::Owned(body.into_bytes()) })
+        }
+        (credentials, None) => Ok(Unwrapped { credentials, body: Cow::Borrowed(payload) }),
+    }
+}
+
+/// What a signature is made over: `METHOD\nPATH\nTIMESTAMP\nNONCE\nhex(SHA-256(body))`, and
+/// `\nCHALLENGE` if there is one. `timestamp`: seconds since 1970.
+///
+/// No two requests share a text as long as no field holds a line break, so a request that has one
+/// must be refused.
+pub fn signed_text(
+    method: &str,
+    path: &str,
+    timestamp: u64,
+    nonce: &str,
+    body: &[u8],
+    challenge: Option<&str>,
+) -> String {
+    let digest = HEXLOWER.encode(&Sha256::digest(body));
+    let mut text = format!("{method}\n{path}\n{timestamp}\n{nonce}\n{digest}");
+    if let Some(challenge) = challenge {
+        text.push('\n');
+        text.push_str(challenge);
+    }
+    text
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Field {
+    ApiId,
+    Timestamp,
+    Nonce,
+    Signature,
+    Kid,
+    Challenge,
+}
+
+impl Field {
+    const ALL: [Field; 6] = [
+        Field::ApiId,
+        Field::Timestamp,
+        Field::Nonce,
+        Field::Signature,
+        Field::Kid,
+        Field::Challenge,
+    ];
+
+    const fn property(self) -> &'static str {
+        match self {
+            Field::ApiId => "X-Api-Id",
+            Field::Timestamp => "X-Api-Timestamp",
+            Field::Nonce => "X-Api-Nonce",
+            Field::Signature => "X-Api-Signature",
+            Field::Kid => "X-Api-Kid",
+            Field::Challenge => "X-Api-Challenge",
+        }
+    }
+
+    /// The path in the envelope.
+    const fn path(self) -> &'static str {
+        match self {
+            Field::ApiId => "auth.api_id",
+            Field::Timestamp => "auth.timestamp",
+            Field::Nonce => "auth.nonce",
+            Field::Signature => "auth.signature",
+            Field::Kid => "auth.kid",
+            Field::Challenge => "auth.challenge",
+        }
+    }
+}
+
+/// The fields as text, and how this way of signing names them.
+struct Fields {
+    name: fn(Field) -> &'static str,
+    values: BTreeMap<Field, String>,
+}
+
+impl Fields {
+    fn new(name: fn(Field) -> &'static str) -> Self {
+        Self { name, values: BTreeMap::new() }
+    }
+
+    fn add(&mut self, field: Field, value: String) -> Result<(), Violation> {
+        if self.values.insert(field, value).is_none() {
+            return Ok(());
+        }
+        Err(self.wrong(field, "stands twice"))
+    }
+
+    fn credentials(mut self) -> Result<Credentials, Violation> {
+        let api_id = self.required(Field::ApiId)?;
+        let timestamp = self.required(Field::Timestamp)?;
+        let timestamp = read_seconds(&timestamp).ok_or_else(|| {
+            self.wrong(Field::Timestamp, "must be seconds since 1970, in digits only")
+        })?;
+        Ok(Credentials {
+            api_id,
+            timestamp,
+            nonce: self.required(Field::Nonce)?,
+            signature: self.required(Field::Signature)?,
+            kid: self.optional(Field::Kid)?,
+            challenge: self.optional(Field::Challenge)?,
+        })
+    }
+
+    fn required(&mut self, field: Field) -> Result<String, Violation> {
+        self.optional(field)?.ok_or_else(|| self.wrong(field, "is missing"))
+    }
+
+    fn optional(&mut self, field: Field) -> Result<Option<String>, Violation> {
+        let Some(value) = self.values.remove(&field) else { return Ok(None) };
+        let max_len = match field {
+            Field::Signature => 128,
+            // An issuer may have a name in any script.
+            Field::ApiId if is_level(&value) => return Ok(Some(value)),
+            Field::ApiId => return Err(self.wrong(field, "must be one level of a topic")),
+            Field::Timestamp | Field::Nonce | Field::Kid | Field::Challenge => 64,
+        };
+        let printable = value.bytes().all(|byte| byte.is_ascii_graphic());
+        if printable && (1..=max_len).contains(&value.len()) {
+            return Ok(Some(value));
+        }
+        let rule = format!("must have 1 to {max_len} printable ASCII characters and no spaces");
+        Err(self.wrong(field, &rule))
+    }
+
+    fn wrong(&self, field: Field, what: &str) -> Violation {
+        let name = (self.name)(field);
+        malformed(name, format!("{name} {what}"))
+    }
+}
+
+fn read_properties(properties: &[(String, String)]) -> Result<Option<Credentials>, Violation> {
+    let mut fields = Fields::new(Field::property);
+    for (name, value) in properties {
+        let field = Field::ALL.into_iter().find(|it| it.property().eq_ignore_ascii_case(name));
+        if let Some(field) = field {
+            fields.add(field, value.clone())?;
+        }
+    }
+    if fields.values.is_empty() {
+        return Ok(None);
+    }
+    fields.credentials().map(Some)
+}
+
+/// An object with `auth` or `body` is an envelope; no request has such a field. Everything else is
+/// left to those who read requests.
+fn read_envelope(payload: &[u8]) -> Result<Option<(Credentials, String)>, Violation> {
+    let Ok(Json::Object(members)) = serde_json::from_slice(payload) else { return Ok(None) };
+    if !members.iter().any(|(name, _)| matches!(name.as_str(), "auth" | "body")) {
+        return Ok(None);
+    }
+    let (mut auth, mut body) = (None, None);
+    for (name, value) in members {
+        let place = match name.as_str() {
+            "auth" => &mut auth,
+            "body" => &mut body,
+            _ => {
+                let message = format!("an envelope holds auth and body, and no {name:?}");
+                return Err(malformed(name, message));
+            }
+        };
+        if place.replace(value).is_some() {
+            let message = format!("{name} stands twice");
+            return Err(malformed(name, message));
+        }
+    }
+    let auth = match auth {
+        Some(Json::Object(auth)) => auth,
+        Some(_) => return Err(malformed("auth", "auth must be an object")),
+        None => return Err(malformed("auth", "auth is missing beside body")),
+    };
+    let body = match body {
+        Some(Json::Text(body)) => body,
+        Some(_) => {
+            return Err(malformed("body", "body must be a string that holds the exact body"));
+        }
+        None => return Err(malformed("body", "body is missing beside auth")),
+    };
+    Ok(Some((read_auth(auth)?, body)))
+}
+
+fn read_auth(members: Vec<(String, Json)>) -> Result<Credentials, Violation> {
+    let mut fields = Fields::new(Field::path);
+    for (name, value) in members {
+        let path = format!("auth.{name}");
+        let Some(field) = Field::ALL.into_iter().find(|it| it.path() == path) else {
+            let known = Field::ALL.map(|it| &it.path()["auth.".len()..]).join(", ");
+            let message = format!("auth has no field {name:?}; the fields are {known}");
+            return Err(malformed(path, message));
+        };
+        let text = match value {
+            Json::Text(text) => text,
+            Json::Integer(number) if field == Field::Timestamp => number.to_string(),
+            _ => return Err(fields.wrong(field, "must be a string")),
+        };
+        fields.add(field, text)?;
+    }
+    fields.credentials()
+}
+
+/// One spelling per number: two would be two signed texts for one timestamp.
+fn read_seconds(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|seconds: &u64| seconds.to_string() == text)
+}
+
+fn malformed(field: impl Into<String>, message: impl Into<String>) -> Violation {
+    Violation::new(Code::EnvelopeMalformed, field, message)
+}
+
+/// As much of a JSON value as an envelope can hold, with repeated members still in it.
+enum Json {
+    Text(String),
+    Integer(u64),
+    Object(Vec<(String, Json)>),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Json;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+                Ok(Json::Text(text.to_owned()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Json, E> {
+                Ok(Json::Text(text))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+                Ok(Json::Integer(number))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Json, E> {
+                Ok(Json::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Json, E> {
+                Ok(Json::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Json, E> {
+                Ok(Json::Other)
+            }
+
+            fn visit_unit<E>(self) -> Result<Json, E> {
+                Ok(Json::Other)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Json::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
+                let mut object = Vec::new();
+                while let Some(member) = members.next_entry()? {
+                    object.push(member);
+                }
+                Ok(Json::Object(object))
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests;
