@@ -152,6 +152,23 @@ def test_command_published_while_the_agent_is_down_is_handled(ready, end):
     assert len(ready.vehicle.commands()) == (1 if final["status"] == "SUCCEEDED" else 0)
 
 
+def test_command_published_while_the_agent_is_down_is_sent_once_the_link_is_ready(ready):
+    ready.agent.terminate()
+    request = seeds.request("image_stop_capture")
+    ready.publisher().publish(request)
+    # Without a broker the agent cannot get the command before it has heard the vehicle.
+    ready.broker.stop()
+    ready.agent.start()
+    ready.vehicle.fence()
+    restart_broker(ready)
+    reply = ready.publisher().wait_on(
+        "downlink/v1/px4/px4-real-1/replies/cloud", lambda _: True, "the create reply"
+    )
+    contract.check_create_reply(reply, request)
+    assert ready.publisher().wait_terminal(reply["command_id"])["status"] == "SUCCEEDED"
+    check_sent_once(ready)
+
+
 def test_kill_while_waiting_ends_with_an_unknown_outcome(ready):
     command_id = send_unanswered(ready, timeout_seconds=4)
     ready.agent.kill()
