@@ -1,9 +1,10 @@
 //! Updates on their way to the broker: in order, at most a window of them unacknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::effect::OutboxNumber;
 use super::record::Record;
+use super::request::CommandId;
 
 /// Unacknowledged publishes at a time; below any broker's receive maximum in use.
 const WINDOW: usize = 16;
@@ -12,8 +13,9 @@ const WINDOW: usize = 16;
 pub struct Outbox {
     waiting: BTreeMap<OutboxNumber, Record>,
     in_flight: BTreeMap<OutboxNumber, Record>,
-    /// Refused by the broker; offered again later, so that it does not spin.
-    refused: BTreeSet<OutboxNumber>,
+    /// Refused by the broker; offered again later, so that it does not spin. Later updates of the same
+    /// command wait with it, for their order.
+    refused: BTreeMap<OutboxNumber, CommandId>,
     connected: bool,
     last: OutboxNumber,
 }
@@ -48,7 +50,8 @@ impl Outbox {
         if !self.connected || self.in_flight.len() >= WINDOW {
             return None;
         }
-        let number = *self.waiting.keys().find(|number| !self.refused.contains(number))?;
+        let held_back = |record: &Record| self.refused.values().any(|id| *id == record.command_id);
+        let number = *self.waiting.iter().find(|(_, record)| !held_back(record))?.0;
         let record = self.waiting.remove(&number)?;
         self.in_flight.insert(number, record.clone());
         Some((number, record))
@@ -62,8 +65,8 @@ impl Outbox {
     /// The broker refused it; it waits for [`Outbox::retry`].
     pub fn refused(&mut self, number: OutboxNumber) {
         if let Some(record) = self.in_flight.remove(&number) {
+            self.refused.insert(number, record.command_id);
             self.waiting.insert(number, record);
-            self.refused.insert(number);
         }
     }
 
@@ -77,5 +80,30 @@ impl Outbox {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_broker_refuses_holds_back_its_command_only() {
+        let mut outbox = Outbox::default();
+        outbox.connected();
+        let one = Record::example();
+        let other = Record { command_id: uuid::Uuid::nil(), ..Record::example() };
+        for record in [&one, &one, &other] {
+            outbox.push(record.clone());
+        }
+        assert_eq!(outbox.take_next().map(|(number, _)| number), Some(1));
+        outbox.refused(1);
+        assert_eq!(outbox.take_next().map(|(number, _)| number), Some(3));
+        assert_eq!(outbox.take_next(), None);
+        outbox.retry();
+        assert_eq!(outbox.take_next().map(|(number, _)| number), Some(1));
+        assert_eq!(outbox.take_next().map(|(number, _)| number), Some(2));
+        assert!(outbox.published(1) && outbox.published(2) && outbox.published(3));
+        assert!(outbox.is_empty());
     }
 }

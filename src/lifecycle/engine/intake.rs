@@ -154,7 +154,7 @@ impl Engine {
             seq: 0,
             updated: stamp,
             cause: None,
-            message: None,
+            message: Some("the command is journaled".to_owned()),
             dispatch: None,
             ack: None,
             stray: None,
