@@ -5,11 +5,13 @@
 //! | issuer known | [`Guard::admit`] | `auth.failed`, makes no command |
 //! | mode | [`Guard::permit`] | `guard.disabled` |
 //! | policy | [`policy`] | `policy.command_denied`, `policy.out_of_bounds` |
+//! | grant | [`grants`] | `grant.missing`, `grant.expired`, `grant.exhausted` |
 //! | transport ready | [`Guard::judge`] | `transport.not_ready` |
 //!
-//! Signatures, permissions of issuers, vehicle state and grants take their places between these;
+//! Signatures, permissions of issuers and vehicle state take their places between these;
 //! none of them is enforced yet, so an issuer is as trustworthy as the broker's access control.
 
+pub mod grants;
 pub mod policy;
 pub mod rate;
 pub mod vehicle;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use crate::catalog::Command;
 use crate::code::Code;
 use crate::wire::mavlink::Address;
+use grants::{GrantId, Grants};
 use policy::{Policy, Retransmit};
 use vehicle::{HEARTBEAT_MAX_AGE, LinkState, Vehicle};
 
@@ -56,6 +59,8 @@ impl Refusal {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clearance {
     pub retransmit: Option<Retransmit>,
+    /// The grant that the command uses, if it needs one.
+    pub grant: Option<GrantId>,
 }
 
 #[derive(Clone, Debug)]
@@ -99,10 +104,12 @@ impl Guard {
         &self,
         command: &Command,
         target: Address,
+        api_id: &str,
         vehicle: &Vehicle,
+        grants: &Grants,
         now: Duration,
     ) -> Result<Clearance, Refusal> {
-        let clearance = self.permit(command, target)?;
+        let clearance = self.permit(command, target, api_id, grants, now)?;
         let autopilot = self.policy.autopilot();
         let because = match vehicle.link_state(now) {
             LinkState::Ready if vehicle.hears(target.component, now) => return Ok(clearance),
@@ -129,7 +136,14 @@ impl Guard {
     ///
     /// # Errors
     /// The first layer that refuses.
-    pub fn permit(&self, command: &Command, target: Address) -> Result<Clearance, Refusal> {
+    pub fn permit(
+        &self,
+        command: &Command,
+        target: Address,
+        api_id: &str,
+        grants: &Grants,
+        now: Duration,
+    ) -> Result<Clearance, Refusal> {
         if self.mode == Mode::Disabled {
             return Err(Refusal::new(
                 Code::GuardDisabled,
@@ -137,6 +151,8 @@ impl Guard {
             ));
         }
         let rule = self.policy.rule(command, target)?;
-        Ok(Clearance { retransmit: rule.retransmit })
+        let needs_grant = rule.grant.unwrap_or_else(|| grants.limits().required_for(command));
+        let grant = needs_grant.then(|| grants.check(now, command, api_id)).transpose()?;
+        Ok(Clearance { retransmit: rule.retransmit, grant })
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::record::Record;
 use super::request::{CommandId, CommandRequest, Query, ReplyTo};
 use crate::code::{Code, Violation};
+use crate::guard::Refusal;
+use crate::guard::grants::{Action, Answer, Ending, GrantId, Opener};
 use crate::guard::vehicle::LinkState;
 use crate::wire::mavlink::{Address, CommandAck, CommandFrame};
 
@@ -16,6 +18,10 @@ pub struct DeliveryId(pub u64);
 /// Names a frame handed to the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
+
+/// Names somebody who waits for what comes of a change of the grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
 
 /// Counts outbox entries; also their order.
 pub type OutboxNumber = u64;
@@ -42,6 +48,12 @@ pub enum Input {
         error: Option<ErrorReply>,
         reply_to: ReplyTo,
         delivery: DeliveryId,
+    },
+    /// Somebody who may do so opens, approves or revokes grants.
+    Grant {
+        action: Action,
+        opener: Opener,
+        call: CallId,
     },
     BrokerConnected,
     BrokerDisconnected,
@@ -104,6 +116,15 @@ pub enum Effect {
     Unmatched(CommandAck),
     /// The link's state changed.
     Link(LinkState),
+    /// The answer to an [`Input::Grant`].
+    GrantReply {
+        call: CallId,
+        outcome: Result<Answer, Refusal>,
+    },
+    /// The grants changed; these have ended.
+    Grants {
+        ended: Vec<(GrantId, Ending)>,
+    },
 }
 
 /// What one commit writes, all or nothing.

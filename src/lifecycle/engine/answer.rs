@@ -155,7 +155,8 @@ impl Engine {
     /// COMMAND_LONG_ONLY and COMMAND_INT_ONLY refuse the form, not the command: the other form goes
     /// out, once.
     fn other_form(&mut self, now: &Now, id: CommandId, ack: CommandAck, wanted: Transport) {
-        let sendable = self.vehicle.ready(now.boot) && !self.stopping;
+        let sendable =
+            self.vehicle.ready(now.boot) && !self.stopping && self.still_granted(now, id);
         let Some(live) = self.live.get_mut(&id) else { return };
         let Some(dispatch) = &live.record.dispatch else { return };
         let swaps = sendable

@@ -125,9 +125,10 @@ impl Engine {
             return;
         }
         self.timers.set(Timer::Retransmit(id), now.boot + retransmit.interval);
-        if !ready || stopping {
+        if !ready || stopping || !self.still_granted(now, id) {
             return;
         }
+        let Some(live) = self.live.get_mut(&id) else { return };
         live.confirmation += 1;
         let transport = live.record.dispatch.as_ref().map(|dispatch| dispatch.transport);
         if let Some(body) = transport.and_then(|form| body(&live.record.content, form)) {

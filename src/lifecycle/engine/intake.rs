@@ -123,10 +123,21 @@ impl Engine {
             stray: None,
             closed: false,
         };
-        let decision = self.guard.judge(request.command, target, &self.vehicle, now.boot);
+        let decision = self.guard.judge(
+            request.command,
+            target,
+            &record.api_id,
+            &self.vehicle,
+            &self.grants,
+            now.boot,
+        );
         let mut live = Live::new(record, now.boot + wait);
         if let Ok(clearance) = &decision {
             live.retransmit = clearance.retransmit;
+            live.grant = clearance.grant;
+        }
+        if let Some(grant) = live.grant {
+            self.grants.consume(now.boot, grant);
         }
         self.live.insert(id, live);
         self.announce(now, id);

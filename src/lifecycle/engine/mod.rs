@@ -5,10 +5,12 @@
 //! `Persist` always comes before every effect that makes its content visible outside.
 //!
 //! Reading order: `intake` (a request arrives), `dispatch` (its frame goes out), `answer` (its
-//! COMMAND_ACK comes, or does not), `recover` (all of it after a restart).
+//! COMMAND_ACK comes, or does not), `recover` (all of it after a restart), `grant` (what may be sent
+//! at all meanwhile).
 
 mod answer;
 mod dispatch;
+mod grant;
 mod intake;
 mod recover;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use super::time::{Now, Stamp};
 use super::timers::{Timer, Timers};
 use crate::code::Code;
 use crate::guard::Guard;
+use crate::guard::grants::{GrantId, Grants, Limits};
 use crate::guard::policy::Retransmit;
 use crate::guard::vehicle::{LinkState, Vehicle};
 use crate::wire::mavlink::Address;
@@ -55,6 +58,9 @@ pub struct Settings {
     pub late_ack_window: Duration,
     /// How long after its dispatch IN_PROGRESS can keep a command waiting.
     pub max_progress: Duration,
+    pub grants: Limits,
+    /// Names this process in the ids of its grants.
+    pub session: u32,
 }
 
 /// COMMAND_ACK tells commands apart by nothing but who answers and the MAV_CMD.
@@ -69,6 +75,8 @@ struct Live {
     /// It was dispatched by an earlier process.
     recovered: bool,
     retransmit: Option<Retransmit>,
+    /// It may be sent while this grant holds.
+    grant: Option<GrantId>,
     /// COMMAND_LONG.confirmation: how often it was written again.
     confirmation: u8,
     /// A frame that waits among the effects.
@@ -85,6 +93,7 @@ impl Live {
             deadline,
             recovered: false,
             retransmit: None,
+            grant: None,
             confirmation: 0,
             unsent: None,
         }
@@ -100,6 +109,7 @@ pub struct Engine {
     settings: Settings,
     guard: Guard,
     vehicle: Vehicle,
+    grants: Grants,
     live: HashMap<CommandId, Live>,
     /// Accepted, in order, not dispatched.
     queue: VecDeque<CommandId>,
@@ -130,6 +140,7 @@ impl Engine {
     pub fn new(settings: Settings, guard: Guard, last_number: u64) -> Self {
         Self {
             vehicle: Vehicle::new(settings.target),
+            grants: Grants::new(settings.grants.clone(), settings.session),
             settings,
             guard,
             live: HashMap::new(),
@@ -153,6 +164,10 @@ impl Engine {
 
     pub fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    pub fn grants(&self) -> &Grants {
+        &self.grants
     }
 
     pub fn link_state(&self) -> LinkState {
@@ -192,6 +207,7 @@ impl Engine {
             Input::Refused { error, reply_to, delivery } => {
                 self.on_refused(error, reply_to, delivery);
             }
+            Input::Grant { action, opener, call } => self.on_grant(now, action, opener, call),
             Input::BrokerConnected => self.outbox.connected(),
             Input::BrokerDisconnected => self.outbox.disconnected(),
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
@@ -212,6 +228,7 @@ impl Engine {
         }
         self.fire_timers(now);
         self.follow_link(now);
+        self.follow_grants(now);
         self.dispatch(now);
     }
 
@@ -253,6 +270,8 @@ impl Engine {
             match timer {
                 // `follow_link` looks at the clock itself.
                 Timer::LinkStale => {}
+                // So does `follow_grants`.
+                Timer::GrantExpiry => {}
                 Timer::LazyWrites => self.urgent = !self.batch.is_empty(),
                 Timer::OutboxRetry => self.outbox.retry(),
                 Timer::Deadline(id) => self.on_deadline(now, id),
@@ -285,6 +304,7 @@ impl Engine {
         }
         self.effects.push_back(Effect::Link(state));
         if before == LinkState::Ready {
+            self.grants.link_lost(now.boot);
             for id in std::mem::take(&mut self.queue) {
                 self.finish(
                     now,

@@ -83,7 +83,13 @@ impl Engine {
         let id = record.command_id;
         let left = remaining(&record, now);
         let permitted = match catalog::find(&record.command_type) {
-            Some(command) => self.guard.permit(command, record.target),
+            Some(command) => self.guard.permit(
+                command,
+                record.target,
+                &record.api_id,
+                &self.grants,
+                now.boot,
+            ),
             None => Err(crate::guard::Refusal::new(
                 Code::RequestUnknownCommand,
                 format!("this version of the agent does not know {}", record.command_type),
@@ -92,6 +98,7 @@ impl Engine {
         let mut live = Live::new(record, now.boot + left.unwrap_or_default());
         if let Ok(clearance) = &permitted {
             live.retransmit = clearance.retransmit;
+            live.grant = clearance.grant;
         }
         let deadline = live.deadline;
         self.live.insert(id, live);

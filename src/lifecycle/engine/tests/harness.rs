@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::super::*;
 use crate::catalog::{self, Transport};
-use crate::guard::Mode;
+use crate::guard::grants::{Action, Answer, Opener};
 use crate::guard::policy::{Policy, Rule};
-use crate::lifecycle::effect::{DeliveryId, OutboxNumber, Reply};
+use crate::guard::{Mode, Refusal};
+use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber, Reply};
 use crate::lifecycle::request::{CommandRequest, Query, ReplyTo, command_id};
 use crate::lifecycle::time::Timestamp;
 use crate::wire::mavlink::{Body, CommandAck, CommandFrame};
@@ -56,6 +57,7 @@ pub struct Harness {
     pub frames: Vec<CommandFrame>,
     pub replies: Vec<Reply>,
     pub published: Vec<(OutboxNumber, Record)>,
+    pub grant_replies: Vec<Result<Answer, Refusal>>,
     /// The broker does not acknowledge.
     pub keep_unpublished: bool,
     pub commit_takes: Duration,
@@ -94,6 +96,7 @@ impl Harness {
             frames: Vec::new(),
             replies: Vec::new(),
             published: Vec::new(),
+            grant_replies: Vec::new(),
             keep_unpublished: false,
             commit_takes: Duration::ZERO,
             tickets: Vec::new(),
@@ -215,6 +218,12 @@ impl Harness {
         id
     }
 
+    /// An operator at the vehicle wants something of the grants.
+    pub fn grant(&mut self, action: Action) {
+        let opener = Opener::Operator { uid: 1000 };
+        self.input(Input::Grant { action, opener, call: CallId(1) });
+    }
+
     pub fn query(&mut self, id: CommandId, api_id: &str) {
         self.deliveries += 1;
         let query = Query {
@@ -304,6 +313,15 @@ impl Harness {
             }
             Effect::Unmatched(ack) => format!("unmatched {}", ack.command),
             Effect::Link(_) => return None,
+            Effect::GrantReply { outcome, .. } => {
+                let short = match &outcome {
+                    Ok(_) => "grant reply".to_owned(),
+                    Err(refusal) => format!("grant refused {}", refusal.code),
+                };
+                self.grant_replies.push(outcome);
+                short
+            }
+            Effect::Grants { ended } => format!("grants changed, {} ended", ended.len()),
         })
     }
 
@@ -361,17 +379,20 @@ pub fn settings() -> Settings {
         max_queue: 4,
         late_ack_window: seconds(300),
         max_progress: seconds(600),
+        grants: Limits::default(),
+        session: 1,
     }
 }
 
 pub fn guard(mode: Mode, extra: impl IntoIterator<Item = (&'static str, Rule)>) -> Guard {
     let camera = Rule { target_components: [100].into(), ..Rule::default() };
+    let without_grant = Rule { grant: Some(false), ..Rule::default() };
     let rules = [
         ("image_stop_capture", camera),
         ("request_camera_capture_status", Rule::default()),
         ("do_digicam_control", Rule::default()),
-        ("preflight_reboot_shutdown", Rule::default()),
-        ("nav_roi", Rule::default()),
+        ("preflight_reboot_shutdown", without_grant.clone()),
+        ("nav_roi", without_grant),
     ];
     let domains = [("gimbal".to_owned(), 154)].into();
     let policy = Policy::new(AUTOPILOT, domains, rules.into_iter().chain(extra));
