@@ -15,13 +15,17 @@ use config::{ConfigBuilder, Environment, File, FileFormat};
 use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
-use crate::catalog;
+use crate::catalog::{self, Risk};
 use crate::edge::link::Endpoint;
+use crate::guard::grants::{Limits, TwoPerson};
 use crate::guard::policy::{Policy, Retransmit, Rule};
 use crate::guard::{Guard, Mode};
 use crate::wire::mavlink::Address;
 use crate::wire::topic::{VENDOR, is_level};
 use seconds::Seconds;
+
+/// Where the local API listens unless configured.
+pub const DEFAULT_SOCKET: &str = "/run/downlinkd/api.sock";
 
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +46,11 @@ pub struct Config {
     pub mqtt: Mqtt,
     pub link: Link,
     pub guard: Guard,
+    pub grants: Limits,
     pub delivery: Delivery,
     pub journal_dir: PathBuf,
+    /// Of the local API.
+    pub api_socket: PathBuf,
 }
 
 #[derive(Debug)]
@@ -84,25 +91,7 @@ impl Config {
     /// # Errors
     /// The first mistake, with file, key and value.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let mut sources = Vec::new();
-        for file in std::iter::once(path.to_owned()).chain(drop_ins(path)?) {
-            let text = std::fs::read_to_string(&file)
-                .map_err(|source| Error::Read { path: file.clone(), source })?;
-            let source =
-                config::Config::builder().add_source(File::from_str(&text, FileFormat::Toml));
-            sources.push(Source::read(file.display().to_string(), source)?);
-        }
-        let environment = Environment::with_prefix("DOWNLINKD")
-            .prefix_separator("_")
-            .separator("__")
-            .ignore_empty(true);
-        let environment = config::Config::builder().add_source(environment);
-        sources.push(Source::read("the environment (DOWNLINKD_…)".to_owned(), environment)?);
-
-        let all = sources
-            .iter()
-            .fold(config::Config::builder(), |all, source| all.add_source(source.values.clone()));
-        let all = Source::read(path.display().to_string(), all)?;
+        let (all, sources) = read(path)?;
         all.raw.check().map_err(|mistake| {
             let set_by = sources.iter().rev().find(|source| source.sets(&mistake));
             Error::Value {
@@ -113,6 +102,37 @@ impl Config {
             }
         })
     }
+
+    /// Only where the local API is, for those who may not read the secrets that the whole names.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or does not hold a configuration.
+    pub fn api_socket(path: &Path) -> Result<PathBuf, Error> {
+        Ok(read(path)?.0.raw.api.socket)
+    }
+}
+
+/// Everything merged, and what it came from.
+fn read(path: &Path) -> Result<(Source, Vec<Source>), Error> {
+    let mut sources = Vec::new();
+    for file in std::iter::once(path.to_owned()).chain(drop_ins(path)?) {
+        let text = std::fs::read_to_string(&file)
+            .map_err(|source| Error::Read { path: file.clone(), source })?;
+        let source = config::Config::builder().add_source(File::from_str(&text, FileFormat::Toml));
+        sources.push(Source::read(file.display().to_string(), source)?);
+    }
+    let environment = Environment::with_prefix("DOWNLINKD")
+        .prefix_separator("_")
+        .separator("__")
+        .ignore_empty(true);
+    let environment = config::Config::builder().add_source(environment);
+    sources.push(Source::read("the environment (DOWNLINKD_…)".to_owned(), environment)?);
+
+    let all = sources
+        .iter()
+        .fold(config::Config::builder(), |all, source| all.add_source(source.values.clone()));
+    let all = Source::read(path.display().to_string(), all)?;
+    Ok((all, sources))
 }
 
 /// One file, or the environment, read alone first: a mistake that is found in the merged whole has
@@ -161,6 +181,7 @@ struct Raw {
     guard: RawGuard,
     delivery: RawDelivery,
     journal: RawJournal,
+    api: RawApi,
 }
 
 #[derive(Debug, Deserialize)]
@@ -200,6 +221,7 @@ struct RawGuard {
     mode: RawMode,
     issuer: Vec<RawIssuer>,
     command: Vec<RawRule>,
+    grant: RawGrant,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -225,6 +247,17 @@ struct RawRule {
     #[serde(default)]
     target_components: BTreeSet<NonZeroU8>,
     retransmit: Option<RawRetransmit>,
+    grant: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawGrant {
+    required_for: BTreeSet<Risk>,
+    max_duration: Seconds<1, 86_400>,
+    max_count: u32,
+    /// Risks and command types.
+    two_person: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -248,6 +281,12 @@ struct RawDelivery {
 #[serde(default, deny_unknown_fields)]
 struct RawJournal {
     dir: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawApi {
+    socket: PathBuf,
 }
 
 impl Default for RawDevice {
@@ -304,15 +343,35 @@ impl Default for RawJournal {
     }
 }
 
+impl Default for RawGrant {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            required_for: limits.required_for,
+            max_duration: Seconds(limits.max_duration.as_secs()),
+            max_count: limits.max_count,
+            two_person: Vec::new(),
+        }
+    }
+}
+
+impl Default for RawApi {
+    fn default() -> Self {
+        Self { socket: PathBuf::from(DEFAULT_SOCKET) }
+    }
+}
+
 impl Raw {
-    fn check(self) -> Result<Config, Mistake> {
+    fn check(mut self) -> Result<Config, Mistake> {
         let device_id = self.device.check()?;
         let link = self.link.check()?;
         Ok(Config {
             mqtt: self.mqtt.check(&device_id)?,
+            grants: std::mem::take(&mut self.guard.grant).check()?,
             guard: self.guard.check(&link)?,
             delivery: self.delivery.check()?,
             journal_dir: self.journal.dir,
+            api_socket: self.api.socket,
             device_id,
             link,
         })
@@ -427,6 +486,36 @@ impl RawGuard {
     }
 }
 
+impl RawGrant {
+    fn check(self) -> Result<Limits, Mistake> {
+        const MAX_COUNT: u32 = 1000;
+        if !(1..=MAX_COUNT).contains(&self.max_count) {
+            let message =
+                format!("{} is out of range; it must be 1 to {MAX_COUNT}", self.max_count);
+            return Err(value("guard.grant", "max_count", message));
+        }
+        let mut two_person = TwoPerson::default();
+        for name in &self.two_person {
+            let risk = Risk::ALL.into_iter().find(|risk| risk.as_str() == name);
+            if let Some(risk) = risk {
+                two_person.risks.insert(risk);
+            } else if let Some(command) = catalog::find(name) {
+                two_person.commands.insert(command.command_type);
+            } else {
+                let message = format!("{name:?} is neither a risk nor a command of the catalogue");
+                return Err(value("guard.grant", "two_person", message));
+            }
+        }
+        Ok(Limits {
+            max_duration: self.max_duration.duration(),
+            max_count: self.max_count,
+            required_for: self.required_for,
+            two_person,
+            ..Limits::default()
+        })
+    }
+}
+
 impl RawRule {
     fn check(self) -> Result<(&'static str, Rule), Mistake> {
         let Some(command) = catalog::find(&self.command_type) else {
@@ -446,6 +535,7 @@ impl RawRule {
         let rule = Rule {
             target_component: self.target_component.map(NonZeroU8::get),
             target_components: self.target_components.into_iter().map(NonZeroU8::get).collect(),
+            grant: self.grant,
             retransmit,
         };
         Ok((command.command_type, rule))

@@ -1,10 +1,11 @@
 //! The one loop: inputs in, one commit, effects out. It alone knows the engine and all adapters.
 //!
 //! Tasks, all on one thread: this loop; `edge/mqtt`, which owns the connection; `edge/link`, which
-//! owns the port. Threads: `edge/journal` for commits, `edge/log` for output. The loop waits only
+//! owns the port; `edge/api`, which serves the operator's socket. Threads: `edge/journal` for commits, `edge/log` for output. The loop waits only
 //! in `wait` (its branches are cancel-safe receives) and for a commit.
 
 mod admission;
+mod calls;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,16 +20,20 @@ use crate::code::Code;
 use crate::config::Config;
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
-use crate::edge::{link, mqtt, systemd};
+use crate::edge::{api, link, mqtt, systemd};
+use crate::guard::grants::Opener;
 use crate::lifecycle::effect::{DeliveryId, Effect, Input, Reply, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, ReplyTo};
 use crate::lifecycle::status::{Cause, Status};
 use crate::lifecycle::time::{Now, Timestamp};
+use crate::wire::grant::Grant;
 use crate::wire::outbound::{self, Presence, PresentClock, PresentLink};
+use crate::wire::status::{AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
 use crate::wire::topic::{Topics, VENDOR};
 use admission::{Admission, Admitted};
+use calls::Calls;
 
 /// Inputs that share one commit; more only make the first of them wait.
 const MAX_INPUTS_PER_COMMIT: usize = 64;
@@ -72,10 +77,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
         config.mqtt.host,
         config.mqtt.port
     );
-    let mut engine = Engine::new(settings(&config), config.guard.clone(), recovered.last_number);
+    let session = Uuid::new_v4();
+    let mut engine =
+        Engine::new(settings(&config, session), config.guard.clone(), recovered.last_number);
     engine.recover(&clock.now(), recovered.open, recovered.outbox);
 
-    let session = Uuid::new_v4();
     let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
     let (link_sender, link_events) = mpsc::channel(EVENTS);
     let (mqtt_sender, mqtt_events) = mpsc::channel(EVENTS);
@@ -85,9 +91,15 @@ pub async fn run(config: Config) -> Result<(), Error> {
         link_sender,
     );
     let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
+    let (api_sender, api_events) = mpsc::channel(EVENTS);
+    // Without it nobody can open a grant; everything else goes on.
+    let api = api::spawn(&config.api_socket, api_sender)
+        .inspect_err(|error| error!("the local API is not there: {error}"))
+        .ok();
     let daemon = Daemon {
         admission: Admission::new(config.device_id.clone(), topics.clone()),
         device_id: config.device_id,
+        broker: format!("{}:{}", config.mqtt.host, config.mqtt.port),
         topics,
         session,
         challenge: Uuid::new_v4().simple().to_string(),
@@ -100,6 +112,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
         mqtt,
         link_events,
         mqtt_events,
+        api,
+        api_events,
+        calls: Calls::default(),
         deliveries: Deliveries::default(),
         connected: false,
         clock_trusted: false,
@@ -109,6 +124,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
 
 struct Daemon {
     device_id: String,
+    /// `HOST:PORT`
+    broker: String,
     topics: Topics,
     admission: Admission,
     session: Uuid,
@@ -123,6 +140,10 @@ struct Daemon {
     mqtt: mqtt::Handle,
     link_events: mpsc::Receiver<link::Event>,
     mqtt_events: mpsc::Receiver<mqtt::Event>,
+    /// `None`: it could not be started.
+    api: Option<api::Handle>,
+    api_events: mpsc::Receiver<api::Request>,
+    calls: Calls,
     deliveries: Deliveries,
     /// To the broker.
     connected: bool,
@@ -134,6 +155,7 @@ struct Daemon {
 enum Woken {
     Link(link::Event),
     Mqtt(mqtt::Event),
+    Api(api::Request),
     Time,
     Stop,
 }
@@ -149,6 +171,7 @@ impl Daemon {
             match self.wait(watchdog, terminate, interrupt).await? {
                 Woken::Link(event) => self.on_link(event),
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
+                Woken::Api(request) => self.on_api(request),
                 Woken::Time => self.handle(Input::Tick),
                 Woken::Stop => break,
             }
@@ -184,6 +207,9 @@ impl Daemon {
             event = self.mqtt_events.recv() => {
                 event.map(Woken::Mqtt).ok_or(Error::AdapterEnded("MQTT"))
             }
+            request = self.api_events.recv(), if self.api.is_some() => {
+                request.map(Woken::Api).ok_or(Error::AdapterEnded("local API"))
+            }
             () = tokio::time::sleep(sleep) => Ok(Woken::Time),
         }
     }
@@ -195,6 +221,8 @@ impl Daemon {
                 self.on_link(event);
             } else if let Ok(event) = self.mqtt_events.try_recv() {
                 self.on_mqtt(event)?;
+            } else if let Ok(request) = self.api_events.try_recv() {
+                self.on_api(request);
             } else {
                 break;
             }
@@ -286,6 +314,49 @@ impl Daemon {
         Ok(())
     }
 
+    fn on_api(&mut self, request: api::Request) {
+        let api::Request { uid, call, reply } = request;
+        // A caller who has hung up does not want the answer.
+        let _ = match call {
+            api::Call::Status => reply.send(api::Response::Status(Box::new(self.status()))),
+            api::Call::Grants => reply.send(api::Response::Grants(self.grants())),
+            api::Call::Grant(action) => {
+                let opener = Opener::Operator { uid };
+                let call = self.calls.add(opener.clone(), reply);
+                self.handle(Input::Grant { action, opener, call });
+                return;
+            }
+        };
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        self.engine.grants().views(self.clock.now().boot).iter().map(Grant::of).collect()
+    }
+
+    fn status(&self) -> AgentStatus {
+        let Now { wall, wall_trusted, .. } = self.clock.now();
+        AgentStatus {
+            vendor: VENDOR.to_owned(),
+            device_id: self.device_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            session: self.session,
+            guard_mode: self.engine.guard().mode().as_str().to_owned(),
+            link: LinkStatus {
+                state: self.engine.link_state().as_str().to_owned(),
+                endpoint: self.endpoint.clone(),
+            },
+            broker: BrokerStatus { connected: self.connected, address: self.broker.clone() },
+            clock: ClockStatus { trusted: wall_trusted, time: wall },
+            commands: CommandCounts {
+                queued: self.engine.queued(),
+                outstanding: self.engine.outstanding(),
+                unpublished: self.engine.unpublished(),
+            },
+            grants: self.grants(),
+            catalog_hash: catalog::HASH.to_owned(),
+        }
+    }
+
     fn stored(&self, id: CommandId) -> Result<Option<Box<Record>>, Error> {
         Ok(self.journal.get(id)?.map(Box::new))
     }
@@ -359,6 +430,13 @@ impl Daemon {
                 self.publish_presence();
                 self.tell_systemd();
             }
+            Effect::GrantReply { call, outcome } => self.calls.answer(call, outcome),
+            Effect::Grants { ended } => {
+                for (id, ending) in ended {
+                    calls::log_ended(id, ending);
+                }
+                self.publish_presence();
+            }
         }
         Ok(())
     }
@@ -393,6 +471,7 @@ impl Daemon {
             },
             clock: PresentClock { trusted: wall_trusted, time: wall },
             challenge: &self.challenge,
+            grants: self.grants(),
             catalog_hash: catalog::HASH,
         };
         self.publish_maybe_retained(self.topics.presence(), presence.json(), None, true);
@@ -474,7 +553,7 @@ impl Deliveries {
     }
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, session: Uuid) -> Settings {
     Settings {
         source: config.link.source,
         target: config.link.target,
@@ -483,6 +562,8 @@ fn settings(config: &Config) -> Settings {
         max_queue: config.delivery.max_queue,
         late_ack_window: config.delivery.late_ack_window,
         max_progress: config.delivery.max_progress,
+        grants: config.grants.clone(),
+        session: session.as_fields().0,
     }
 }
 

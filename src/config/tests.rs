@@ -36,6 +36,8 @@ fn the_defaults_are_the_contract() {
     assert_eq!(config.delivery.max_progress, Duration::from_secs(600));
     assert_eq!(config.mqtt.prefix, "downlink/v1");
     assert_eq!(config.mqtt.client_id, "downlinkd-px4-real-1");
+    assert_eq!(config.grants, Limits::default());
+    assert_eq!(config.api_socket, Path::new("/run/downlinkd/api.sock"));
 }
 
 #[test]
@@ -68,6 +70,28 @@ fn a_mistake_names_its_file_and_key() {
 
     let error = load(&[("downlinkd.toml", "[link]\nendpoint = 7\n")]).unwrap_err().to_string();
     assert!(error.contains("downlinkd.toml") && error.contains("endpoint"), "{error}");
+}
+
+#[test]
+fn two_person_grants_are_by_risk_and_by_command() {
+    let text = "two_person = [\"critical\", \"nav_land\"]";
+    let config = load(&[("downlinkd.toml", &with_section("guard.grant", text))]).unwrap();
+    let expected = TwoPerson { risks: [Risk::Critical].into(), commands: ["nav_land"].into() };
+    assert_eq!(config.grants.two_person, expected);
+}
+
+#[test]
+fn the_socket_is_found_without_the_secrets() {
+    let text = format!(
+        "{}\n[api]\nsocket = \"/tmp/a.sock\"\n",
+        with_section("mqtt", "url = \"mqtt://x\"\npassword_file = \"/nonexistent\"")
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("downlinkd.toml");
+    assert!(matches!(Config::api_socket(&path), Err(Error::Read { .. })));
+    fs::write(&path, text).unwrap();
+    assert_eq!(Config::api_socket(&path).unwrap(), Path::new("/tmp/a.sock"));
+    assert!(Config::load(&path).is_err());
 }
 
 #[test]
@@ -105,6 +129,11 @@ fn mistakes() {
             "command = [{type = \"nav_roi\", retransmit = {times = 1, interval = \"1s\"}}]",
             "repeatable",
         ),
+        ("guard.grant", "max_duration = \"25h\"", "86400"),
+        ("guard.grant", "max_count = 0", "1 to 1000"),
+        ("guard.grant", "two_person = [\"criticl\"]", "criticl"),
+        ("guard.grant", "required_for = [\"all\"]", "all"),
+        ("api", "listen = 1", "listen"),
         ("delivery", "default_timeout = \"soon\"", "soon"),
         ("delivery", "default_timeout = 301", "1 to 300"),
         ("delivery", "default_timeout = \"1500ms\"", "whole seconds"),
@@ -171,4 +200,6 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
     assert_eq!(config.link.source, shipped.link.source);
     assert_eq!(config.link.target, shipped.link.target);
     assert_eq!(config.journal_dir, shipped.journal_dir);
+    assert_eq!(config.api_socket, shipped.api_socket);
+    assert_eq!(config.grants, shipped.grants);
 }

@@ -14,7 +14,9 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-pub use grant::{Ending, GrantId, GrantRequest, GrantView, Opener, ParseGrantIdError, Scope, State};
+pub use grant::{
+    Ending, GrantId, GrantRequest, GrantView, Opener, ParseGrantIdError, Scope, State,
+};
 pub use limits::{Limits, TwoPerson};
 
 use super::Refusal;
@@ -312,7 +314,10 @@ impl Grants {
         }
         Refusal::new(
             Code::GrantMissing,
-            format!("{name} needs an open grant (risk {}, domain {})", command.risk, command.domain),
+            format!(
+                "{name} needs an open grant (risk {}, domain {})",
+                command.risk, command.domain
+            ),
         )
     }
 

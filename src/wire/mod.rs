@@ -1,6 +1,8 @@
 //! PURE. Between bytes and the agent's own types: topics, JSON, MAVLink frames.
 
+pub mod grant;
 pub mod inbound;
 pub mod mavlink;
 pub mod outbound;
+pub mod status;
 pub mod topic;

@@ -45,8 +45,7 @@ fn grants() -> Grants {
 
 /// Critical commands, and landing, need two persons.
 fn two_person_grants() -> Grants {
-    let two_person =
-        TwoPerson { risks: [Risk::Critical].into(), commands: ["nav_land"].into() };
+    let two_person = TwoPerson { risks: [Risk::Critical].into(), commands: ["nav_land"].into() };
     Grants::new(Limits { two_person, ..Limits::default() }, 1)
 }
 

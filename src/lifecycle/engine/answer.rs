@@ -159,7 +159,9 @@ impl Engine {
             self.vehicle.ready(now.boot) && !self.stopping && self.still_granted(now, id);
         let Some(live) = self.live.get_mut(&id) else { return };
         let Some(dispatch) = &live.record.dispatch else { return };
+        // What an earlier process sent is never sent again: what let it in may be gone.
         let swaps = sendable
+            && !live.recovered
             && !dispatch.other_form
             && dispatch.transport != wanted
             && now.boot < live.deadline;

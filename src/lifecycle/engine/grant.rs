@@ -67,7 +67,7 @@ impl Engine {
 
     /// Accepted under a grant that does not hold any more, and certainly not sent yet.
     fn no_longer_granted(&self, now: &Now) -> Vec<(CommandId, Refusal)> {
-        let unsent = self.in_flight.values().filter(|id| self.live[id].unsent.is_some());
+        let unsent = self.in_flight.values().filter(|id| !self.live[id].may_be_out);
         let refusal = |id: &CommandId| {
             let refusal = self.grants.holds(now.boot, self.live[id].grant?).err()?;
             Some((*id, refusal))

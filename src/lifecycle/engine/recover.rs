@@ -83,13 +83,9 @@ impl Engine {
         let id = record.command_id;
         let left = remaining(&record, now);
         let permitted = match catalog::find(&record.command_type) {
-            Some(command) => self.guard.permit(
-                command,
-                record.target,
-                &record.api_id,
-                &self.grants,
-                now.boot,
-            ),
+            Some(command) => {
+                self.guard.permit(command, record.target, &record.api_id, &self.grants, now.boot)
+            }
             None => Err(crate::guard::Refusal::new(
                 Code::RequestUnknownCommand,
                 format!("this version of the agent does not know {}", record.command_type),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::*;
 use crate::catalog::{self, Transport};
-use crate::guard::grants::{Action, Answer, Opener};
+use crate::guard::grants::{Action, Answer, Ending, Opener};
 use crate::guard::policy::{Policy, Rule};
 use crate::guard::{Mode, Refusal};
 use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber, Reply};
@@ -58,6 +58,7 @@ pub struct Harness {
     pub replies: Vec<Reply>,
     pub published: Vec<(OutboxNumber, Record)>,
     pub grant_replies: Vec<Result<Answer, Refusal>>,
+    ended_grants: Vec<(GrantId, Ending)>,
     /// The broker does not acknowledge.
     pub keep_unpublished: bool,
     pub commit_takes: Duration,
@@ -80,7 +81,12 @@ impl Harness {
     }
 
     pub fn with_rule(command: &'static str, rule: Rule) -> Self {
-        let mut it = Self::with_guard(guard(Mode::Guarded, [(command, rule)]));
+        Self::with_rules([(command, rule)])
+    }
+
+    /// As [`Harness::ready`], with more rules.
+    pub fn with_rules(rules: impl IntoIterator<Item = (&'static str, Rule)>) -> Self {
+        let mut it = Self::with_guard(guard(Mode::Guarded, rules));
         it.link_up();
         it.drain();
         it
@@ -97,6 +103,7 @@ impl Harness {
             replies: Vec::new(),
             published: Vec::new(),
             grant_replies: Vec::new(),
+            ended_grants: Vec::new(),
             keep_unpublished: false,
             commit_takes: Duration::ZERO,
             tickets: Vec::new(),
@@ -321,8 +328,18 @@ impl Harness {
                 self.grant_replies.push(outcome);
                 short
             }
-            Effect::Grants { ended } => format!("grants changed, {} ended", ended.len()),
+            Effect::Grants { ended } => {
+                let short = format!("grants changed, {} ended", ended.len());
+                self.ended_grants.extend(ended);
+                short
+            }
         })
+    }
+
+    /// Since the last call.
+    pub fn ended_grants(&mut self) -> Vec<(GrantId, Ending)> {
+        self.drain();
+        std::mem::take(&mut self.ended_grants)
     }
 
     pub fn knows(&self, id: CommandId) -> bool {

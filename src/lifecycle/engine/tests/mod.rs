@@ -1,6 +1,7 @@
 //! The engine in virtual time: transition tables here, whole histories with crashes in
 //! [`simulation`].
 
+mod grants;
 mod harness;
 mod recovery;
 mod simulation;
