@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 macro_rules! codes {
     ($($variant:ident => $text:literal, $meaning:literal;)*) => {
         /// A stable, machine-readable reason, lower case with a dot.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         pub enum Code {
             $(#[doc = $meaning] #[serde(rename = $text)] $variant,)*
         }

@@ -23,6 +23,9 @@ use crate::wire::topic::{VENDOR, is_level};
 use guard::RawGuard;
 use seconds::Seconds;
 
+/// Where the local API listens unless configured.
+pub const DEFAULT_SOCKET: &str = "/run/downlinkd/api.sock";
+
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -44,6 +47,8 @@ pub struct Config {
     pub guard: Guard,
     pub delivery: Delivery,
     pub journal_dir: PathBuf,
+    /// Of the local API.
+    pub api_socket: PathBuf,
 }
 
 #[derive(Debug)]
@@ -84,25 +89,7 @@ impl Config {
     /// # Errors
     /// The first mistake, with file, key and value.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let mut sources = Vec::new();
-        for file in std::iter::once(path.to_owned()).chain(drop_ins(path)?) {
-            let text = std::fs::read_to_string(&file)
-                .map_err(|source| Error::Read { path: file.clone(), source })?;
-            let source =
-                config::Config::builder().add_source(File::from_str(&text, FileFormat::Toml));
-            sources.push(Source::read(file.display().to_string(), source)?);
-        }
-        let environment = Environment::with_prefix("DOWNLINKD")
-            .prefix_separator("_")
-            .separator("__")
-            .ignore_empty(true);
-        let environment = config::Config::builder().add_source(environment);
-        sources.push(Source::read("the environment (DOWNLINKD_…)".to_owned(), environment)?);
-
-        let all = sources
-            .iter()
-            .fold(config::Config::builder(), |all, source| all.add_source(source.values.clone()));
-        let all = Source::read(path.display().to_string(), all)?;
+        let (all, sources) = read(path)?;
         all.raw.check().map_err(|mistake| {
             let set_by = sources.iter().rev().find(|source| source.sets(&mistake));
             Error::Value {
@@ -113,6 +100,37 @@ impl Config {
             }
         })
     }
+
+    /// Only where the local API is, for those who may not read the secrets that the whole names.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or does not hold a configuration.
+    pub fn api_socket(path: &Path) -> Result<PathBuf, Error> {
+        Ok(read(path)?.0.raw.api.socket)
+    }
+}
+
+/// Everything merged, and what it came from.
+fn read(path: &Path) -> Result<(Source, Vec<Source>), Error> {
+    let mut sources = Vec::new();
+    for file in std::iter::once(path.to_owned()).chain(drop_ins(path)?) {
+        let text = std::fs::read_to_string(&file)
+            .map_err(|source| Error::Read { path: file.clone(), source })?;
+        let source = config::Config::builder().add_source(File::from_str(&text, FileFormat::Toml));
+        sources.push(Source::read(file.display().to_string(), source)?);
+    }
+    let environment = Environment::with_prefix("DOWNLINKD")
+        .prefix_separator("_")
+        .separator("__")
+        .ignore_empty(true);
+    let environment = config::Config::builder().add_source(environment);
+    sources.push(Source::read("the environment (DOWNLINKD_…)".to_owned(), environment)?);
+
+    let all = sources
+        .iter()
+        .fold(config::Config::builder(), |all, source| all.add_source(source.values.clone()));
+    let all = Source::read(path.display().to_string(), all)?;
+    Ok((all, sources))
 }
 
 /// One file, or the environment, read alone first: a mistake that is found in the merged whole has
@@ -161,6 +179,7 @@ struct Raw {
     guard: RawGuard,
     delivery: RawDelivery,
     journal: RawJournal,
+    api: RawApi,
 }
 
 #[derive(Debug, Deserialize)]
@@ -208,6 +227,12 @@ struct RawDelivery {
 #[serde(default, deny_unknown_fields)]
 struct RawJournal {
     dir: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawApi {
+    socket: PathBuf,
 }
 
 impl Default for RawDevice {
@@ -264,6 +289,12 @@ impl Default for RawJournal {
     }
 }
 
+impl Default for RawApi {
+    fn default() -> Self {
+        Self { socket: PathBuf::from(DEFAULT_SOCKET) }
+    }
+}
+
 impl Raw {
     fn check(self) -> Result<Config, Mistake> {
         let device_id = self.device.check()?;
@@ -273,6 +304,7 @@ impl Raw {
             guard: self.guard.check(&link)?,
             delivery: self.delivery.check()?,
             journal_dir: self.journal.dir,
+            api_socket: self.api.socket,
             device_id,
             link,
         })

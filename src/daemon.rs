@@ -1,10 +1,13 @@
 //! The one loop: inputs in, one commit, effects out. It alone knows the engine and all adapters.
 //!
 //! Tasks, all on one thread: this loop; `edge/mqtt`, which owns the connection; `edge/link`, which
-//! owns the port. Threads: `edge/journal` for commits, `edge/log` for output. The loop waits only
-//! in `wait` (its branches are cancel-safe receives) and for a commit.
+//! owns the port; `edge/api`, which serves the operator's socket. Threads: `edge/journal` for
+//! commits, `edge/log` for output. The loop waits only in `wait` (its branches are cancel-safe
+//! receives) and for a commit.
 
 mod admission;
+mod local_api;
+mod refusals;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -16,12 +19,13 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::catalog;
-use crate::code::{Code, Violation};
+use crate::code::Code;
 use crate::config::Config;
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
-use crate::edge::{link, mqtt, systemd};
+use crate::edge::{api, link, mqtt, systemd};
 use crate::guard::Guard;
+use crate::guard::grants::Opener;
 use crate::lifecycle::effect::{DeliveryId, Effect, Input, Reply, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::record::Record;
@@ -30,7 +34,9 @@ use crate::lifecycle::status::{Cause, Status};
 use crate::lifecycle::time::Now;
 use crate::wire::outbound::{self, Presence, PresentClock, PresentLink};
 use crate::wire::topic::{Topics, VENDOR};
-use admission::{Admission, Admitted};
+use admission::{Admission, Admitted, Denied};
+use local_api::Calls;
+use refusals::Refusals;
 
 /// Inputs that share one commit; more only make the first of them wait.
 const MAX_INPUTS_PER_COMMIT: usize = 64;
@@ -76,11 +82,12 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         config.mqtt.host,
         config.mqtt.port
     );
-    let mut engine = Engine::new(settings(&config), config.guard.clone(), recovered.last_number);
+    let session = Uuid::new_v4();
+    let mut engine =
+        Engine::new(settings(&config, session), config.guard.clone(), recovered.last_number);
     let now = clock.now(|_| None);
     engine.recover(&now, recovered.open, recovered.outbox, recovered.nonces);
 
-    let session = Uuid::new_v4();
     let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
     let (link_sender, link_events) = mpsc::channel(EVENTS);
     let (mqtt_sender, mqtt_events) = mpsc::channel(EVENTS);
@@ -90,6 +97,11 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         link_sender,
     );
     let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
+    let (api_sender, api_events) = mpsc::channel(EVENTS);
+    // Without it nobody can open a grant; everything else goes on.
+    let api = api::spawn(&config.api_socket, api_sender)
+        .inspect_err(|error| error!("the local API is not there: {error}"))
+        .ok();
     let daemon = Daemon {
         admission: Admission::new(
             config.device_id.clone(),
@@ -97,6 +109,7 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
             Uuid::new_v4().simple().to_string(),
         ),
         device_id: config.device_id,
+        broker: format!("{}:{}", config.mqtt.host, config.mqtt.port),
         topics,
         session,
         endpoint,
@@ -108,6 +121,10 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         link_events,
         mqtt_events,
         config_path,
+        api,
+        api_events,
+        calls: Calls::default(),
+        refusals: Refusals::default(),
         deliveries: Deliveries::default(),
         connected: false,
         clock_trusted: false,
@@ -118,6 +135,8 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
 
 struct Daemon {
     device_id: String,
+    /// `HOST:PORT`
+    broker: String,
     topics: Topics,
     admission: Admission,
     session: Uuid,
@@ -130,6 +149,11 @@ struct Daemon {
     link_events: mpsc::Receiver<link::Event>,
     mqtt_events: mpsc::Receiver<mqtt::Event>,
     config_path: PathBuf,
+    /// `None`: it could not be started.
+    api: Option<api::Handle>,
+    api_events: mpsc::Receiver<api::Request>,
+    calls: Calls,
+    refusals: Refusals,
     deliveries: Deliveries,
     /// To the broker.
     connected: bool,
@@ -141,6 +165,7 @@ struct Daemon {
 enum Woken {
     Link(link::Event),
     Mqtt(mqtt::Event),
+    Api(api::Request),
     Time,
     Reload,
     Stop,
@@ -164,6 +189,7 @@ impl Daemon {
             match self.wait(watchdog, &mut signals).await? {
                 Woken::Link(event) => self.on_link(event),
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
+                Woken::Api(request) => self.on_api(request),
                 Woken::Time => self.handle(Input::Tick),
                 Woken::Reload => self.reload(),
                 Woken::Stop => break,
@@ -200,6 +226,9 @@ impl Daemon {
             event = self.mqtt_events.recv() => {
                 event.map(Woken::Mqtt).ok_or(Error::AdapterEnded("MQTT"))
             }
+            request = self.api_events.recv(), if self.api.is_some() => {
+                request.map(Woken::Api).ok_or(Error::AdapterEnded("local API"))
+            }
             () = tokio::time::sleep(sleep) => Ok(Woken::Time),
         }
     }
@@ -211,6 +240,8 @@ impl Daemon {
                 self.on_link(event);
             } else if let Ok(event) = self.mqtt_events.try_recv() {
                 self.on_mqtt(event)?;
+            } else if let Ok(request) = self.api_events.try_recv() {
+                self.on_api(request);
             } else {
                 break;
             }
@@ -301,7 +332,13 @@ impl Daemon {
                 let stored = self.stored(query.command_id)?;
                 Input::Query { query, stored, reply_to, delivery }
             }
-            Admitted::Refused(error) => Input::Refused { error, reply_to, delivery },
+            Admitted::Grant(message) => Input::GrantMessage { message, reply_to, delivery },
+            Admitted::Refused(Denied { code, reply }) => {
+                if reply.is_none() {
+                    self.refusals.count(code);
+                }
+                Input::Refused { error: reply.map(|reply| *reply), reply_to, delivery }
+            }
         };
         self.engine.handle(&now, input);
         Ok(())
@@ -339,7 +376,10 @@ impl Daemon {
                 }
             }
             Effect::Reply { reply_to, reply } => self.reply(&reply_to, &reply),
-            Effect::Step(record) => log_step(&record),
+            Effect::Step(record) => {
+                self.refusals.count_step(&record);
+                log_step(&record);
+            }
             Effect::Publish { number, record } => {
                 self.mqtt.send(mqtt::Command::Publish(mqtt::Publish {
                     id: Some(mqtt::PublishId(number)),
@@ -376,17 +416,35 @@ impl Daemon {
                 self.publish_presence();
                 self.tell_systemd();
             }
+            Effect::GrantReply { call, outcome } => self.calls.answer(call, outcome),
+            Effect::Grants { ended } => {
+                for (id, ending) in ended {
+                    local_api::log_ended(id, ending);
+                }
+                self.publish_presence();
+            }
         }
         Ok(())
     }
 
     fn reply(&mut self, reply_to: &ReplyTo, reply: &Reply) {
-        if let Some(violation) = played_back(reply) {
-            if !self.admission.may_answer(self.now().boot) {
-                return;
+        match reply {
+            Reply::Error(error) => {
+                let violation = &error.violations[0];
+                self.refusals.count(violation.code);
+                if is_played_back(violation.code) && !self.admission.may_answer(self.now().boot) {
+                    return;
+                }
+                // Why a sender is not believed is for the log alone, which has it already.
+                if violation.code != Code::AuthFailed {
+                    let (api_id, code) = (reply_to.api_id.as_str(), violation.code.as_str());
+                    warn!(API_ID = api_id, CODE = code; "refused: {violation}");
+                }
             }
-            let (api_id, code) = (reply_to.api_id.as_str(), violation.code.as_str());
-            warn!(API_ID = api_id, CODE = code; "refused: {violation}");
+            Reply::Grant { answer, .. } => {
+                local_api::log_answer(&Opener::Issuer(reply_to.api_id.clone()), answer);
+            }
+            Reply::Created { .. } | Reply::Found { .. } => {}
         }
         let own = self.topics.replies(&reply_to.api_id);
         let payload = outbound::reply(&self.device_id, reply);
@@ -417,6 +475,7 @@ impl Daemon {
             },
             clock: PresentClock { trusted: wall_trusted, time: wall },
             challenge: self.admission.challenge(),
+            grants: self.grants(),
             catalog_hash: catalog::HASH,
         };
         self.publish_maybe_retained(self.topics.presence(), presence.json(), None, true);
@@ -523,14 +582,11 @@ fn warn_of_missing_keys(guard: &Guard) {
 }
 
 /// A genuine signature that does not count now: whoever recorded it can send it as often as they like.
-fn played_back(reply: &Reply) -> Option<&Violation> {
-    let Reply::Error(error) = reply else { return None };
-    let is_old =
-        |code| matches!(code, Code::AuthReplay | Code::AuthStale | Code::AuthClockUntrusted);
-    error.violations.first().filter(|violation| is_old(violation.code))
+fn is_played_back(code: Code) -> bool {
+    matches!(code, Code::AuthReplay | Code::AuthStale | Code::AuthClockUntrusted)
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, session: Uuid) -> Settings {
     Settings {
         source: config.link.source,
         target: config.link.target,
@@ -539,6 +595,7 @@ fn settings(config: &Config) -> Settings {
         max_queue: config.delivery.max_queue,
         late_ack_window: config.delivery.late_ack_window,
         max_progress: config.delivery.max_progress,
+        session: session.as_fields().0,
     }
 }
 

@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use downlinkd::catalog::{self, Transport};
+use downlinkd::catalog::{self, Risk, Transport};
 use downlinkd::code::{Code, Violation};
 use downlinkd::guard::Mode;
+use downlinkd::guard::grants::{
+    Answer, GrantRequest, GrantView, Grants, Limits, Opener, Scope, TwoPerson,
+};
 use downlinkd::guard::vehicle::LinkState;
 use downlinkd::lifecycle::effect::{ErrorReply, Reply};
 use downlinkd::lifecycle::record::{Acknowledged, Dispatch, Record};
 use downlinkd::lifecycle::request::command_id;
 use downlinkd::lifecycle::status::{Cause, Status};
 use downlinkd::lifecycle::time::{Now, Stamp, Timestamp};
+use downlinkd::wire::grant::{Grant, read_action};
 use downlinkd::wire::inbound::{MAX_TIMEOUT_SECONDS, read_query, read_request};
 use downlinkd::wire::mavlink::{Address, CommandAck};
 use downlinkd::wire::outbound::{self, Presence, PresentClock, PresentLink};
@@ -87,7 +91,7 @@ fn the_channels_are_the_agents_topics() {
         ("replies", topics.replies(API_ID)),
         ("unmatched", topics.unmatched()),
     ];
-    let incoming = ["commands", "queries"];
+    let incoming = ["commands", "queries", "grants"];
     assert_eq!(filled.len(), incoming.len() + outgoing.len());
     for (name, topic) in outgoing {
         assert_eq!(filled[name], topic);
@@ -95,6 +99,7 @@ fn the_channels_are_the_agents_topics() {
     }
     assert_eq!(topics.parse(&filled["commands"]), Some((Kind::Commands, API_ID)));
     assert_eq!(topics.parse(&filled["queries"]), Some((Kind::Queries, API_ID)));
+    assert_eq!(topics.parse(&filled["grants"]), Some((Kind::Grants, API_ID)));
     assert_eq!(topics.subscriptions().len(), incoming.len());
 
     let received: BTreeSet<&str> = document["operations"]
@@ -156,12 +161,15 @@ fn the_examples_of_requests_are_accepted() {
     for body in examples("query") {
         read_query(&body, API_ID, DEVICE_ID).unwrap();
     }
+    for body in examples("grant") {
+        read_action(&body).unwrap();
+    }
 }
 
 /// A field that the document has and the agent does not would be refused as unknown, and the other
 /// way round.
 #[test]
-fn requests_and_queries_have_the_documented_fields() {
+fn what_is_received_has_the_documented_fields() {
     let document = document();
     let schemas = &document["components"]["schemas"];
     let named = |schema: &str| -> BTreeSet<String> {
@@ -171,6 +179,13 @@ fn requests_and_queries_have_the_documented_fields() {
     assert_eq!(fields_of(&refusal), named("Command"));
     let refusal = read_query(br#"{"x":0}"#, API_ID, DEVICE_ID).unwrap_err();
     assert_eq!(fields_of(&refusal), named("Query"));
+
+    for (action, schema) in
+        [("open", "GrantOpening"), ("approve", "GrantApproval"), ("revoke", "GrantRevocation")]
+    {
+        let body = json!({ "action": action, "x": 0 }).to_string();
+        assert_eq!(fields_of(&read_action(body.as_bytes()).unwrap_err()), named(schema));
+    }
 
     let refusal = read_request(b"{}", API_ID, DEVICE_ID, None).unwrap_err();
     let missing: Vec<_> =
@@ -193,7 +208,7 @@ fn what_is_sent_is_what_is_documented() {
     let document = document();
     let sent = sent();
     let messages = document["components"]["messages"].as_object().unwrap();
-    let incoming = ["command", "query"];
+    let incoming = ["command", "query", "grant"];
     let outgoing = messages.keys().map(String::as_str).filter(|name| !incoming.contains(name));
     assert_eq!(BTreeSet::from_iter(outgoing), sent.keys().copied().collect::<BTreeSet<_>>());
 
@@ -222,7 +237,8 @@ fn check_shape(document: &Value, schema: &Value, values: &[&Value], path: &str) 
     if let Some(properties) = schema.get("properties") {
         assert_eq!(schema["additionalProperties"], false, "{path}");
         let properties = properties.as_object().unwrap();
-        let required: BTreeSet<&str> = words(&schema["required"]).into_iter().collect();
+        let required: BTreeSet<&str> =
+            schema.get("required").map_or_else(Vec::new, words).into_iter().collect();
         let always: BTreeSet<&str> = properties
             .keys()
             .map(String::as_str)
@@ -288,6 +304,8 @@ fn sent() -> BTreeMap<&'static str, Vec<Value>> {
         ("created", replies(created.into())),
         ("found", found.iter().cloned().chain(updates.clone()).collect()),
         ("update", updates.chain(found).collect()),
+        ("granted", replies(granted())),
+        ("revoked", replies(revoked())),
         ("refused", replies(refusals().into_iter().map(Reply::Error).collect())),
         ("online", presences()),
         ("offline", vec![parsed(&outbound::absence(Uuid::from_u128(9), DEVICE_ID))]),
@@ -410,6 +428,46 @@ fn refusals() -> Vec<ErrorReply> {
     refusals
 }
 
+/// Grants with everything that can be there and not there.
+fn grants() -> Vec<GrantView> {
+    let two_person = TwoPerson { risks: [Risk::Critical].into(), ..TwoPerson::default() };
+    let mut grants = Grants::new(Limits { two_person, ..Limits::default() }, 0x7f3a_9c21);
+    let now = Duration::from_secs(60);
+    let request = |scope, issuer: Option<&str>| GrantRequest {
+        scopes: vec![scope, Scope::Command("nav_land"), Scope::Domain("gimbal".to_owned())],
+        duration: Duration::from_secs(600),
+        count: 5,
+        issuer: issuer.map(str::to_owned),
+        reason: issuer.map(|_| "survey".to_owned()),
+    };
+    let operator = Opener::Operator { uid: 1000 };
+    let ops = Opener::Issuer("ops".to_owned());
+    let critical = request(Scope::Risk(Risk::Critical), Some(API_ID));
+    let approved = grants.open(now, ops.clone(), critical.clone()).unwrap().id;
+    grants.open(now, ops.clone(), critical.clone()).unwrap();
+    grants.open(now, ops.clone(), request(Scope::Risk(Risk::Flight), None)).unwrap();
+    grants.approve(now, operator.clone(), approved).unwrap();
+    let by_operator = grants.open(now, operator, critical).unwrap().id;
+    grants.approve(now, ops, by_operator).unwrap();
+    grants.views(now)
+}
+
+fn granted() -> Vec<Reply> {
+    let answers = grants().into_iter().map(Answer::Grant);
+    answers
+        .zip([None, Some("17".to_owned())].into_iter().cycle())
+        .map(|(answer, request_id)| Reply::Grant { answer, request_id })
+        .collect()
+}
+
+fn revoked() -> Vec<Reply> {
+    let ids = grants().iter().map(|grant| grant.id).collect();
+    let all = Reply::Grant { answer: Answer::Revoked(ids), request_id: None };
+    let none =
+        Reply::Grant { answer: Answer::Revoked(Vec::new()), request_id: Some("17".to_owned()) };
+    vec![all, none]
+}
+
 fn presences() -> Vec<Value> {
     let links = [LinkState::Closed, LinkState::Open, LinkState::Ready].map(LinkState::as_str);
     let modes = [Mode::Disabled, Mode::Guarded].map(Mode::as_str);
@@ -427,6 +485,7 @@ fn presences() -> Vec<Value> {
                 link: PresentLink { state, endpoint: "serial:/dev/ttyAMA0:921600" },
                 clock: clock.clone(),
                 challenge: "0123456789abcdef",
+                grants: grants().iter().map(Grant::of).collect(),
                 catalog_hash: catalog::HASH,
             };
             parsed(&presence.json())

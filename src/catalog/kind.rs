@@ -53,6 +53,9 @@ pub enum Risk {
 }
 
 impl Risk {
+    /// Least first.
+    pub const ALL: [Risk; 4] = [Risk::Query, Risk::Payload, Risk::Flight, Risk::Critical];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Risk::Query => "query",

@@ -1,8 +1,12 @@
 //! The command line: arguments in, exit code out.
 
+mod api;
 mod catalog;
+mod grant;
 mod keygen;
+mod revoke;
 mod run;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +18,7 @@ use clap::{Parser, Subcommand};
 const USAGE: u8 = 64;
 /// sysexits.h: something in the configuration is wrong.
 const CONFIGURATION: u8 = 78;
+const DEFAULT_CONFIG: &str = "/etc/downlinkd/downlinkd.toml";
 
 /// Guarded, journaled MAVLink command downlink for PX4 vehicles, driven over MQTT.
 #[derive(Debug, Parser)]
@@ -31,12 +36,18 @@ enum Command {
     Catalog(catalog::Arguments),
     /// Make a key for an issuer, and print the lines of the configuration that name it
     Keygen(keygen::Arguments),
+    /// Open the vehicle for commands that need a grant, or approve another's grant
+    Grant(grant::Arguments),
+    /// End a grant
+    Revoke(revoke::Arguments),
+    /// Show how the agent is doing
+    Status(status::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
 struct RunArguments {
     /// The configuration; conf.d/*.toml beside it are read too
-    #[arg(long, value_name = "FILE", default_value = "/etc/downlinkd/downlinkd.toml")]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// Log every detail
     #[arg(long)]
@@ -60,5 +71,8 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Keygen(arguments) => keygen::run(&arguments),
+        Command::Grant(arguments) => grant::run(&arguments),
+        Command::Revoke(arguments) => revoke::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
     }
 }

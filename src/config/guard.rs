@@ -1,5 +1,6 @@
 //! `[guard]`: who may speak, and what may be sent.
 
+mod grant;
 mod issuer;
 mod rule;
 
@@ -11,6 +12,7 @@ use super::{Link, Mistake, value};
 use crate::guard::authentication::Keys;
 use crate::guard::policy::Policy;
 use crate::guard::{Guard, Mode};
+use grant::RawGrant;
 use issuer::RawIssuer;
 use rule::RawRule;
 
@@ -20,6 +22,7 @@ pub(super) struct RawGuard {
     mode: RawMode,
     issuer: Vec<RawIssuer>,
     command: Vec<RawRule>,
+    grant: RawGrant,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -64,6 +67,6 @@ impl RawGuard {
             rules.push((command_type, rule));
         }
         let policy = Policy::new(link.target, link.component_by_domain.clone(), rules);
-        Ok(Guard::new(mode, issuers, keys, policy))
+        Ok(Guard::new(mode, issuers, keys, policy, self.grant.check()?))
     }
 }

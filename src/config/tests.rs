@@ -3,6 +3,8 @@ use std::fs;
 use serde_json::json;
 
 use super::*;
+use crate::catalog::Risk;
+use crate::guard::grants::{Grants, Limits, TwoPerson};
 use crate::guard::vehicle::Vehicle;
 use crate::guard::{Candidate, Mode};
 use crate::wire::mavlink::{Heartbeat, Report, Telemetry};
@@ -41,6 +43,8 @@ fn the_defaults_are_the_contract() {
     assert_eq!(config.delivery.max_progress, Duration::from_secs(600));
     assert_eq!(config.mqtt.prefix, "downlink/v1");
     assert_eq!(config.mqtt.client_id, "downlinkd-px4-real-1");
+    assert_eq!(*config.guard.grant_limits(), Limits::default());
+    assert_eq!(config.api_socket, Path::new("/run/downlinkd/api.sock"));
 }
 
 #[test]
@@ -73,6 +77,28 @@ fn a_mistake_names_its_file_and_key() {
 
     let error = load(&[("downlinkd.toml", "[link]\nendpoint = 7\n")]).unwrap_err().to_string();
     assert!(error.contains("downlinkd.toml") && error.contains("endpoint"), "{error}");
+}
+
+#[test]
+fn two_person_grants_are_by_risk_and_by_command() {
+    let text = "two_person = [\"critical\", \"nav_land\"]";
+    let config = load(&[("downlinkd.toml", &with_section("guard.grant", text))]).unwrap();
+    let expected = TwoPerson { risks: [Risk::Critical].into(), commands: ["nav_land"].into() };
+    assert_eq!(config.guard.grant_limits().two_person, expected);
+}
+
+#[test]
+fn the_socket_is_found_without_the_secrets() {
+    let text = format!(
+        "{}\n[api]\nsocket = \"/tmp/a.sock\"\n",
+        with_section("mqtt", "url = \"mqtt://x\"\npassword_file = \"/nonexistent\"")
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("downlinkd.toml");
+    assert!(matches!(Config::api_socket(&path), Err(Error::Read { .. })));
+    fs::write(&path, text).unwrap();
+    assert_eq!(Config::api_socket(&path).unwrap(), Path::new("/tmp/a.sock"));
+    assert!(Config::load(&path).is_err());
 }
 
 #[test]
@@ -134,6 +160,11 @@ fn mistakes() {
         ),
         ("guard", "command = [{type = \"nav_roi\", max_timeout = 0}]", "1 to 300"),
         ("guard", "command = [{type = \"nav_roi\", max_timeout = \"6min\"}]", "1 to 300"),
+        ("guard.grant", "max_duration = \"25h\"", "86400"),
+        ("guard.grant", "max_count = 0", "1 to 1000"),
+        ("guard.grant", "two_person = [\"criticl\"]", "criticl"),
+        ("guard.grant", "required_for = [\"all\"]", "all"),
+        ("api", "listen = 1", "listen"),
         ("delivery", "default_timeout = \"soon\"", "soon"),
         ("delivery", "default_timeout = 301", "1 to 300"),
         ("delivery", "default_timeout = \"1500ms\"", "whole seconds"),
@@ -218,6 +249,7 @@ id = "cloud"
 commands = ["*"]
 [[guard.command]]
 type = "preflight_reboot_shutdown"
+grant = false
 max_timeout = "60s"
 [guard.command.fields]
 autopilot = { allowed = ["REBOOT_SHUTDOWN_ACTION_REBOOT", 3] }
@@ -232,10 +264,12 @@ min_battery = 30
 max_heartbeat_age = "2s"
 [[guard.command]]
 type = "nav_roi"
+grant = false
 [guard.command.fields]
 x = { min = 47.3, max = 47.4 }
 [[guard.command]]
 type = "do_set_roi_location"
+grant = false
 frames = ["MAV_FRAME_GLOBAL_RELATIVE_ALT", "MAV_FRAME_GLOBAL"]
 "#;
     let config = load(&[("downlinkd.toml", &with_section("guard", text))]).unwrap();
@@ -245,7 +279,9 @@ frames = ["MAV_FRAME_GLOBAL_RELATIVE_ALT", "MAV_FRAME_GLOBAL"]
         let target = config.link.target;
         let candidate =
             Candidate { api_id: "cloud", command, content: &content, target, timeout_seconds };
-        config.guard.permit(candidate).map_err(|refusal| refusal.message)
+        let grants = Grants::new(Limits::default(), 1);
+        let now = Duration::from_secs(1000);
+        config.guard.permit(candidate, &grants, None, now).map_err(|refusal| refusal.message)
     };
     let reboot = "preflight_reboot_shutdown";
     let global = "payload.x: 47.5 is outside of the policy's bounds; allowed: 47.3 to 47.4";
@@ -383,4 +419,6 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
     assert_eq!(config.link.source, shipped.link.source);
     assert_eq!(config.link.target, shipped.link.target);
     assert_eq!(config.journal_dir, shipped.journal_dir);
+    assert_eq!(config.api_socket, shipped.api_socket);
+    assert_eq!(config.guard.grant_limits(), shipped.guard.grant_limits());
 }

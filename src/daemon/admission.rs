@@ -1,6 +1,7 @@
 //! A PUBLISH becomes an input of the engine, or a refusal. What an unknown sender can cause is cheap:
 //! one hash and one comparison, no disk, and few answers.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -8,14 +9,15 @@ use log::warn;
 
 use crate::code::Code;
 use crate::edge::mqtt::Message;
-use crate::guard::authentication::Clock;
+use crate::guard::authentication::{Authenticated, Clock};
 use crate::guard::rate::RateLimit;
 use crate::guard::{Guard, Refusal};
 use crate::lifecycle::effect::ErrorReply;
-use crate::lifecycle::request::{CommandRequest, Query, ReplyTo};
+use crate::lifecycle::request::{CommandRequest, GrantMessage, Query, ReplyTo};
 use crate::lifecycle::time::Now;
+use crate::wire::grant;
 use crate::wire::inbound::{self, MAX_MESSAGE_BYTES};
-use crate::wire::signature;
+use crate::wire::signature::{self, Unwrapped};
 use crate::wire::topic::{Kind, Topics};
 
 /// Replies to those who did not authenticate: enough for somebody who set up a publisher wrongly.
@@ -28,8 +30,22 @@ const QUERIES: (u32, Duration) = (50, Duration::from_millis(50));
 pub enum Admitted {
     Request(Box<CommandRequest>),
     Query(Query),
+    Grant(Box<GrantMessage>),
+    Refused(Denied),
+}
+
+/// Why a message makes nothing.
+#[derive(Debug)]
+pub struct Denied {
+    pub code: Code,
     /// `None`: it gets no answer.
-    Refused(Option<ErrorReply>),
+    pub reply: Option<Box<ErrorReply>>,
+}
+
+/// What an issuer has signed.
+struct Signed<'message> {
+    body: Cow<'message, [u8]>,
+    authenticated: Option<Authenticated>,
 }
 
 #[derive(Debug)]
@@ -68,7 +84,8 @@ impl Admission {
     pub fn read(&mut self, guard: &Guard, message: &Message, now: &Now) -> (Admitted, ReplyTo) {
         let Some((kind, api_id)) = self.topics.parse(&message.topic) else {
             warn!("a message on {:?} was dropped: it is none of the agent's topics", message.topic);
-            return (Admitted::Refused(None), ReplyTo::default());
+            let denied = Denied { code: Code::EnvelopeMalformed, reply: None };
+            return (Admitted::Refused(denied), ReplyTo::default());
         };
         let reply_to = ReplyTo {
             api_id: api_id.to_owned(),
@@ -81,14 +98,9 @@ impl Admission {
         let admitted = match kind {
             Kind::Commands => self.read_command(guard, api_id, message, now),
             Kind::Queries => self.read_query(guard, api_id, message, now),
+            Kind::Grants => self.read_grant(guard, api_id, message, now),
         };
-        let admitted = admitted.unwrap_or_else(|error| {
-            if let Some(violation) = error.as_ref().and_then(|error| error.violations.first()) {
-                warn!(API_ID = api_id, CODE = violation.code.as_str(); "refused: {violation}");
-            }
-            Admitted::Refused(error)
-        });
-        (admitted, reply_to)
+        (admitted.unwrap_or_else(Admitted::Refused), reply_to)
     }
 
     fn read_command(
@@ -97,25 +109,45 @@ impl Admission {
         api_id: &str,
         message: &Message,
         now: &Now,
-    ) -> Result<Admitted, Option<ErrorReply>> {
-        check_envelope(message).map_err(|refusal| self.limited(message, refusal, now))?;
-        let unwrapped = signature::unwrap(&message.payload, &message.user_properties);
-        let unwrapped = unwrapped.map_err(|violation| {
-            self.unknown_senders
-                .take(now.boot)
-                .then(|| inbound::refused(&message.payload, violation))
-        })?;
-        let body = &unwrapped.body[..];
-        let credentials = unwrapped.credentials.as_ref();
-        let clock = Clock { wall: now.wall, trusted: now.wall_trusted, challenge: &self.challenge };
-        let authenticated =
-            guard
-                .authenticate(api_id, &message.topic, body, credentials, &clock)
-                .map_err(|refusal| self.unauthenticated(api_id, message, &refusal, now))?;
+    ) -> Result<Admitted, Denied> {
+        let Signed { body, authenticated } = self.authenticate(guard, api_id, message, now)?;
         let mut request =
-            inbound::read_request(body, api_id, &self.device_id, message.message_expiry)?;
+            inbound::read_request(&body, api_id, &self.device_id, message.message_expiry)?;
         request.authenticated = authenticated;
         Ok(Admitted::Request(Box::new(request)))
+    }
+
+    fn read_grant(
+        &mut self,
+        guard: &Guard,
+        api_id: &str,
+        message: &Message,
+        now: &Now,
+    ) -> Result<Admitted, Denied> {
+        let Signed { body, authenticated } = self.authenticate(guard, api_id, message, now)?;
+        let mut message = grant::read_action(&body)?;
+        message.authenticated = authenticated;
+        Ok(Admitted::Grant(Box::new(message)))
+    }
+
+    /// What the issuer has signed, and whether that counts.
+    fn authenticate<'message>(
+        &mut self,
+        guard: &Guard,
+        api_id: &str,
+        message: &'message Message,
+        now: &Now,
+    ) -> Result<Signed<'message>, Denied> {
+        check_envelope(message).map_err(|error| self.limited(error, now))?;
+        let unwrapped = signature::unwrap(&message.payload, &message.user_properties);
+        let Unwrapped { body, credentials } = unwrapped.map_err(|violation| {
+            self.limited(inbound::refused(&message.payload, violation), now)
+        })?;
+        let clock = Clock { wall: now.wall, trusted: now.wall_trusted, challenge: &self.challenge };
+        let authenticated = guard
+            .authenticate(api_id, &message.topic, &body, credentials.as_ref(), &clock)
+            .map_err(|refusal| self.unauthenticated(api_id, message, &refusal, now))?;
+        Ok(Signed { body, authenticated })
     }
 
     fn read_query(
@@ -124,11 +156,11 @@ impl Admission {
         api_id: &str,
         message: &Message,
         now: &Now,
-    ) -> Result<Admitted, Option<ErrorReply>> {
+    ) -> Result<Admitted, Denied> {
         guard
             .knows(api_id)
             .map_err(|refusal| self.unauthenticated(api_id, message, &refusal, now))?;
-        check_envelope(message).map_err(|refusal| self.limited(message, refusal, now))?;
+        check_envelope(message).map_err(|error| self.limited(error, now))?;
         if self.queries.len() > 64 && !self.queries.contains_key(api_id) {
             // Only where nobody is asked who they are: names cost memory.
             self.queries.clear();
@@ -136,7 +168,7 @@ impl Admission {
         let (burst, interval) = QUERIES;
         let bucket = || RateLimit::new(burst, interval);
         if !self.queries.entry(api_id.to_owned()).or_insert_with(bucket).take(now.boot) {
-            return Err(None);
+            return Err(Denied { code: Code::PolicyRateLimited, reply: None });
         }
         let query = inbound::read_query(&message.payload, api_id, &self.device_id)?;
         Ok(Admitted::Query(query))
@@ -149,35 +181,45 @@ impl Admission {
         message: &Message,
         refusal: &Refusal,
         now: &Now,
-    ) -> Option<ErrorReply> {
-        self.unknown_senders.take(now.boot).then(|| {
-            warn!(API_ID = api_id, CODE = refusal.code.as_str(); "{}", refusal.message);
-            let text = "the request could not be authenticated";
-            inbound::refusal(&message.payload, refusal.code, text)
-        })
+    ) -> Denied {
+        let text = "the request could not be authenticated";
+        let denied = self.limited(inbound::refusal(&message.payload, refusal.code, text), now);
+        if denied.reply.is_some() {
+            warn!(API_ID = api_id, CODE = refusal.code.as_str(); "refused: {}", refusal.message);
+        }
+        denied
     }
 
-    fn limited(&mut self, message: &Message, refusal: Refusal, now: &Now) -> Option<ErrorReply> {
-        self.unknown_senders
-            .take(now.boot)
-            .then(|| inbound::refusal(&message.payload, refusal.code, refusal.message))
+    fn limited(&mut self, error: ErrorReply, now: &Now) -> Denied {
+        let denied = Denied::from(error);
+        match self.unknown_senders.take(now.boot) {
+            true => denied,
+            false => Denied { reply: None, ..denied },
+        }
+    }
+}
+
+impl From<ErrorReply> for Denied {
+    fn from(error: ErrorReply) -> Self {
+        Self { code: error.violations[0].code, reply: Some(Box::new(error)) }
     }
 }
 
 /// What can be told without reading the message.
-fn check_envelope(message: &Message) -> Result<(), Refusal> {
+fn check_envelope(message: &Message) -> Result<(), ErrorReply> {
+    let refused = |code, text: &str| Err(inbound::refusal(&message.payload, code, text));
     if message.retain {
         let text = "retained messages are never acted on; publish without retain";
-        return Err(Refusal::new(Code::EnvelopeRetained, text));
+        return refused(Code::EnvelopeRetained, text);
     }
     let size = message.payload.len();
     if size > MAX_MESSAGE_BYTES {
         let text = format!("{size} bytes are too many; at most {MAX_MESSAGE_BYTES}");
-        return Err(Refusal::new(Code::EnvelopeTooLarge, text));
+        return refused(Code::EnvelopeTooLarge, &text);
     }
     if message.message_expiry == Some(Duration::ZERO) {
         let text = "the message's expiry was over when it arrived";
-        return Err(Refusal::new(Code::EnvelopeExpired, text));
+        return refused(Code::EnvelopeExpired, text);
     }
     Ok(())
 }

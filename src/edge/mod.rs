@@ -1,5 +1,6 @@
 //! Adapters to the world outside. None imports another; only `daemon` knows them all.
 
+pub mod api;
 pub mod clock;
 pub mod journal;
 pub mod link;

@@ -7,13 +7,15 @@
 //! | permission | [`permission`], [`rate`] | `auth.not_permitted`, `policy.rate_limited` |
 //! | policy | [`policy`] | `policy.command_denied`, `policy.out_of_bounds` |
 //! | vehicle state | [`state`] | `state.unknown`, `state.precondition` |
+//! | grant | [`grants`] | `grant.missing`, `grant.expired`, `grant.exhausted` |
 //! | transport ready | [`Guard::judge`] | `transport.not_ready` |
 //!
-//! Grants take their place between state and transport; they are not built yet. An issuer without a
-//! key is taken at its word, and so is as trustworthy as the broker's access control.
+//! An issuer without a key is taken at its word, and so is as trustworthy as the broker's access
+//! control.
 
 pub mod authentication;
 pub mod clock;
+pub mod grants;
 pub mod nonces;
 pub mod permission;
 pub mod policy;
@@ -32,6 +34,7 @@ use crate::code::Code;
 use crate::wire::mavlink::Address;
 use crate::wire::signature::{self, Credentials};
 use authentication::{Authenticated, Clock, Keys};
+use grants::{GrantId, Grants, Limits};
 use permission::Permission;
 use policy::{Policy, Retransmit, Rule};
 use rate::Rates;
@@ -83,6 +86,8 @@ pub struct Candidate<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clearance {
     pub retransmit: Option<Retransmit>,
+    /// The grant that the command uses, if it needs one.
+    pub grant: Option<GrantId>,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +96,7 @@ pub struct Guard {
     issuers: BTreeMap<String, Permission>,
     keys: Keys,
     policy: Policy,
+    grant_limits: Limits,
 }
 
 impl Guard {
@@ -100,12 +106,17 @@ impl Guard {
         issuers: BTreeMap<String, Permission>,
         keys: Keys,
         policy: Policy,
+        grant_limits: Limits,
     ) -> Self {
-        Self { mode, issuers, keys, policy }
+        Self { mode, issuers, keys, policy, grant_limits }
     }
 
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    pub fn grant_limits(&self) -> &Limits {
+        &self.grant_limits
     }
 
     /// Where a command goes, given the component that its request names.
@@ -169,6 +180,7 @@ impl Guard {
         candidate: Candidate<'_>,
         rates: &mut Rates,
         vehicle: &Vehicle,
+        grants: &Grants,
         now: Duration,
     ) -> Result<Clearance, Refusal> {
         let permission = self.permission(candidate)?;
@@ -178,18 +190,28 @@ impl Guard {
         }
         let rule = self.rule(candidate)?;
         rule.check_state(vehicle, now)?;
+        let grant = self.grant(candidate, rule, grants, None, now)?;
         self.transport_ready(candidate.target, vehicle, now)?;
-        Ok(Clearance::by(rule))
+        Ok(Clearance { retransmit: rule.retransmit, grant })
     }
 
-    /// Every layer that asks nothing of the vehicle: for a journaled command that waits for the link
-    /// after a restart. [`Guard::check_state`] follows when it is its turn.
+    /// Every layer that asks nothing of the vehicle: for a journaled command that waits, under another
+    /// configuration or after a restart. [`Guard::check_state`] follows when it is its turn.
+    /// `held`: the grant that it was accepted under.
     ///
     /// # Errors
     /// The first layer that refuses.
-    pub fn permit(&self, candidate: Candidate<'_>) -> Result<Clearance, Refusal> {
+    pub fn permit(
+        &self,
+        candidate: Candidate<'_>,
+        grants: &Grants,
+        held: Option<GrantId>,
+        now: Duration,
+    ) -> Result<Clearance, Refusal> {
         self.permission(candidate)?;
-        self.rule(candidate).map(Clearance::by)
+        let rule = self.rule(candidate)?;
+        let grant = self.grant(candidate, rule, grants, held, now)?;
+        Ok(Clearance { retransmit: rule.retransmit, grant })
     }
 
     /// The vehicle's state alone, once more when the frame is about to go: a command may have waited
@@ -208,7 +230,22 @@ impl Guard {
         self.policy.rule_of(command_type)?.check_state(vehicle, now)
     }
 
-    fn check_mode(&self) -> Result<(), Refusal> {
+    /// Whether an issuer may have its way with grants.
+    ///
+    /// # Errors
+    /// `guard.disabled`, `auth.not_permitted`.
+    pub fn may_grant(&self, api_id: &str) -> Result<(), Refusal> {
+        self.check_mode()?;
+        if self.issuers.get(api_id).is_some_and(|permission| permission.may_grant) {
+            return Ok(());
+        }
+        let message = format!("issuer {api_id} may not open, approve or revoke grants (may_grant)");
+        Err(Refusal::new(Code::AuthNotPermitted, message))
+    }
+
+    /// # Errors
+    /// `guard.disabled`.
+    pub fn check_mode(&self) -> Result<(), Refusal> {
         match self.mode {
             Mode::Guarded => Ok(()),
             Mode::Disabled => Err(Refusal::new(
@@ -236,6 +273,25 @@ impl Guard {
         let rule = self.policy.rule(command, target)?;
         rule.check_bounds(command, content, timeout_seconds)?;
         Ok(rule)
+    }
+
+    /// The layer of grants. `held`: the one that counted this command already.
+    fn grant(
+        &self,
+        candidate: Candidate<'_>,
+        rule: &Rule,
+        grants: &Grants,
+        held: Option<GrantId>,
+        now: Duration,
+    ) -> Result<Option<GrantId>, Refusal> {
+        let Candidate { api_id, command, .. } = candidate;
+        if !rule.grant.unwrap_or_else(|| self.grant_limits.required_for(command)) {
+            return Ok(None);
+        }
+        match held {
+            Some(grant) => grants.holds(now, grant).map(|()| Some(grant)),
+            None => grants.check(now, command, api_id).map(Some),
+        }
     }
 
     fn transport_ready(
@@ -267,18 +323,12 @@ impl Guard {
     }
 }
 
-impl Clearance {
-    fn by(rule: &Rule) -> Self {
-        Self { retransmit: rule.retransmit }
-    }
-}
-
 #[cfg(test)]
 impl Guard {
     /// With one issuer, `cloud`, that may send all that the policy allows; no key fits.
     pub fn example(mode: Mode, policy: Policy) -> Self {
         let permission = Permission { all_commands: true, ..Permission::default() };
         let keys = Keys::new(BTreeMap::new()).expect("no keys are valid keys");
-        Self::new(mode, [("cloud".to_owned(), permission)].into(), keys, policy)
+        Self::new(mode, [("cloud".to_owned(), permission)].into(), keys, policy, Limits::default())
     }
 }

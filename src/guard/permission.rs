@@ -17,6 +17,8 @@ pub struct Permission {
     pub domains: BTreeSet<String>,
     /// Components that it may address; `None`: those that the policy allows.
     pub target_components: Option<BTreeSet<u8>>,
+    /// It may open, approve and revoke grants.
+    pub may_grant: bool,
     /// New commands in a minute; `None`: as many as come.
     pub commands_per_minute: Option<u32>,
 }

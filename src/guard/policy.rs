@@ -23,6 +23,8 @@ pub struct Rule {
     pub target_component: Option<u8>,
     /// Components beside the default that a request may name.
     pub target_components: BTreeSet<u8>,
+    /// Whether the command needs a grant; `None`: as its risk asks for.
+    pub grant: Option<bool>,
     /// Only for commands that the catalogue marks repeatable.
     pub retransmit: Option<Retransmit>,
     /// Seconds: the longest `timeout_seconds` that a request may name. A request that names none, or

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::catalog;
+use crate::guard::grants::{GrantRequest, Opener, Scope};
 use crate::guard::policy::{FieldBounds, Values};
 use crate::guard::state::Requirements;
 use crate::wire::mavlink::Heartbeat;
@@ -22,12 +23,13 @@ enum Layer {
     Target,
     Bounds,
     State,
+    Grant,
     Transport,
 }
 
-use Layer::{Bounds, CommandType, Issuer, Rate, State, Target, Transport};
+use Layer::{Bounds, CommandType, Grant, Issuer, Rate, State, Target, Transport};
 
-const LAYERS: [(Layer, Code); 9] = [
+const LAYERS: [(Layer, Code); 10] = [
     (Issuer, Code::AuthFailed),
     (Layer::Mode, Code::GuardDisabled),
     (Layer::Permission, Code::AuthNotPermitted),
@@ -36,6 +38,7 @@ const LAYERS: [(Layer, Code); 9] = [
     (Target, Code::PolicyOutOfBounds),
     (Bounds, Code::PolicyOutOfBounds),
     (State, Code::StatePrecondition),
+    (Grant, Code::GrantMissing),
     (Transport, Code::TransportNotReady),
 ];
 
@@ -64,7 +67,19 @@ fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
     };
     let keys = Keys::new(BTreeMap::new()).unwrap();
     let policy = Policy::new(AUTOPILOT, Default::default(), rules);
-    let guard = Guard::new(mode, [("cloud".to_owned(), permission)].into(), keys, policy);
+    let limits = Limits::default();
+    let mut grants = Grants::new(limits.clone(), 1);
+    if !fails(Grant) {
+        let request = GrantRequest {
+            scopes: vec![Scope::Command(command.command_type)],
+            duration: Duration::from_secs(1),
+            count: 1,
+            issuer: None,
+            reason: None,
+        };
+        grants.open(NOW, Opener::Operator { uid: 1000 }, request)?;
+    }
+    let guard = Guard::new(mode, [("cloud".to_owned(), permission)].into(), keys, policy, limits);
     let mut rates = Rates::default();
     if fails(Rate) {
         assert!(rates.take("cloud", Some(1), NOW));
@@ -99,12 +114,12 @@ fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
         target: Address { component, ..AUTOPILOT },
         timeout_seconds: 30,
     };
-    guard.judge(candidate, &mut rates, &vehicle, NOW)
+    guard.judge(candidate, &mut rates, &vehicle, &grants, NOW)
 }
 
 #[test]
 fn the_first_layer_that_refuses_ends_it() {
-    assert_eq!(refusal(&[]), Ok(Clearance::default()));
+    assert!(refusal(&[]).is_ok_and(|clearance| clearance.grant.is_some()));
     for (at, (layer, code)) in LAYERS.iter().enumerate() {
         assert_eq!(refusal(&[*layer]).unwrap_err().code, *code, "{layer:?} alone");
         let rest: Vec<Layer> = LAYERS[at..].iter().map(|(layer, _)| *layer).collect();
@@ -124,9 +139,11 @@ fn unknown_state_comes_before_a_link_that_is_not_ready() {
     let command = catalog::find("preflight_reboot_shutdown").unwrap();
     let content = command.encode(&Default::default(), None).unwrap();
     let rule = |armed| Rule {
+        grant: Some(false),
         require: Requirements { armed, ..Requirements::default() },
         ..Rule::default()
     };
+    let grants = Grants::new(Limits::default(), 1);
     for (armed, code) in [(Some(false), Code::StateUnknown), (None, Code::TransportNotReady)] {
         let policy =
             Policy::new(AUTOPILOT, Default::default(), [(command.command_type, rule(armed))]);
@@ -140,9 +157,12 @@ fn unknown_state_comes_before_a_link_that_is_not_ready() {
             target: AUTOPILOT,
             timeout_seconds: 30,
         };
-        assert_eq!(guard.judge(candidate, &mut rates, &vehicle, NOW).unwrap_err().code, code);
+        assert_eq!(
+            guard.judge(candidate, &mut rates, &vehicle, &grants, NOW).unwrap_err().code,
+            code
+        );
         // What waits over a restart is asked for its state when it is its turn.
-        assert_eq!(guard.permit(candidate), Ok(Clearance::default()));
+        assert_eq!(guard.permit(candidate, &grants, None, NOW), Ok(Clearance::default()));
         let later = guard.check_state(command.command_type, &vehicle, NOW);
         assert_eq!(later.is_ok(), armed.is_none());
     }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::record::Record;
-use super::request::{CommandId, CommandRequest, Query, ReplyTo};
+use super::request::{CommandId, CommandRequest, GrantMessage, Query, ReplyTo};
 use super::time::Timestamp;
 use crate::code::{Code, Violation};
+use crate::guard::Refusal;
+use crate::guard::grants::{Action, Answer, Ending, GrantId, Opener};
 use crate::guard::nonces::NonceKey;
 use crate::guard::vehicle::LinkState;
 use crate::wire::mavlink::{CommandAck, CommandFrame, Heartbeat, Telemetry};
@@ -18,6 +20,10 @@ pub struct DeliveryId(pub u64);
 /// Names a frame handed to the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
+
+/// Names somebody who waits for what comes of a change of the grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
 
 /// Counts outbox entries; also their order.
 pub type OutboxNumber = u64;
@@ -42,6 +48,18 @@ pub enum Input {
     /// A message that makes no command. `None`: not even an error reply.
     Refused {
         error: Option<ErrorReply>,
+        reply_to: ReplyTo,
+        delivery: DeliveryId,
+    },
+    /// An operator at the vehicle opens, approves or revokes grants.
+    Grant {
+        action: Action,
+        opener: Opener,
+        call: CallId,
+    },
+    /// An issuer does so.
+    GrantMessage {
+        message: Box<GrantMessage>,
         reply_to: ReplyTo,
         delivery: DeliveryId,
     },
@@ -105,6 +123,15 @@ pub enum Effect {
     Unmatched(CommandAck),
     /// The link's state changed.
     Link(LinkState),
+    /// The answer to an [`Input::Grant`].
+    GrantReply {
+        call: CallId,
+        outcome: Result<Answer, Refusal>,
+    },
+    /// The grants changed; these have ended.
+    Grants {
+        ended: Vec<(GrantId, Ending)>,
+    },
 }
 
 /// What one commit writes, all or nothing.
@@ -131,6 +158,7 @@ impl Batch {
 pub enum Reply {
     Created { record: Box<Record>, duplicate: bool },
     Found { record: Box<Record>, request_id: Option<String> },
+    Grant { answer: Answer, request_id: Option<String> },
     Error(ErrorReply),
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::catalog::{Command, Encoded};
 use crate::guard::authentication::Authenticated;
+use crate::guard::grants::Action;
 
 /// Names a command for ever: a UUIDv5 that a publisher can compute before it sends.
 pub type CommandId = Uuid;
@@ -35,6 +36,18 @@ pub struct CommandRequest {
     /// Lower-case hex SHA-256 of the body as it was signed.
     pub request_sha256: String,
     /// `None`: nobody asks for signatures here.
+    pub authenticated: Option<Authenticated>,
+}
+
+/// A valid message about grants, of a known sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantMessage {
+    pub action: Action,
+    /// Echoed in the answer.
+    pub request_id: Option<String>,
+    /// Lower-case hex SHA-256 of the body as it was signed, for an error reply.
+    pub request_sha256: String,
+    /// `None`: it needs no signature, because it came from the vehicle itself.
     pub authenticated: Option<Authenticated>,
 }
 

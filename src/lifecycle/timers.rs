@@ -10,6 +10,8 @@ use super::request::CommandId;
 pub enum Timer {
     /// The heartbeat becomes too old to be ready.
     LinkStale,
+    /// A grant's time is over.
+    GrantExpiry,
     /// Writes that need no haste have waited long enough.
     LazyWrites,
     /// Updates that the broker refused are offered again.

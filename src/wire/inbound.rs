@@ -133,7 +133,7 @@ pub fn refused(body: &[u8], violation: Violation) -> ErrorReply {
     error(vec![violation], None, sha256(body))
 }
 
-fn error(
+pub(super) fn error(
     violations: Vec<Violation>,
     idempotency_key: Option<String>,
     request_sha256: String,
@@ -141,7 +141,8 @@ fn error(
     ErrorReply { violations, idempotency_key, command_id: None, request_id: None, request_sha256 }
 }
 
-fn sha256(body: &[u8]) -> String {
+/// Lower-case hex, as error replies name a message.
+pub fn sha256(body: &[u8]) -> String {
     use std::fmt::Write as _;
     Sha256::digest(body).iter().fold(String::with_capacity(64), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
@@ -149,11 +150,11 @@ fn sha256(body: &[u8]) -> String {
     })
 }
 
-fn collect<T>(read: Result<T, Violation>, violations: &mut Vec<Violation>) -> Option<T> {
+pub(super) fn collect<T>(read: Result<T, Violation>, violations: &mut Vec<Violation>) -> Option<T> {
     read.map_err(|violation| violations.push(violation)).ok()
 }
 
-fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Violation> {
+pub(super) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Violation> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(Violation::whole(
@@ -167,7 +168,11 @@ fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Violation> {
     }
 }
 
-fn refuse_unknown(object: &Map<String, Value>, known: &[&str], violations: &mut Vec<Violation>) {
+pub(super) fn refuse_unknown(
+    object: &Map<String, Value>,
+    known: &[&str],
+    violations: &mut Vec<Violation>,
+) {
     for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
         violations.push(Violation::new(
             Code::RequestUnknownField,
@@ -251,14 +256,14 @@ fn read_payload(object: &Map<String, Value>) -> Result<&Map<String, Value>, Viol
     }
 }
 
-fn read_text<'object>(
+pub(super) fn read_text<'object>(
     object: &'object Map<String, Value>,
     field: &str,
 ) -> Result<&'object str, Violation> {
     read_optional_text(object, field)?.ok_or_else(|| missing(field))
 }
 
-fn read_optional_text<'object>(
+pub(super) fn read_optional_text<'object>(
     object: &'object Map<String, Value>,
     field: &str,
 ) -> Result<Option<&'object str>, Violation> {
@@ -269,7 +274,7 @@ fn read_optional_text<'object>(
     }
 }
 
-fn read_integer(
+pub(super) fn read_integer(
     object: &Map<String, Value>,
     field: &str,
     maximum: u32,
@@ -290,11 +295,11 @@ fn read_integer(
     ))
 }
 
-fn missing(field: &str) -> Violation {
+pub(super) fn missing(field: &str) -> Violation {
     Violation::new(Code::RequestInvalid, field, format!("{field} is missing"))
 }
 
-fn wrong_type(field: &str, wanted: &str, value: &Value) -> Violation {
+pub(super) fn wrong_type(field: &str, wanted: &str, value: &Value) -> Violation {
     let value = match value {
         Value::Number(number) => number.to_string(),
         other => kind(other).to_owned(),

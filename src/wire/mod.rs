@@ -1,7 +1,9 @@
 //! PURE. Between bytes and the agent's own types: topics, JSON, MAVLink frames.
 
+pub mod grant;
 pub mod inbound;
 pub mod mavlink;
 pub mod outbound;
 pub mod signature;
+pub mod status;
 pub mod topic;

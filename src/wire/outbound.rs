@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::grant::{self, Grant};
 use super::mavlink::{CommandAck, result_name};
 use super::topic::VENDOR;
 use crate::catalog::{self, Transport};
@@ -33,8 +34,14 @@ pub fn reply(device_id: &str, reply: &Reply) -> Vec<u8> {
         Reply::Found { record, request_id } => {
             bytes(&Update::of(device_id, record, request_id.as_deref()))
         }
-        Reply::Error(error) => bytes(&Refused::of(error)),
+        Reply::Grant { answer, request_id } => grant::answer(answer, request_id.as_deref()),
+        Reply::Error(refused) => error(refused),
     }
+}
+
+/// Why something made no command, as JSON.
+pub fn error(error: &ErrorReply) -> Vec<u8> {
+    bytes(&Refused::of(error))
 }
 
 /// What the retained presence tells.
@@ -51,6 +58,7 @@ pub struct Presence<'a> {
     pub clock: PresentClock,
     /// To be signed when the vehicle's clock cannot be trusted.
     pub challenge: &'a str,
+    pub grants: Vec<Grant>,
     pub catalog_hash: &'static str,
 }
 

@@ -16,15 +16,17 @@ pub struct Topics {
 pub enum Kind {
     Commands,
     Queries,
+    Grants,
 }
 
 impl Kind {
-    const ALL: [Kind; 2] = [Kind::Commands, Kind::Queries];
+    const ALL: [Kind; 3] = [Kind::Commands, Kind::Queries, Kind::Grants];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Commands => "commands",
             Kind::Queries => "queries",
+            Kind::Grants => "grants",
         }
     }
 }
@@ -95,7 +97,7 @@ mod tests {
         for (topic, expected) in [
             ("downlink/v1/px4/drone-1/commands/cloud", Some((Kind::Commands, "cloud"))),
             ("downlink/v1/px4/drone-1/queries/cloud", Some((Kind::Queries, "cloud"))),
-            ("downlink/v1/px4/drone-1/grants/ops", None),
+            ("downlink/v1/px4/drone-1/grants/ops", Some((Kind::Grants, "ops"))),
             ("downlink/v1/px4/drone-1/commands/", None),
             ("downlink/v1/px4/drone-1/commands/a/b", None),
             ("downlink/v1/px4/drone-1/replies/cloud", None),

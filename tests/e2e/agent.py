@@ -19,6 +19,7 @@ class Agent:
         folder.mkdir()
         self.config = folder / "downlinkd.toml"
         self.journal = folder / "journal"
+        self.socket = folder / "api.sock"
         self.log = folder / "downlinkd.log"
         self._process = None
         self._tools = folder / "bin"
@@ -53,7 +54,11 @@ hmac_key_file = "{key}"
 
     def configure(self, port, endpoint, mode, issuers, commands, late_ack_window="5min"):
         rules = [f'[[guard.issuer]]\nid = "{issuer}"\ncommands = ["*"]\n' for issuer in issuers]
-        rules += [f'[[guard.command]]\ntype = "{command}"\n' for command in commands]
+        rules += [
+            # Grants are no part of the reference requests.
+            f'[[guard.command]]\ntype = "{command}"\ngrant = false\n'
+            for command in commands
+        ]
         self.config.write_text(
             f"""\
 [device]
@@ -73,6 +78,8 @@ default_timeout = "30s"
 late_ack_window = "{late_ack_window}"
 [journal]
 dir = "{self.journal}"
+[api]
+socket = "{self.socket}"
 """
         )
 

@@ -153,7 +153,10 @@ fn config(folder: &Path, broker: SocketAddr) -> String {
     let journal = folder.join(JOURNAL);
     let rules: String = COMMANDS
         .iter()
-        .map(|command| format!("[[guard.command]]\ntype = \"{}\"\n", command.command_type))
+        .map(|command| {
+            // The five requests of the reference, as they are; nobody opens a grant in the demo.
+            format!("[[guard.command]]\ntype = \"{}\"\ngrant = false\n", command.command_type)
+        })
         .collect();
     format!(
         r#"[device]
@@ -172,8 +175,11 @@ id = "{API_ID}"
 commands = ["*"]
 {rules}[journal]
 dir = "{}"
+[api]
+socket = "{}"
 "#,
         port.display(),
-        journal.display()
+        journal.display(),
+        journal.with_extension("sock").display()
     )
 }

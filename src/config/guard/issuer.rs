@@ -27,6 +27,8 @@ pub(super) struct RawIssuer {
     domains: BTreeSet<String>,
     target_components: Option<BTreeSet<NonZeroU8>>,
     commands_per_minute: Option<NonZeroU32>,
+    #[serde(default)]
+    may_grant: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,10 +44,10 @@ impl RawIssuer {
     pub(super) fn check(self) -> Result<(String, Permission, Vec<Key>), Mistake> {
         check_level(SECTION, "id", &self.id)?;
         let id = &self.id;
-        if self.commands.is_empty() && self.domains.is_empty() {
+        if self.commands.is_empty() && self.domains.is_empty() && !self.may_grant {
             let message = format!(
-                "issuer {id:?} may do nothing; name commands (\"*\" for all that the policy allows) \
-                 or domains"
+                "issuer {id:?} may do nothing; name commands (\"*\" for all that the policy allows), \
+                 domains, or may_grant"
             );
             return Err(value(SECTION, "commands", message));
         }
@@ -55,6 +57,7 @@ impl RawIssuer {
                 .target_components
                 .map(|components| components.into_iter().map(NonZeroU8::get).collect()),
             commands_per_minute: self.commands_per_minute.map(NonZeroU32::get),
+            may_grant: self.may_grant,
             ..Permission::default()
         };
         for name in &self.commands {

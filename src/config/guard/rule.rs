@@ -20,6 +20,8 @@ pub(super) struct RawRule {
     target_component: Option<NonZeroU8>,
     #[serde(default)]
     target_components: BTreeSet<NonZeroU8>,
+    /// Whether it needs a grant, whatever its risk.
+    grant: Option<bool>,
     retransmit: Option<RawRetransmit>,
     max_timeout: Option<Seconds<1, 300>>,
     #[serde(default)]
@@ -82,6 +84,7 @@ impl RawRule {
         let rule = Rule {
             target_component: self.target_component.map(NonZeroU8::get),
             target_components: self.target_components.into_iter().map(NonZeroU8::get).collect(),
+            grant: self.grant,
             retransmit,
             max_timeout: self.max_timeout.map(|it| it.duration().as_secs() as u32),
             frames: frames.allowed(&fields),

@@ -156,10 +156,12 @@ impl Engine {
     /// out, once.
     fn other_form(&mut self, now: &Now, id: CommandId, ack: CommandAck, wanted: Transport) {
         let sendable = self.vehicle.ready(now.boot) && !self.stopping;
-        let state = self.check_state(now, id);
+        let state = self.recheck(now, id);
         let Some(live) = self.live.get_mut(&id) else { return };
         let Some(dispatch) = &live.record.dispatch else { return };
+        // What an earlier process sent is never sent again: what let it in may be gone.
         let swaps = sendable
+            && !live.recovered
             && !dispatch.other_form
             && dispatch.transport != wanted
             && now.boot < live.deadline;

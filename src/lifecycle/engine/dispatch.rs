@@ -26,7 +26,7 @@ impl Engine {
                 at += 1;
                 continue;
             }
-            if let Err(refusal) = self.check_state(now, id) {
+            if let Err(refusal) = self.recheck(now, id) {
                 if refusal.code == Code::StateUnknown && self.live[&id].waits_for_state {
                     at += 1;
                 } else {
@@ -55,7 +55,7 @@ impl Engine {
             .filter(|id| self.live.get(id).is_some_and(|live| !live.may_be_out))
             .collect();
         for id in waiting {
-            if let Err(refusal) = self.check_state(now, id) {
+            if let Err(refusal) = self.recheck(now, id) {
                 self.finish(now, id, Status::Failed, refusal.code, refusal.message);
             }
         }
@@ -152,7 +152,7 @@ impl Engine {
         }
         self.timers.set(Timer::Retransmit(id), now.boot + retransmit.interval);
         let sendable = self.vehicle.ready(now.boot) && !self.stopping;
-        if !sendable || self.check_state(now, id).is_err() {
+        if !sendable || self.recheck(now, id).is_err() {
             return;
         }
         let Some(live) = self.live.get_mut(&id) else { return };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Engine, Live};
 use crate::code::{Code, Violation};
-use crate::guard::authentication::Freshness;
+use crate::guard::authentication::{Authenticated, Freshness};
 use crate::guard::{Candidate, Refusal};
 use crate::lifecycle::effect::{DeliveryId, Effect, ErrorReply, Reply};
 use crate::lifecycle::record::Record;
@@ -28,7 +28,14 @@ impl Engine {
         let target = self.guard.target(request.command, request.target_component);
         let id = request.command_id;
         let known = self.live.get(&id).map(|live| Box::new(live.record.clone())).or(stored);
-        let reply = if let Err(refusal) = self.check_nonce(&request, known.as_deref()) {
+        // What was recorded and is played back may only find its own command, whatever its age.
+        let is_repetition =
+            known.as_ref().is_some_and(|record| record.request_sha256 == request.request_sha256);
+        let checked = match is_repetition {
+            true => Ok(()),
+            false => self.check_nonce(request.authenticated.as_ref()),
+        };
+        let reply = if let Err(refusal) = checked {
             refused(request, refusal)
         } else if let Some(record) = known {
             if record.command_type == request.command.command_type
@@ -45,7 +52,7 @@ impl Engine {
                 self.settings.max_queue
             );
             refused(request, Refusal::new(Code::BusyQueueFull, message))
-        } else if let Err(refusal) = self.use_nonce(&request) {
+        } else if let Err(refusal) = self.use_nonce(request.authenticated.as_ref()) {
             refused(request, refusal)
         } else {
             self.accept(now, request, target)
@@ -96,12 +103,9 @@ impl Engine {
         }
     }
 
-    /// What was recorded and is played back may only find its own command, whatever its age.
-    fn check_nonce(&self, request: &CommandRequest, known: Option<&Record>) -> Result<(), Refusal> {
-        let Some(authenticated) = &request.authenticated else { return Ok(()) };
-        if known.is_some_and(|record| record.request_sha256 == request.request_sha256) {
-            return Ok(());
-        }
+    /// Whether something new may come of a genuine message.
+    pub(super) fn check_nonce(&self, authenticated: Option<&Authenticated>) -> Result<(), Refusal> {
+        let Some(authenticated) = authenticated else { return Ok(()) };
         if self.nonces.seen(&authenticated.nonce.key) {
             return Err(Refusal::new(Code::AuthReplay, "the nonce was used before"));
         }
@@ -111,9 +115,12 @@ impl Engine {
         }
     }
 
-    /// The nonce becomes durable in the same commit as the command.
-    fn use_nonce(&mut self, request: &CommandRequest) -> Result<(), Refusal> {
-        let Some(authenticated) = &request.authenticated else { return Ok(()) };
+    /// The nonce becomes durable in the commit of what comes of the message.
+    pub(super) fn use_nonce(
+        &mut self,
+        authenticated: Option<&Authenticated>,
+    ) -> Result<(), Refusal> {
+        let Some(authenticated) = authenticated else { return Ok(()) };
         let nonce = &authenticated.nonce;
         self.nonces.remember(nonce)?;
         if nonce.durable {
@@ -167,17 +174,15 @@ impl Engine {
             target,
             timeout_seconds: record.timeout_seconds,
         };
-        let decision = self.guard.judge(candidate, &mut self.rates, &self.vehicle, now.boot);
-        let mut live = Live::new(record, now.boot + wait);
-        if let Ok(clearance) = &decision {
-            live.retransmit = clearance.retransmit;
-        }
-        self.live.insert(id, live);
+        let decision =
+            self.guard.judge(candidate, &mut self.rates, &self.vehicle, &self.grants, now.boot);
+        self.live.insert(id, Live::new(record, now.boot + wait));
         self.announce(now, id);
         self.urgent = true;
         let accepted = Box::new(self.live[&id].record.clone());
         match decision {
-            Ok(_) => {
+            Ok(clearance) => {
+                self.clear(now, id, clearance);
                 self.queue.push_back(id);
                 self.timers.set(Timer::Deadline(id), now.boot + wait);
             }

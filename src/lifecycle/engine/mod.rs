@@ -5,10 +5,12 @@
 //! `Persist` always comes before every effect that makes its content visible outside.
 //!
 //! Reading order: `intake` (a request arrives), `dispatch` (its frame goes out), `answer` (its
-//! COMMAND_ACK comes, or does not), `recover` (all of it after a restart).
+//! COMMAND_ACK comes, or does not), `recover` (all of it after a restart), `grant` (what may be sent
+//! at all meanwhile).
 
 mod answer;
 mod dispatch;
+mod grant;
 mod intake;
 mod recover;
 #[cfg(test)]
@@ -25,11 +27,12 @@ use super::status::{Cause, Status};
 use super::time::{Now, Stamp, Timestamp};
 use super::timers::{Timer, Timers};
 use crate::code::Code;
+use crate::guard::grants::{GrantId, Grants};
 use crate::guard::nonces::Nonces;
 use crate::guard::policy::Retransmit;
 use crate::guard::rate::Rates;
 use crate::guard::vehicle::{LinkState, Vehicle};
-use crate::guard::{Guard, Refusal};
+use crate::guard::{Clearance, Guard, Refusal};
 use crate::wire::mavlink::Address;
 
 /// Writes that nothing waits for ride along with the next commit, or go after this time.
@@ -61,6 +64,8 @@ pub struct Settings {
     pub late_ack_window: Duration,
     /// How long after its dispatch IN_PROGRESS can keep a command waiting.
     pub max_progress: Duration,
+    /// Names this process in the ids of its grants.
+    pub session: u32,
 }
 
 /// COMMAND_ACK tells commands apart by nothing but who answers and the MAV_CMD.
@@ -77,6 +82,8 @@ struct Live {
     /// It waits since before a restart, so the vehicle may yet have to tell its state.
     waits_for_state: bool,
     retransmit: Option<Retransmit>,
+    /// It may be sent while this grant holds.
+    grant: Option<GrantId>,
     /// COMMAND_LONG.confirmation: how often it was written again.
     confirmation: u8,
     /// A frame that waits among the effects.
@@ -94,6 +101,7 @@ impl Live {
             recovered: false,
             waits_for_state: false,
             retransmit: None,
+            grant: None,
             confirmation: 0,
             unsent: None,
         }
@@ -111,6 +119,7 @@ pub struct Engine {
     vehicle: Vehicle,
     rates: Rates,
     nonces: Nonces,
+    grants: Grants,
     live: HashMap<CommandId, Live>,
     /// Accepted, in order, not dispatched.
     queue: VecDeque<CommandId>,
@@ -143,6 +152,7 @@ impl Engine {
             vehicle: Vehicle::new(settings.target),
             rates: Rates::default(),
             nonces: Nonces::new(MAX_NONCES),
+            grants: Grants::new(guard.grant_limits().clone(), settings.session),
             settings,
             guard,
             live: HashMap::new(),
@@ -168,12 +178,21 @@ impl Engine {
         &self.guard
     }
 
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
     /// From now on another guard judges: new commands, and those that wait for their turn.
     pub fn replace_guard(&mut self, now: &Now, guard: Guard) {
+        self.grants.reconfigure(now.boot, guard.grant_limits(), guard.mode() != self.guard.mode());
         self.guard = guard;
         for id in self.queue.clone() {
-            if let Err(refusal) = self.permit(&self.live[&id].record) {
-                self.finish(now, id, Status::Failed, refusal.code, refusal.message);
+            let live = &self.live[&id];
+            match self.permit(now, &live.record, live.grant) {
+                Ok(clearance) => self.clear(now, id, clearance),
+                Err(refusal) => {
+                    self.finish(now, id, Status::Failed, refusal.code, refusal.message);
+                }
             }
         }
     }
@@ -220,6 +239,10 @@ impl Engine {
             Input::Refused { error, reply_to, delivery } => {
                 self.on_refused(error, reply_to, delivery);
             }
+            Input::Grant { action, opener, call } => self.on_grant(now, action, opener, call),
+            Input::GrantMessage { message, reply_to, delivery } => {
+                self.on_grant_message(now, *message, reply_to, delivery);
+            }
             Input::BrokerConnected => self.outbox.connected(),
             Input::BrokerDisconnected => self.outbox.disconnected(),
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
@@ -242,6 +265,7 @@ impl Engine {
         self.fire_timers(now);
         self.forget_nonces(now);
         self.follow_link(now);
+        self.follow_grants(now);
         self.dispatch(now);
     }
 
@@ -283,6 +307,8 @@ impl Engine {
             match timer {
                 // `follow_link` looks at the clock itself.
                 Timer::LinkStale => {}
+                // So does `follow_grants`.
+                Timer::GrantExpiry => {}
                 Timer::LazyWrites => self.urgent = !self.batch.is_empty(),
                 Timer::OutboxRetry => self.outbox.retry(),
                 Timer::Deadline(id) => self.on_deadline(now, id),
@@ -324,6 +350,7 @@ impl Engine {
         }
         self.effects.push_back(Effect::Link(state));
         if before == LinkState::Ready {
+            self.grants.link_lost(now.boot);
             for id in std::mem::take(&mut self.queue) {
                 self.finish(
                     now,
@@ -424,10 +451,21 @@ impl Engine {
         }
     }
 
-    /// Whether the vehicle still is in the state that the command's rule asks for.
-    fn check_state(&self, now: &Now, id: CommandId) -> Result<(), Refusal> {
-        let command_type = &self.live[&id].record.command_type;
-        self.guard.check_state(command_type, &self.vehicle, now.boot)
+    /// What the guard has cleared the command for.
+    fn clear(&mut self, now: &Now, id: CommandId, clearance: Clearance) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.retransmit = clearance.retransmit;
+        let held = std::mem::replace(&mut live.grant, clearance.grant);
+        if let Some(grant) = clearance.grant.filter(|grant| held != Some(*grant)) {
+            self.grants.consume(now.boot, grant);
+        }
+    }
+
+    /// The layers that may refuse a command while it waits, once more before a frame of it goes.
+    fn recheck(&self, now: &Now, id: CommandId) -> Result<(), Refusal> {
+        let live = &self.live[&id];
+        self.guard.check_state(&live.record.command_type, &self.vehicle, now.boot)?;
+        live.grant.map_or(Ok(()), |grant| self.grants.holds(now.boot, grant))
     }
 
     fn ticket(&mut self, id: CommandId) -> Ticket {

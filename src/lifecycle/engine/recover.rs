@@ -3,6 +3,7 @@
 use super::{Engine, Live};
 use crate::catalog;
 use crate::code::Code;
+use crate::guard::grants::GrantId;
 use crate::guard::nonces::NonceKey;
 use crate::guard::{Candidate, Clearance, Refusal};
 use crate::lifecycle::effect::OutboxNumber;
@@ -83,19 +84,25 @@ impl Engine {
     }
 
     /// What the guard, as it is now, says of a journaled command; its state is asked at its turn.
-    pub(super) fn permit(&self, record: &Record) -> Result<Clearance, Refusal> {
+    pub(super) fn permit(
+        &self,
+        now: &Now,
+        record: &Record,
+        held: Option<GrantId>,
+    ) -> Result<Clearance, Refusal> {
         let command = catalog::find(&record.command_type).ok_or_else(|| {
             let message =
                 format!("this version of the agent does not know {}", record.command_type);
             Refusal::new(Code::RequestUnknownCommand, message)
         })?;
-        self.guard.permit(Candidate {
+        let candidate = Candidate {
             api_id: &record.api_id,
             command,
             content: &record.content,
             target: record.target,
             timeout_seconds: record.timeout_seconds,
-        })
+        };
+        self.guard.permit(candidate, &self.grants, held, now.boot)
     }
 
     /// Not sent yet: it may go if it is provably in time and still permitted. What the vehicle's state
@@ -103,12 +110,9 @@ impl Engine {
     fn recover_queued(&mut self, now: &Now, record: Record) {
         let id = record.command_id;
         let left = remaining(&record, now);
-        let permitted = self.permit(&record);
+        let permitted = self.permit(now, &record, None);
         let mut live = Live::new(record, now.boot + left.unwrap_or_default());
         live.waits_for_state = true;
-        if let Ok(clearance) = &permitted {
-            live.retransmit = clearance.retransmit;
-        }
         let deadline = live.deadline;
         self.live.insert(id, live);
         match (left, permitted) {
@@ -122,7 +126,8 @@ impl Engine {
             (Some(_), Err(refusal)) => {
                 self.finish(now, id, Status::Failed, refusal.code, refusal.message);
             }
-            (Some(_), Ok(_)) => {
+            (Some(_), Ok(clearance)) => {
+                self.clear(now, id, clearance);
                 self.queue.push_back(id);
                 self.timers.set(Timer::Deadline(id), deadline);
             }

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::super::*;
 use crate::catalog::{self, Transport};
-use crate::guard::Mode;
+use crate::guard::grants::{Action, Answer, Ending, Opener};
 use crate::guard::nonces::NonceKey;
 use crate::guard::policy::{Policy, Rule};
-use crate::lifecycle::effect::{DeliveryId, OutboxNumber, Reply};
+use crate::guard::{Mode, Refusal};
+use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber, Reply};
 use crate::lifecycle::request::{CommandRequest, Query, ReplyTo, command_id};
 use crate::lifecycle::time::Timestamp;
 use crate::wire::mavlink::{Body, CommandAck, CommandFrame, Heartbeat};
@@ -62,6 +63,8 @@ pub struct Harness {
     pub frames: Vec<CommandFrame>,
     pub replies: Vec<Reply>,
     pub published: Vec<(OutboxNumber, Record)>,
+    pub grant_replies: Vec<Result<Answer, Refusal>>,
+    ended_grants: Vec<(GrantId, Ending)>,
     /// The broker does not acknowledge.
     pub keep_unpublished: bool,
     pub commit_takes: Duration,
@@ -84,7 +87,12 @@ impl Harness {
     }
 
     pub fn with_rule(command: &'static str, rule: Rule) -> Self {
-        let mut it = Self::with_guard(guard(Mode::Guarded, [(command, rule)]));
+        Self::with_rules([(command, rule)])
+    }
+
+    /// As [`Harness::ready`], with more rules.
+    pub fn with_rules(rules: impl IntoIterator<Item = (&'static str, Rule)>) -> Self {
+        let mut it = Self::with_guard(guard(Mode::Guarded, rules));
         it.link_up();
         it.drain();
         it
@@ -100,6 +108,8 @@ impl Harness {
             frames: Vec::new(),
             replies: Vec::new(),
             published: Vec::new(),
+            grant_replies: Vec::new(),
+            ended_grants: Vec::new(),
             keep_unpublished: false,
             commit_takes: Duration::ZERO,
             tickets: Vec::new(),
@@ -221,6 +231,12 @@ impl Harness {
         id
     }
 
+    /// An operator at the vehicle wants something of the grants.
+    pub fn grant(&mut self, action: Action) {
+        let opener = Opener::Operator { uid: 1000 };
+        self.input(Input::Grant { action, opener, call: CallId(1) });
+    }
+
     pub fn query(&mut self, id: CommandId, api_id: &str) {
         self.deliveries += 1;
         let query = Query {
@@ -276,6 +292,7 @@ impl Harness {
                     Reply::Found { record, .. } => {
                         format!("reply found {}", record.status.as_str())
                     }
+                    Reply::Grant { .. } => "reply grant".to_owned(),
                     Reply::Error(error) => format!("reply error {}", error.violations[0].code),
                 };
                 self.replies.push(reply);
@@ -310,7 +327,26 @@ impl Harness {
             }
             Effect::Unmatched(ack) => format!("unmatched {}", ack.command),
             Effect::Link(_) => return None,
+            Effect::GrantReply { outcome, .. } => {
+                let short = match &outcome {
+                    Ok(_) => "grant reply".to_owned(),
+                    Err(refusal) => format!("grant refused {}", refusal.code),
+                };
+                self.grant_replies.push(outcome);
+                short
+            }
+            Effect::Grants { ended } => {
+                let short = format!("grants changed, {} ended", ended.len());
+                self.ended_grants.extend(ended);
+                short
+            }
         })
+    }
+
+    /// Since the last call.
+    pub fn ended_grants(&mut self) -> Vec<(GrantId, Ending)> {
+        self.drain();
+        std::mem::take(&mut self.ended_grants)
     }
 
     pub fn knows(&self, id: CommandId) -> bool {
@@ -367,17 +403,19 @@ pub fn settings() -> Settings {
         max_queue: 4,
         late_ack_window: seconds(300),
         max_progress: seconds(600),
+        session: 1,
     }
 }
 
 pub fn guard(mode: Mode, extra: impl IntoIterator<Item = (&'static str, Rule)>) -> Guard {
     let camera = Rule { target_components: [100].into(), ..Rule::default() };
+    let without_grant = Rule { grant: Some(false), ..Rule::default() };
     let rules = [
         ("image_stop_capture", camera),
         ("request_camera_capture_status", Rule::default()),
         ("do_digicam_control", Rule::default()),
-        ("preflight_reboot_shutdown", Rule::default()),
-        ("nav_roi", Rule::default()),
+        ("preflight_reboot_shutdown", without_grant.clone()),
+        ("nav_roi", without_grant),
     ];
     let domains = [("gimbal".to_owned(), 154)].into();
     let policy = Policy::new(AUTOPILOT, domains, rules.into_iter().chain(extra));

@@ -2,6 +2,7 @@
 //! [`simulation`].
 
 mod authentication;
+mod grants;
 mod harness;
 mod recovery;
 mod simulation;

@@ -288,7 +288,12 @@ impl World {
                 });
             }
             Effect::Send { ticket, frame, .. } => self.vehicle_gets(ticket, frame),
-            Effect::Reply { .. } | Effect::Step(_) | Effect::Unmatched(_) | Effect::Link(_) => {}
+            Effect::Reply { .. }
+            | Effect::Step(_)
+            | Effect::Unmatched(_)
+            | Effect::Link(_)
+            | Effect::GrantReply { .. }
+            | Effect::Grants { .. } => {}
         }
     }
 

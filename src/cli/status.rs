@@ -1,0 +1,123 @@
+//! `downlinkd status`
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use super::api::Agent;
+use super::grant::describe;
+use crate::edge::api::client::Method;
+use crate::wire::status::AgentStatus;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    agent: Agent,
+}
+
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let status = arguments.agent.call(Method::GET, "status", None);
+    arguments.agent.show(status, |status: AgentStatus| screen(&status))
+}
+
+/// One line for each thing, in columns.
+fn screen(status: &AgentStatus) -> String {
+    let connected = if status.broker.connected { "connected" } else { "not connected" };
+    let trusted = if status.clock.trusted { "trusted" } else { "not trusted" };
+    let counts = &status.commands;
+    let mut lines = vec![
+        ("vehicle", format!("{}, downlinkd {}", status.device_id, status.version)),
+        ("guard", status.guard_mode.clone()),
+        ("link", format!("{} ({})", status.link.state, status.link.endpoint)),
+        ("broker", format!("{connected} ({})", status.broker.address)),
+        ("clock", format!("{trusted} ({})", status.clock.time)),
+        ("queue", format!("{} commands", counts.queued)),
+        ("outstanding", format!("{} commands", counts.outstanding)),
+        ("outbox", format!("{} updates", counts.unpublished)),
+    ];
+    if status.grants.is_empty() {
+        lines.push(("grants", "none".to_owned()));
+    }
+    for (index, grant) in status.grants.iter().enumerate() {
+        lines.push((if index == 0 { "grants" } else { "" }, describe(grant)));
+    }
+    let refused = status.refusals.iter().map(|(code, count)| format!("{count} {code}"));
+    let refused: Vec<String> = refused.collect();
+    lines.push(("refused", if refused.is_empty() { "none".into() } else { refused.join(", ") }));
+    lines.iter().fold(String::new(), |mut screen, (name, value)| {
+        let _ = writeln!(screen, "{name:<12} {value}");
+        screen
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::lifecycle::time::Timestamp;
+    use crate::wire::grant::{Grant, GrantOpener, GrantScope};
+    use crate::wire::status::{BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
+
+    #[test]
+    fn one_screen() {
+        let grant = Grant {
+            grant_id: "7f3a9c21-1".to_owned(),
+            state: "open".to_owned(),
+            scope: vec![
+                GrantScope::Risk("flight".to_owned()),
+                GrantScope::Command("do_flighttermination".to_owned()),
+            ],
+            issuer: Some("cloud".to_owned()),
+            reason: Some("survey".to_owned()),
+            opened_by: GrantOpener::Operator { uid: 1000 },
+            approved_by: Some(GrantOpener::Issuer("ops".to_owned())),
+            seconds_left: 552,
+            count_left: 5,
+        };
+        let pending = Grant {
+            grant_id: "7f3a9c21-2".to_owned(),
+            state: "pending".to_owned(),
+            scope: vec![GrantScope::Domain("gimbal".to_owned())],
+            issuer: None,
+            reason: None,
+            approved_by: None,
+            ..grant.clone()
+        };
+        let status = AgentStatus {
+            vendor: "px4".to_owned(),
+            device_id: "px4-real-1".to_owned(),
+            version: "0.1.0".to_owned(),
+            session: Uuid::nil(),
+            guard_mode: "guarded".to_owned(),
+            link: LinkStatus {
+                state: "ready".to_owned(),
+                endpoint: "serial:/dev/ttyAMA0:921600".to_owned(),
+            },
+            broker: BrokerStatus { connected: false, address: "127.0.0.1:1883".to_owned() },
+            clock: ClockStatus { trusted: true, time: Timestamp::from_secs(1_781_481_600) },
+            commands: CommandCounts { queued: 1, outstanding: 2, unpublished: 3 },
+            grants: vec![grant, pending],
+            refusals: [("auth.failed".to_owned(), 12), ("grant.missing".to_owned(), 1)].into(),
+            catalog_hash: String::new(),
+        };
+        assert_eq!(
+            screen(&status),
+            "\
+vehicle      px4-real-1, downlinkd 0.1.0
+guard        guarded
+link         ready (serial:/dev/ttyAMA0:921600)
+broker       not connected (127.0.0.1:1883)
+clock        trusted (2026-06-15T00:00:00.000Z)
+queue        1 commands
+outstanding  2 commands
+outbox       3 updates
+grants       7f3a9c21-1 open: risk flight, do_flighttermination; 5 commands of cloud, 9m 12s left; by operator 1000 and issuer ops; survey
+             7f3a9c21-2 pending: domain gimbal; 5 commands, 9m 12s left; by operator 1000
+refused      12 auth.failed, 1 grant.missing
+"
+        );
+        let idle = AgentStatus { grants: Vec::new(), refusals: Default::default(), ..status };
+        let end = "outbox       3 updates\ngrants       none\nrefused      none\n";
+        assert!(screen(&idle).ends_with(end));
+    }
+}

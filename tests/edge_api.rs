@@ -1,0 +1,580 @@
+//! The local API over a real Unix socket: first with the test as the daemon's loop, then the whole
+//! agent with its own command line.
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::net::UdpSocket;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use downlinkd::edge::api::{self, Call, Error, Handle, MAX_BODY_BYTES, Request, Response};
+use downlinkd::guard::grants::{Grants, Limits, Opener, TwoPerson};
+use downlinkd::wire::grant::Grant;
+use downlinkd::wire::mavlink::{Address, heartbeat};
+use downlinkd::wire::status::{AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// For whatever takes milliseconds on an idle machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// When nothing happens in the tests.
+const NOW: Duration = Duration::from_secs(1000);
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("no {what} within {DEADLINE:?}"))
+}
+
+/// The API with a stand-in for the daemon's loop, whose grants are real.
+struct Rig {
+    socket: PathBuf,
+    api: Handle,
+    _dir: TempDir,
+}
+
+impl Rig {
+    fn start() -> Self {
+        let (rig, requests) = Self::new();
+        tokio::spawn(stand_in(requests));
+        rig
+    }
+
+    /// Without anybody who takes the requests.
+    fn new() -> (Self, mpsc::Receiver<Request>) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("api.sock");
+        let (sender, requests) = mpsc::channel(16);
+        let api = api::spawn(&socket, sender).unwrap();
+        (Self { socket, api, _dir: dir }, requests)
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(&self.socket).await.unwrap()
+    }
+
+    /// The status and the JSON of the answer.
+    async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let mut stream = self.connect().await;
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The answer may come before the whole body is read.
+        let _ = stream.write_all(body.as_bytes()).await;
+        read_answer(&mut stream).await
+    }
+}
+
+/// Every connection ends with its answer.
+async fn read_answer(stream: &mut UnixStream) -> (u16, Value) {
+    let mut answer = Vec::new();
+    soon("answer", stream.read_to_end(&mut answer)).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.to_ascii_lowercase().contains("content-type: application/json"), "{head}");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")))
+}
+
+/// The daemon's loop, as far as the API can tell.
+async fn stand_in(mut requests: mpsc::Receiver<Request>) {
+    let two_person = TwoPerson { commands: ["nav_land"].into(), ..TwoPerson::default() };
+    let mut grants = Grants::new(Limits { two_person, ..Limits::default() }, 0x7f3a_9c21);
+    while let Some(Request { uid, call, reply }) = requests.recv().await {
+        let shown = |grants: &Grants| grants.views(NOW).iter().map(Grant::of).collect();
+        let response = match call {
+            Call::Grant(action) => {
+                Response::Grant(grants.act(NOW, Opener::Operator { uid }, action))
+            }
+            Call::Grants => Response::Grants(shown(&grants)),
+            Call::Status => Response::Status(Box::new(status(shown(&grants)))),
+        };
+        reply.send(response).expect("the caller waits");
+    }
+}
+
+fn status(grants: Vec<Grant>) -> AgentStatus {
+    AgentStatus {
+        vendor: "px4".to_owned(),
+        device_id: "px4-real-1".to_owned(),
+        version: "0.1.0".to_owned(),
+        session: Default::default(),
+        guard_mode: "guarded".to_owned(),
+        link: LinkStatus { state: "ready".to_owned(), endpoint: "udpin:0.0.0.0:14540".to_owned() },
+        broker: BrokerStatus { connected: true, address: "127.0.0.1:1883".to_owned() },
+        clock: ClockStatus { trusted: true, time: Default::default() },
+        commands: CommandCounts { queued: 1, outstanding: 2, unpublished: 3 },
+        grants,
+        refusals: Default::default(),
+        catalog_hash: "abc".to_owned(),
+    }
+}
+
+const CAMERA: &str = r#"{"scope":{"risk":"payload"},"duration_seconds":60,"count":2}"#;
+const LANDING: &str = r#"{"scope":{"command":"nav_land"},"duration_seconds":60,"count":1}"#;
+
+#[tokio::test]
+async fn a_grant_over_http() {
+    let rig = Rig::start();
+    let uid = our_uid();
+    let (status, opened) = rig.ask("POST", "/api/v1/grants", CAMERA).await;
+    assert_eq!(status, 201);
+    assert_eq!(
+        opened,
+        json!({"grant": {
+            "grant_id": "7f3a9c21-1",
+            "state": "open",
+            "scope": [{"risk": "payload"}],
+            "issuer": null,
+            "reason": null,
+            "opened_by": {"operator": {"uid": uid}},
+            "approved_by": null,
+            "seconds_left": 60,
+            "count_left": 2,
+        }})
+    );
+    let expected = json!({"grants": [opened["grant"]]});
+    assert_eq!(rig.ask("GET", "/api/v1/grants", "").await, (200, expected));
+    let (_, told) = rig.ask("GET", "/api/v1/status", "").await;
+    assert_eq!(told["grants"], json!([opened["grant"]]));
+
+    let (status, pending) = rig.ask("POST", "/api/v1/grants", LANDING).await;
+    assert_eq!((status, &pending["grant"]["state"]), (201, &json!("pending")));
+    let path = "/api/v1/grants/7f3a9c21-2/approve";
+    let (status, refused) = rig.ask("POST", path, "").await;
+    assert_eq!((status, &refused["error"]["code"]), (403, &json!("auth.not_permitted")));
+
+    let revoke = "/api/v1/grants/7f3a9c21-1";
+    let revoked = json!({"revoked": ["7f3a9c21-1"]});
+    assert_eq!(rig.ask("DELETE", revoke, "").await, (200, revoked));
+    let (status, refused) = rig.ask("DELETE", revoke, "").await;
+    assert_eq!((status, &refused["error"]["code"]), (404, &json!("grant.missing")));
+    let rest = json!({"revoked": ["7f3a9c21-2"]});
+    assert_eq!(rig.ask("DELETE", "/api/v1/grants", "").await, (200, rest));
+    let none = json!({"revoked": []});
+    assert_eq!(rig.ask("DELETE", "/api/v1/grants", "").await, (200, none));
+}
+
+#[tokio::test]
+async fn the_status_is_what_the_daemon_says() {
+    let rig = Rig::start();
+    let (code, told) = rig.ask("GET", "/api/v1/status?pretty=1", "").await;
+    assert_eq!(code, 200);
+    assert_eq!(serde_json::from_value::<AgentStatus>(told).unwrap(), status(Vec::new()));
+}
+
+#[tokio::test]
+async fn wrong_requests_are_answered_and_change_nothing() {
+    let rig = Rig::start();
+    let too_long = format!("{{\"reason\":\"{}\"}}", "x".repeat(MAX_BODY_BYTES));
+    let too_much = r#"{"scope":{"risk":"flight"},"duration_seconds":3600,"count":1}"#;
+    for (method, path, body, status, code) in [
+        ("GET", "/", "", 404, "request.invalid"),
+        ("GET", "/api/v1", "", 404, "request.invalid"),
+        ("GET", "/api/v1/status/", "", 404, "request.invalid"),
+        ("GET", "/api/v2/status", "", 404, "request.invalid"),
+        ("POST", "/api/v1/commands", "{}", 404, "request.invalid"),
+        ("POST", "/api/v1/status", "", 405, "request.invalid"),
+        ("PUT", "/api/v1/grants", CAMERA, 405, "request.invalid"),
+        ("GET", "/api/v1/grants/7f3a9c21-1", "", 405, "request.invalid"),
+        ("DELETE", "/api/v1/grants/7f3a9c21-1/approve", "", 405, "request.invalid"),
+        ("DELETE", "/api/v1/grants/1", "", 400, "request.invalid"),
+        ("POST", "/api/v1/grants/..%2F1/approve", "", 400, "request.invalid"),
+        ("POST", "/api/v1/grants", "", 400, "envelope.malformed"),
+        ("POST", "/api/v1/grants", "[]", 400, "envelope.malformed"),
+        ("POST", "/api/v1/grants", "{}", 400, "request.invalid"),
+        (
+            "POST",
+            "/api/v1/grants",
+            r#"{"action":"revoke","all":true}"#,
+            400,
+            "request.out_of_range",
+        ),
+        ("POST", "/api/v1/grants", &too_long, 413, "envelope.too_large"),
+        ("POST", "/api/v1/grants", too_much, 403, "policy.out_of_bounds"),
+        ("POST", "/api/v1/grants/7f3a9c21-1/approve", "", 404, "grant.missing"),
+    ] {
+        let (got, body) = rig.ask(method, path, body).await;
+        assert_eq!((got, &body["error"]["code"]), (status, &json!(code)), "{method} {path} {body}");
+        assert!(!body["error"]["message"].as_str().unwrap().is_empty());
+    }
+    assert_eq!(rig.ask("GET", "/api/v1/grants", "").await, (200, json!({"grants": []})));
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_turned_away() {
+    let rig = Rig::start();
+    for noise in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..], b"hello\r\n\r\n"] {
+        let mut stream = rig.connect().await;
+        stream.write_all(noise).await.unwrap();
+        let mut answer = Vec::new();
+        soon("end of the connection", stream.read_to_end(&mut answer)).await.unwrap();
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"), "{answer:?}");
+    }
+    assert_eq!(rig.ask("GET", "/api/v1/grants", "").await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_do_not_go_on_are_closed() {
+    let rig = Rig::start();
+    let begin = tokio::time::Instant::now();
+    let half_a_body = "POST /api/v1/grants HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{";
+    for (start, seconds) in [("", 5), ("GET /api/v1/sta", 5), (half_a_body, 30)] {
+        let begin = tokio::time::Instant::now();
+        let mut stream = rig.connect().await;
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = soon("end of the connection", stream.read_to_end(&mut answer)).await;
+        let took = begin.elapsed().as_secs();
+        assert!((seconds..=seconds + 1).contains(&took), "{start:?} took {took} s");
+    }
+    assert!(begin.elapsed() < DEADLINE);
+    assert_eq!(rig.ask("GET", "/api/v1/grants", "").await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_too_many_waits_for_a_place() {
+    let rig = Rig::start();
+    let mut idle = Vec::new();
+    for _ in 0..16 {
+        idle.push(rig.connect().await);
+    }
+    let begin = tokio::time::Instant::now();
+    assert_eq!(rig.ask("GET", "/api/v1/grants", "").await.0, 200);
+    // Until the idle ones are closed.
+    assert!(begin.elapsed() >= Duration::from_secs(5), "{:?}", begin.elapsed());
+
+    let mut idle = Vec::new();
+    for _ in 0..15 {
+        idle.push(rig.connect().await);
+    }
+    let begin = tokio::time::Instant::now();
+    assert_eq!(rig.ask("GET", "/api/v1/grants", "").await.0, 200);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_daemon_that_stops_says_so() {
+    let (rig, mut requests) = Rig::new();
+    // One that is dropped unanswered, one that nobody takes.
+    let unanswered = async {
+        drop(soon("request", requests.recv()).await);
+        requests.close();
+    };
+    let (first, ()) = tokio::join!(rig.ask("GET", "/api/v1/status", ""), unanswered);
+    let second = rig.ask("GET", "/api/v1/status", "").await;
+    for (status, body) in [first, second] {
+        assert_eq!((status, &body["error"]["code"]), (503, &json!("busy.queue_full")));
+    }
+}
+
+#[tokio::test]
+async fn the_socket_is_for_the_operators_group_and_goes_with_the_daemon() {
+    let rig = Rig::start();
+    let metadata = fs::symlink_metadata(&rig.socket).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+    drop(rig.api);
+    assert!(!rig.socket.exists());
+}
+
+#[tokio::test]
+async fn a_socket_of_a_dead_process_is_replaced_and_a_live_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("made/api.sock");
+    let spawn = || api::spawn(&socket, mpsc::channel(1).0);
+    let live = spawn().unwrap();
+    assert!(matches!(spawn(), Err(Error::InUse(path)) if path == socket));
+    assert!(socket.exists());
+    drop(live);
+
+    // As a crash leaves it.
+    drop(UnixListener::bind(&socket).unwrap());
+    let replaced = spawn().unwrap();
+    drop(UnixStream::connect(&socket).await.unwrap());
+
+    // What somebody else has put there since is not ours to remove.
+    fs::remove_file(&socket).unwrap();
+    fs::write(&socket, "precious").unwrap();
+    drop(replaced);
+    assert_eq!(fs::read(&socket).unwrap(), b"precious");
+    assert!(matches!(spawn(), Err(Error::NotASocket(path)) if path == socket));
+    assert_eq!(fs::read(&socket).unwrap(), b"precious");
+
+    let nowhere = api::spawn(&dir.path().join("a/b/api.sock"), mpsc::channel(1).0);
+    let Err(Error::Listen { source, .. }) = nowhere else { panic!("{nowhere:?}") };
+    assert_eq!(source.kind(), io::ErrorKind::NotFound);
+}
+
+/// Our own, as the kernel tells it of every file that we make.
+fn our_uid() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    tempfile::tempfile().unwrap().metadata().unwrap().uid()
+}
+
+/// The built daemon without a broker, and the test as its vehicle.
+struct Agent {
+    process: Child,
+    dir: TempDir,
+    endpoint: String,
+}
+
+impl Agent {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let endpoint = free.local_addr().unwrap().to_string();
+        drop(free);
+        let config = format!(
+            r#"
+[device]
+id = "px4-real-1"
+[mqtt]
+url = "mqtt://127.0.0.1:1"
+[link]
+endpoint = "udpin:{endpoint}"
+[guard]
+mode = "guarded"
+[[guard.issuer]]
+id = "cloud"
+[guard.grant]
+two_person = ["critical"]
+[journal]
+dir = "{0}/journal"
+[api]
+socket = "{0}/api.sock"
+"#,
+            dir.path().display()
+        );
+        fs::write(dir.path().join("downlinkd.toml"), config).unwrap();
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let process = command()
+            .arg("run")
+            .arg("--config")
+            .arg(dir.path().join("downlinkd.toml"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let agent = Self { process, dir, endpoint };
+        agent.wait_for(|status| status.device_id == "px4-real-1");
+        agent
+    }
+
+    /// `downlinkd` with these arguments, and with this agent's configuration.
+    fn call(&self, arguments: &[&str]) -> Output {
+        let config = self.dir.path().join("downlinkd.toml");
+        command().args(arguments).arg("--config").arg(config).output().unwrap()
+    }
+
+    #[track_caller]
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.call(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn refuses(&self, arguments: &[&str], code: &str) {
+        let output = self.call(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(&format!("({code})")) && output.stdout.is_empty(), "{told}");
+    }
+
+    /// Asks until the status is as wanted; before the socket is there it is not.
+    #[track_caller]
+    fn wait_for(&self, wanted: impl Fn(&AgentStatus) -> bool) -> AgentStatus {
+        let begin = Instant::now();
+        loop {
+            let output = self.call(&["status", "--output", "json"]);
+            let status = serde_json::from_slice(&output.stdout).ok();
+            if let Some(status) = status.filter(&wanted) {
+                return status;
+            }
+            let log = fs::read_to_string(self.dir.path().join("log")).unwrap();
+            assert!(begin.elapsed() < DEADLINE, "{output:?}\n{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It has ended already where the test made it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Heartbeats of an autopilot, until dropped.
+struct Vehicle {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Vehicle {
+    fn start(agent: &str) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(agent).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for sequence in (0..=u8::MAX).cycle() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let frame = heartbeat(sequence, Address { system: 1, component: 1 });
+                // The agent may have ended.
+                let _ = socket.send(frame.as_slice());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Vehicle {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_downlinkd"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("DOWNLINKD_") || name == "NOTIFY_SOCKET" || name == "WATCHDOG_USEC" {
+            command.env_remove(name.as_ref());
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn an_operator_at_the_vehicle() {
+    let mut agent = Agent::start();
+    let flight = ["grant", "--risk", "flight", "--for", "10min", "--count", "5"];
+    let screen = agent.succeeds(&["status"]);
+    assert!(screen.contains("broker       not connected (127.0.0.1:1)\n"), "{screen}");
+    assert!(screen.ends_with("grants       none\n"), "{screen}");
+    agent.refuses(&flight, "transport.not_ready");
+
+    let vehicle = Vehicle::start(&agent.endpoint);
+    agent.wait_for(|status| status.link.state == "ready");
+    agent.refuses(&["grant", "--risk", "flight", "--for", "16min"], "policy.out_of_bounds");
+    agent.refuses(&["grant", "--command", "fly", "--for", "1min"], "request.unknown_command");
+    agent.refuses(&["grant", "--approve", "../status"], "request.invalid");
+
+    let opened = agent.succeeds(&[&flight[..], &["--issuer", "cloud"]].concat());
+    assert!(opened.contains(" open: risk flight; 5 commands of cloud, 10m left"), "{opened}");
+    let both = ["grant", "--domain", "gimbal", "--command", "nav_takeoff", "--for", "30s"];
+    agent.succeeds(&[&both[..], &["--reason", "a look around"]].concat());
+    let pending = agent.succeeds(&["grant", "--risk", "critical", "--for", "60s"]);
+    assert!(pending.contains(" pending: risk critical; 1 commands"), "{pending}");
+    let approve = pending.lines().nth(1).unwrap().rsplit(' ').next().unwrap();
+    // One and the same person.
+    agent.refuses(&["grant", "--approve", approve], "auth.not_permitted");
+
+    let shown = agent.wait_for(|status| status.grants.len() == 3).grants;
+    assert_eq!(shown[1].reason.as_deref(), Some("a look around"));
+    assert_eq!(shown[2].grant_id, approve);
+    let first = &shown[0].grant_id;
+    assert_eq!(agent.succeeds(&["revoke", first]), format!("revoked {first}\n"));
+    agent.refuses(&["revoke", first], "grant.missing");
+
+    // The link is lost: nothing stays open.
+    drop(vehicle);
+    agent.wait_for(|status| status.link.state == "open" && status.grants.is_empty());
+    assert_eq!(agent.succeeds(&["revoke", "--all"]), "there was no grant\n");
+    let log = agent.log();
+    for told in
+        ["is open, by operator ", "is pending", "was revoked", "ended when the link was lost"]
+    {
+        assert!(log.contains(told), "{told:?} is not in the log:\n{log}");
+    }
+
+    let vehicle = Vehicle::start(&agent.endpoint);
+    agent.wait_for(|status| status.link.state == "ready" && status.grants.is_empty());
+    agent.succeeds(&flight);
+    let socket = agent.dir.path().join("api.sock");
+    terminate(&agent.process);
+    assert!(agent.process.wait().unwrap().success());
+    drop(vehicle);
+    assert!(!socket.exists());
+    let output = agent.call(&["status"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("nobody listens on") && told.contains("api.sock"), "{told}");
+}
+
+fn terminate(process: &Child) {
+    let killed = Command::new("kill").arg(process.id().to_string()).status().unwrap();
+    assert!(killed.success());
+}
+
+#[test]
+fn where_the_agent_is_and_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("api.sock");
+    let status = |arguments: &[&Path]| {
+        let output = command().arg("status").args(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, told) = status(&["--socket".as_ref(), &socket]);
+    assert!(code == 1 && told.contains("nobody listens on"), "{told}");
+    // As a crash leaves it.
+    drop(UnixListener::bind(&socket).unwrap());
+    let (code, told) = status(&["--socket".as_ref(), &socket]);
+    assert!(code == 1 && told.contains("nobody listens on"), "{told}");
+
+    let config = dir.path().join("downlinkd.toml");
+    let (code, told) = status(&["--config".as_ref(), &config]);
+    assert!(code == 78 && told.contains("downlinkd.toml"), "{told}");
+    fs::write(&config, "[api]\nsoket = \"x\"\n").unwrap();
+    let (code, told) = status(&["--config".as_ref(), &config]);
+    assert!(code == 78 && told.contains("soket"), "{told}");
+    // Enough to find the agent, though nothing to run it with.
+    fs::write(&config, format!("[api]\nsocket = \"{}\"\n", socket.display())).unwrap();
+    let (code, told) = status(&["--config".as_ref(), &config]);
+    assert!(code == 1 && told.contains(&socket.display().to_string()), "{told}");
+}
+
+#[test]
+fn wrong_usage() {
+    for arguments in [
+        &["grant"][..],
+        &["grant", "--for", "1min"],
+        &["grant", "--risk", "flight"],
+        &["grant", "--risk", "flight", "--for", "1"],
+        &["grant", "--risk", "flight", "--for", "1500ms"],
+        &["grant", "--risk", "flight", "--for", "0s"],
+        &["grant", "--risk", "flight", "--for", "1min", "--count", "-1"],
+        &["grant", "--approve", "7f3a9c21-1", "--risk", "flight"],
+        &["grant", "--approve", "7f3a9c21-1", "--for", "1min"],
+        &["grant", "--approve", "7f3a9c21-1", "--reason", "x"],
+        &["revoke"],
+        &["revoke", "7f3a9c21-1", "--all"],
+        &["status", "--output", "yaml"],
+        &["status", "now"],
+    ] {
+        let output = command().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {output:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
