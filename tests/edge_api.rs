@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use downlinkd::edge::api::{self, Call, Error, Handle, MAX_BODY_BYTES, Request, Response};
 use downlinkd::guard::grants::{Grants, Limits, Opener, TwoPerson};
 use downlinkd::wire::grant::Grant;
+use downlinkd::wire::inbound::read_request;
 use downlinkd::wire::mavlink::{Address, heartbeat};
 use downlinkd::wire::status::{AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
 use serde_json::{Value, json};
@@ -94,6 +95,11 @@ async fn stand_in(mut requests: mpsc::Receiver<Request>) {
         let response = match call {
             Call::Grant(action) => {
                 Response::Grant(grants.act(NOW, Opener::Operator { uid }, action))
+            }
+            Call::Explain(rehearsal) => {
+                let body = rehearsal.request.as_bytes();
+                let error = read_request(body, "cloud", "px4-real-1", None).unwrap_err();
+                Response::Explanation(Err(error))
             }
             Call::Grants => Response::Grants(shown(&grants)),
             Call::Status => Response::Status(Box::new(status(shown(&grants)))),
@@ -346,6 +352,10 @@ endpoint = "udpin:{endpoint}"
 mode = "guarded"
 [[guard.issuer]]
 id = "cloud"
+commands = ["*"]
+[[guard.issuer.key]]
+kid = "1"
+hmac_key_file = "{0}/key"
 [guard.grant]
 two_person = ["critical"]
 [journal]
@@ -356,6 +366,7 @@ socket = "{0}/api.sock"
             dir.path().display()
         );
         fs::write(dir.path().join("downlinkd.toml"), config).unwrap();
+        fs::write(dir.path().join("key"), format!("hex:{}", "42".repeat(32))).unwrap();
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let process = command()
             .arg("run")
@@ -472,7 +483,7 @@ fn an_operator_at_the_vehicle() {
     let flight = ["grant", "--risk", "flight", "--for", "10min", "--count", "5"];
     let screen = agent.succeeds(&["status"]);
     assert!(screen.contains("broker       not connected (127.0.0.1:1)\n"), "{screen}");
-    assert!(screen.ends_with("grants       none\n"), "{screen}");
+    assert!(screen.ends_with("grants       none\nrefused      none\n"), "{screen}");
     agent.refuses(&flight, "transport.not_ready");
 
     let vehicle = Vehicle::start(&agent.endpoint);
@@ -497,6 +508,27 @@ fn an_operator_at_the_vehicle() {
     let first = &shown[0].grant_id;
     assert_eq!(agent.succeeds(&["revoke", first]), format!("revoked {first}\n"));
     agent.refuses(&["revoke", first], "grant.missing");
+
+    let request = agent.dir.path().join("request.json");
+    let takeoff = r#"{"vendor":"px4","device_id":"px4-real-1","command_type":"nav_takeoff",
+        "payload":{},"idempotency_key":"a"}"#;
+    fs::write(&request, takeoff).unwrap();
+    let explain = ["guard", "explain", request.to_str().unwrap()];
+    agent.refuses(&explain, "request.invalid");
+    let output = agent.call(&[&explain[..], &["--issuer", "cloud"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stdout).unwrap();
+    for line in [
+        "nav_takeoff of cloud\n",
+        "  authentication  refuses: ",
+        "  mode            passes\n",
+        "  policy          refuses: no policy rule allows nav_takeoff (policy.command_denied)\n",
+        "  grant           not asked\n",
+        "  transport       passes\n",
+        "it would be refused: auth.failed\n",
+    ] {
+        assert!(told.contains(line), "{line:?} is not in:\n{told}");
+    }
 
     // The link is lost: nothing stays open.
     drop(vehicle);

@@ -3,6 +3,7 @@
 mod api;
 mod catalog;
 mod grant;
+mod guard;
 mod keygen;
 mod revoke;
 mod run;
@@ -40,6 +41,8 @@ enum Command {
     Grant(grant::Arguments),
     /// End a grant
     Revoke(revoke::Arguments),
+    /// Ask the guard
+    Guard(guard::Arguments),
     /// Show how the agent is doing
     Status(status::Arguments),
 }
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Grant(arguments) => grant::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
+        Command::Guard(arguments) => guard::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
     }
 }

@@ -15,6 +15,7 @@ use crate::guard::{Guard, Refusal};
 use crate::lifecycle::effect::ErrorReply;
 use crate::lifecycle::request::{CommandRequest, GrantMessage, Query, ReplyTo};
 use crate::lifecycle::time::Now;
+use crate::wire::explanation::Rehearsal;
 use crate::wire::grant;
 use crate::wire::inbound::{self, MAX_MESSAGE_BYTES};
 use crate::wire::signature::{self, Unwrapped};
@@ -101,6 +102,39 @@ impl Admission {
             Kind::Grants => self.read_grant(guard, api_id, message, now),
         };
         (admitted.unwrap_or_else(Admitted::Refused), reply_to)
+    }
+
+    /// Reads a request as if it had come on its issuer's topic, and tells whether it is authentic.
+    /// Nothing is used up by it.
+    ///
+    /// # Errors
+    /// What is wrong with the request itself.
+    pub fn rehearse(
+        &self,
+        guard: &Guard,
+        rehearsal: &Rehearsal,
+        now: &Now,
+    ) -> Result<(CommandRequest, Result<(), Refusal>), ErrorReply> {
+        let payload = rehearsal.request.as_bytes();
+        let Unwrapped { body, credentials } = signature::unwrap(payload, &[])
+            .map_err(|violation| inbound::refused(payload, violation))?;
+        let signer = credentials.as_ref().map(|credentials| &credentials.api_id);
+        let Some(api_id) = rehearsal.issuer.as_ref().or(signer) else {
+            let text = "whose request is it? Nobody has signed it, so name the issuer";
+            return Err(inbound::refusal(payload, Code::RequestInvalid, text));
+        };
+        let mut request = inbound::read_request(&body, api_id, &self.device_id, None)?;
+        let topic = self.topics.commands(api_id);
+        let clock = Clock { wall: now.wall, trusted: now.wall_trusted, challenge: &self.challenge };
+        let authenticated =
+            match guard.authenticate(api_id, &topic, &body, credentials.as_ref(), &clock) {
+                Ok(authenticated) => {
+                    request.authenticated = authenticated;
+                    Ok(())
+                }
+                Err(refusal) => Err(refusal),
+            };
+        Ok((request, authenticated))
     }
 
     fn read_command(

@@ -9,9 +9,11 @@ use super::Daemon;
 use crate::catalog;
 use crate::edge::api;
 use crate::guard::Refusal;
+use crate::guard::explain::Verdict;
 use crate::guard::grants::{Answer, Ending, GrantId, GrantView, Opener};
-use crate::lifecycle::effect::{CallId, Input};
+use crate::lifecycle::effect::{CallId, ErrorReply, Input};
 use crate::lifecycle::time::Now;
+use crate::wire::explanation::{Explanation, Finding, Rehearsal};
 use crate::wire::grant::Grant;
 use crate::wire::status::{AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
 use crate::wire::topic::VENDOR;
@@ -23,6 +25,9 @@ impl Daemon {
         let _ = match call {
             api::Call::Status => reply.send(api::Response::Status(Box::new(self.status()))),
             api::Call::Grants => reply.send(api::Response::Grants(self.grants())),
+            api::Call::Explain(rehearsal) => {
+                reply.send(api::Response::Explanation(self.explain(&rehearsal)))
+            }
             api::Call::Grant(action) => {
                 let opener = Opener::Operator { uid };
                 let call = self.calls.add(opener.clone(), reply);
@@ -35,6 +40,20 @@ impl Daemon {
     /// As they are shown.
     pub(super) fn grants(&self) -> Vec<Grant> {
         self.engine.grants().views(self.now().boot).iter().map(Grant::of).collect()
+    }
+
+    fn explain(&self, rehearsal: &Rehearsal) -> Result<Explanation, ErrorReply> {
+        let now = self.now();
+        let (request, authentic) = self.admission.rehearse(self.engine.guard(), rehearsal, &now)?;
+        let mut layers = self.engine.explain(&now, &request);
+        if let Err(refusal) = authentic {
+            layers[0].1 = Verdict::Refuses(refusal);
+        }
+        Ok(Explanation {
+            issuer: request.api_id,
+            command_type: request.command.command_type.to_owned(),
+            layers: layers.into_iter().map(|(layer, it)| Finding::of(layer, it)).collect(),
+        })
     }
 
     fn status(&self) -> AgentStatus {

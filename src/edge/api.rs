@@ -8,6 +8,7 @@
 //! | `POST /api/v1/grants` | opens a grant |
 //! | `POST /api/v1/grants/{id}/approve` | the second person's yes |
 //! | `DELETE /api/v1/grants/{id}`, `DELETE /api/v1/grants` | revokes one, or all |
+//! | `POST /api/v1/guard/explain` | what each layer would say to a request |
 //!
 //! Tasks: one that accepts, one per connection, each bounded in time. They know nothing of the
 //! engine: a request goes to the daemon's loop as a [`Request`], and its [`Response`] comes back. A
@@ -30,13 +31,15 @@ use tokio::task::JoinHandle;
 
 use crate::guard::Refusal;
 use crate::guard::grants::{Action, Answer};
+use crate::lifecycle::effect::ErrorReply;
+use crate::wire::explanation::{Explanation, Rehearsal};
 use crate::wire::grant::Grant;
 use crate::wire::status::AgentStatus;
 pub use socket::Error;
 use socket::SocketFile;
 
-/// Bytes of a request's body.
-pub const MAX_BODY_BYTES: usize = 16 * 1024;
+/// Bytes of a request's body: the largest message fits in, as a JSON string.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// More wait in the kernel until one of these is done.
 const MAX_CONNECTIONS: usize = 16;
 /// For the request line and the headers.
@@ -61,6 +64,7 @@ pub enum Call {
     Grant(Action),
     Grants,
     Status,
+    Explain(Rehearsal),
 }
 
 #[derive(Debug)]
@@ -68,6 +72,7 @@ pub enum Response {
     Grant(Result<Answer, Refusal>),
     Grants(Vec<Grant>),
     Status(Box<AgentStatus>),
+    Explanation(Result<Explanation, ErrorReply>),
 }
 
 /// Keeps the API running; dropping it ends it and removes the socket.

@@ -15,6 +15,7 @@
 
 pub mod authentication;
 pub mod clock;
+pub mod explain;
 pub mod grants;
 pub mod nonces;
 pub mod permission;
@@ -183,11 +184,8 @@ impl Guard {
         grants: &Grants,
         now: Duration,
     ) -> Result<Clearance, Refusal> {
-        let permission = self.permission(candidate)?;
-        if !rates.take(candidate.api_id, permission.commands_per_minute, now) {
-            let message = format!("issuer {} has used up its rate", candidate.api_id);
-            return Err(Refusal::new(Code::PolicyRateLimited, message));
-        }
+        self.check_mode()?;
+        self.permission(candidate)?.take(candidate.api_id, rates, now)?;
         let rule = self.rule(candidate)?;
         rule.check_state(vehicle, now)?;
         let grant = self.grant(candidate, rule, grants, None, now)?;
@@ -208,6 +206,7 @@ impl Guard {
         held: Option<GrantId>,
         now: Duration,
     ) -> Result<Clearance, Refusal> {
+        self.check_mode()?;
         self.permission(candidate)?;
         let rule = self.rule(candidate)?;
         let grant = self.grant(candidate, rule, grants, held, now)?;
@@ -255,9 +254,8 @@ impl Guard {
         }
     }
 
-    /// The layers of mode and permission.
+    /// The layer of permission.
     fn permission(&self, candidate: Candidate<'_>) -> Result<&Permission, Refusal> {
-        self.check_mode()?;
         let Candidate { api_id, command, target, .. } = candidate;
         let permission = self.issuers.get(api_id).ok_or_else(|| {
             let message = format!("{api_id} is no longer an issuer of this vehicle");
@@ -325,9 +323,10 @@ impl Guard {
 
 #[cfg(test)]
 impl Guard {
-    /// With one issuer, `cloud`, that may send all that the policy allows; no key fits.
+    /// With one issuer, `cloud`, that may do all that the policy allows; no key fits.
     pub fn example(mode: Mode, policy: Policy) -> Self {
-        let permission = Permission { all_commands: true, ..Permission::default() };
+        let permission =
+            Permission { all_commands: true, may_grant: true, ..Permission::default() };
         let keys = Keys::new(BTreeMap::new()).expect("no keys are valid keys");
         Self::new(mode, [("cloud".to_owned(), permission)].into(), keys, policy, Limits::default())
     }

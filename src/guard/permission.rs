@@ -1,8 +1,10 @@
 //! What an issuer may do: nothing that its entry does not name.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Refusal;
+use super::rate::Rates;
 use crate::catalog::Command;
 use crate::code::Code;
 use crate::wire::mavlink::Address;
@@ -24,6 +26,18 @@ pub struct Permission {
 }
 
 impl Permission {
+    /// Takes one command of the issuer's rate. `now`: the boot clock.
+    ///
+    /// # Errors
+    /// `policy.rate_limited`.
+    pub fn take(&self, api_id: &str, rates: &mut Rates, now: Duration) -> Result<(), Refusal> {
+        if rates.take(api_id, self.commands_per_minute, now) {
+            return Ok(());
+        }
+        let message = format!("issuer {api_id} has used up its rate");
+        Err(Refusal::new(Code::PolicyRateLimited, message))
+    }
+
     /// # Errors
     /// `auth.not_permitted`, naming the command or the target.
     pub fn check(&self, api_id: &str, command: &Command, target: Address) -> Result<(), Refusal> {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::catalog;
+use crate::guard::explain::Verdict;
 use crate::guard::grants::{GrantRequest, Opener, Scope};
 use crate::guard::policy::{FieldBounds, Values};
 use crate::guard::state::Requirements;
@@ -42,8 +43,8 @@ const LAYERS: [(Layer, Code); 10] = [
     (Transport, Code::TransportNotReady),
 ];
 
-/// The refusal of a command that fails at each of these layers.
-fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
+/// What the guard says to a command that fails at each of these layers, and what it explains of it.
+fn judged(fails: &[Layer]) -> (Result<Clearance, Refusal>, Vec<(explain::Layer, Verdict)>) {
     let fails = |layer| fails.contains(&layer);
     let command = catalog::find("preflight_reboot_shutdown").unwrap();
     let content = command.encode(json!({"autopilot": 2}).as_object().unwrap(), None).unwrap();
@@ -77,7 +78,7 @@ fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
             issuer: None,
             reason: None,
         };
-        grants.open(NOW, Opener::Operator { uid: 1000 }, request)?;
+        grants.open(NOW, Opener::Operator { uid: 1000 }, request).unwrap();
     }
     let guard = Guard::new(mode, [("cloud".to_owned(), permission)].into(), keys, policy, limits);
     let mut rates = Rates::default();
@@ -103,10 +104,6 @@ fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
         (false, true) => 100,
         (false, false) => 1,
     };
-    if fails(Issuer) {
-        let clock = Clock { wall: Default::default(), trusted: true, challenge: "" };
-        guard.authenticate("mallory", "topic", b"{}", None, &clock)?;
-    }
     let candidate = Candidate {
         api_id: "cloud",
         command,
@@ -114,7 +111,18 @@ fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
         target: Address { component, ..AUTOPILOT },
         timeout_seconds: 30,
     };
-    guard.judge(candidate, &mut rates, &vehicle, &grants, NOW)
+    let explained = guard.explain(candidate, &rates, &vehicle, &grants, NOW);
+    if fails(Issuer) {
+        let clock = Clock { wall: Default::default(), trusted: true, challenge: "" };
+        let refused = guard.authenticate("mallory", "topic", b"{}", None, &clock);
+        return (Err(refused.unwrap_err()), explained);
+    }
+    (guard.judge(candidate, &mut rates, &vehicle, &grants, NOW), explained)
+}
+
+/// The refusal of a command that fails at each of these layers.
+fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
+    judged(fails).0
 }
 
 #[test]
@@ -131,6 +139,31 @@ fn the_first_layer_that_refuses_ends_it() {
             _ => "",
         };
         assert!(refusal.message.contains(told), "{}", refusal.message);
+    }
+}
+
+#[test]
+fn every_layer_is_explained_whatever_the_others_say() {
+    use explain::Layer as Asked;
+    let all: Vec<Layer> = LAYERS.iter().map(|(layer, _)| *layer).collect();
+    for fails in all.iter().map(std::slice::from_ref).chain([&all[..], &[]]) {
+        let (judged, explained) = judged(fails);
+        let asked: Vec<Asked> = explained.iter().map(|(layer, _)| *layer).collect();
+        let (mode, permission, policy) = (Asked::Mode, Asked::Permission, Asked::Policy);
+        let (state, grant, transport) = (Asked::State, Asked::Grant, Asked::Transport);
+        assert_eq!(asked, [mode, permission, policy, state, grant, transport]);
+        let first = explained.iter().find_map(|(_, verdict)| match verdict {
+            Verdict::Refuses(refusal) => Some(refusal.clone()),
+            Verdict::Passes | Verdict::NotAsked => None,
+        });
+        if !fails.contains(&Issuer) {
+            assert_eq!(first, judged.err(), "{fails:?}");
+        }
+        let has_no_rule = fails.iter().any(|it| matches!(it, CommandType | Target | Bounds));
+        for (layer, verdict) in explained {
+            let may_be_asked = !(has_no_rule && matches!(layer, Asked::State | Asked::Grant));
+            assert_eq!(verdict != Verdict::NotAsked, may_be_asked, "{layer:?} of {fails:?}");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! PURE. Between bytes and the agent's own types: topics, JSON, MAVLink frames.
 
+pub mod explanation;
 pub mod grant;
 pub mod inbound;
 pub mod mavlink;

@@ -49,6 +49,10 @@ impl Topics {
         is_level(api_id).then_some((kind, api_id))
     }
 
+    pub fn commands(&self, api_id: &str) -> String {
+        format!("{}/commands/{api_id}", self.base)
+    }
+
     pub fn replies(&self, api_id: &str) -> String {
         format!("{}/replies/{api_id}", self.base)
     }

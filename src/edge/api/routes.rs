@@ -55,6 +55,7 @@ where
         (["status"], &Method::GET) => Call::Status,
         (["grants"], &Method::GET) => Call::Grants,
         (["grants"], &Method::POST) => return read_open(body).await,
+        (["guard", "explain"], &Method::POST) => return read_rehearsal(body).await,
         (["grants"], &Method::DELETE) => Call::Grant(Action::RevokeAll),
         (["grants", id], &Method::DELETE) => {
             Call::Grant(Action::Revoke(id.parse().map_err(wrong_id)?))
@@ -62,6 +63,7 @@ where
         (["grants", id, "approve"], &Method::POST) => {
             Call::Grant(Action::Approve(id.parse().map_err(wrong_id)?))
         }
+        (["guard", "explain"], _) => return Err(not_allowed(&method, path, "POST")),
         (["status"], _) => return Err(not_allowed(&method, path, "GET")),
         (["grants"], _) => return Err(not_allowed(&method, path, "DELETE, GET, POST")),
         (["grants", _], _) => return Err(not_allowed(&method, path, "DELETE")),
@@ -76,25 +78,44 @@ where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let body = match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let text = format!("the body is too large; at most {MAX_BODY_BYTES} bytes");
-            let error = inbound::refusal(b"", Code::EnvelopeTooLarge, text);
-            return Err(error_response(StatusCode::PAYLOAD_TOO_LARGE, error));
-        }
-        Err(error) => {
-            let text = format!("the body could not be read: {error}");
-            return Err(unreadable(StatusCode::BAD_REQUEST, text));
-        }
-    };
-    let message =
-        grant::read_open(&body).map_err(|it| error_response(StatusCode::BAD_REQUEST, it))?;
+    let message = grant::read_open(&collect(body).await?)
+        .map_err(|it| error_response(StatusCode::BAD_REQUEST, it))?;
     Ok(Routed {
         call: Call::Grant(message.action),
         request_id: message.request_id,
         request_sha256: message.request_sha256,
     })
+}
+
+async fn read_rehearsal<B>(body: B) -> Result<Routed, HttpResponse>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = collect(body).await?;
+    let rehearsal = serde_json::from_slice(&body)
+        .map_err(|error| unreadable(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let request_sha256 = inbound::sha256(&body);
+    Ok(Routed { call: Call::Explain(rehearsal), request_id: None, request_sha256 })
+}
+
+async fn collect<B>(body: B) -> Result<Bytes, HttpResponse>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let text = format!("the body is too large; at most {MAX_BODY_BYTES} bytes");
+            let error = inbound::refusal(b"", Code::EnvelopeTooLarge, text);
+            Err(error_response(StatusCode::PAYLOAD_TOO_LARGE, error))
+        }
+        Err(error) => {
+            let text = format!("the body could not be read: {error}");
+            Err(unreadable(StatusCode::BAD_REQUEST, text))
+        }
+    }
 }
 
 async fn call(routed: Routed, uid: u32, requests: &mpsc::Sender<Request>) -> HttpResponse {
@@ -125,6 +146,10 @@ async fn call(routed: Routed, uid: u32, requests: &mpsc::Sender<Request>) -> Htt
         Some(Response::Status(status)) => {
             json_response(StatusCode::OK, json!(status).to_string().into_bytes())
         }
+        Some(Response::Explanation(Ok(explanation))) => {
+            json_response(StatusCode::OK, json!(explanation).to_string().into_bytes())
+        }
+        Some(Response::Explanation(Err(error))) => error_response(StatusCode::BAD_REQUEST, error),
         None => error_response(
             StatusCode::SERVICE_UNAVAILABLE,
             refused(Code::BusyQueueFull, "the agent is stopping; try again later".to_owned()),

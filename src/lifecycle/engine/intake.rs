@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::{Engine, Live};
+use crate::catalog::Command;
 use crate::code::{Code, Violation};
 use crate::guard::authentication::{Authenticated, Freshness};
+use crate::guard::explain::{Layer, Verdict};
 use crate::guard::{Candidate, Refusal};
 use crate::lifecycle::effect::{DeliveryId, Effect, ErrorReply, Reply};
 use crate::lifecycle::record::Record;
@@ -103,6 +105,33 @@ impl Engine {
         }
     }
 
+    /// What the guard would say to a request at this moment. Nothing comes of it.
+    pub fn explain(&self, now: &Now, request: &CommandRequest) -> Vec<(Layer, Verdict)> {
+        let target = self.guard.target(request.command, request.target_component);
+        let candidate = Candidate {
+            api_id: &request.api_id,
+            command: request.command,
+            content: &request.content,
+            target,
+            timeout_seconds: self.timeout_seconds(request),
+        };
+        let nonce = self.check_nonce(request.authenticated.as_ref());
+        let mut layers = vec![(Layer::Authentication, nonce.into())];
+        let Self { guard, rates, vehicle, grants, .. } = self;
+        layers.extend(guard.explain(candidate, rates, vehicle, grants, now.boot));
+        layers
+    }
+
+    /// As requested, or by default.
+    fn timeout_seconds(&self, request: &CommandRequest) -> u32 {
+        request.timeout_seconds.unwrap_or_else(|| self.default_timeout(request.command))
+    }
+
+    fn default_timeout(&self, command: &Command) -> u32 {
+        let longest = self.guard.max_timeout(command).unwrap_or(u32::MAX);
+        self.settings.default_timeout_seconds.min(longest)
+    }
+
     /// Whether something new may come of a genuine message.
     pub(super) fn check_nonce(&self, authenticated: Option<&Authenticated>) -> Result<(), Refusal> {
         let Some(authenticated) = authenticated else { return Ok(()) };
@@ -132,12 +161,11 @@ impl Engine {
     /// Journals the command as ACCEPTED; the guard then lets it into the queue or ends it.
     fn accept(&mut self, now: &Now, request: CommandRequest, target: Address) -> Reply {
         let id = request.command_id;
-        let longest = self.guard.max_timeout(request.command).unwrap_or(u32::MAX);
-        let default = self.settings.default_timeout_seconds.min(longest);
-        let waits = match request.timeout_seconds {
+        let timeout_seconds = self.timeout_seconds(&request);
+        let waits = match timeout_seconds {
             // Nobody waits for the outcome, but the command still must not go out late.
-            Some(0) | None => default,
-            Some(seconds) => seconds,
+            0 => self.default_timeout(request.command),
+            seconds => seconds,
         };
         let mut wait = Duration::from_secs(waits.into());
         if let Some(expiry) = request.message_expiry {
@@ -154,7 +182,7 @@ impl Engine {
             command_type: request.command.command_type.to_owned(),
             content: request.content,
             target,
-            timeout_seconds: request.timeout_seconds.unwrap_or(default),
+            timeout_seconds,
             accepted: stamp,
             deadline_ms: wait.as_millis() as u64,
             status: Status::Accepted,

@@ -5,7 +5,7 @@ use crate::guard::authentication::{Authenticated, Freshness};
 use crate::guard::nonces::{Nonce, NonceKey};
 
 /// Signed now, or by the challenge of this process.
-fn signed(it: &Harness, nonce: &str, durable: bool) -> Authenticated {
+pub(super) fn signed(it: &Harness, nonce: &str, durable: bool) -> Authenticated {
     let timestamp = it.now.wall;
     Authenticated {
         nonce: Nonce {
@@ -25,7 +25,7 @@ fn request(it: &mut Harness, key: &str, body: &str, authenticated: Authenticated
     })
 }
 
-fn stale(authenticated: Authenticated, code: Code) -> Authenticated {
+pub(super) fn stale(authenticated: Authenticated, code: Code) -> Authenticated {
     Authenticated { freshness: Freshness::Stale(Refusal::new(code, "too old")), ..authenticated }
 }
 

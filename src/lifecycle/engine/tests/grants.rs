@@ -1,11 +1,16 @@
 //! Flight commands between grants that come and go.
 
+use std::collections::BTreeMap;
+
+use super::authentication::{signed, stale};
 use super::harness::*;
 use super::*;
 use crate::catalog::Risk;
 use crate::guard::Mode;
-use crate::guard::grants::{Action, Answer, Ending, GrantId, GrantRequest, Scope};
-use crate::guard::policy::Rule;
+use crate::guard::authentication::Keys;
+use crate::guard::grants::{Action, Answer, Ending, GrantId, GrantRequest, Limits, Opener, Scope};
+use crate::guard::permission::Permission;
+use crate::guard::policy::{Policy, Rule};
 
 /// Guarded, with a ready link; some commands are allowed but need a grant.
 fn flying() -> Harness {
@@ -38,6 +43,20 @@ fn open(it: &mut Harness, count: u32) -> GrantId {
         Some(Ok(Answer::Grant(view))) => view.id,
         other => panic!("{other:?}"),
     }
+}
+
+/// With takeoffs allowed under a grant.
+fn takeoffs(mode: Mode, may_grant: bool, limits: Limits) -> Guard {
+    let permission = Permission { all_commands: true, may_grant, ..Permission::default() };
+    let issuers = [("cloud".to_owned(), permission)].into();
+    let keys = Keys::new(BTreeMap::new()).unwrap();
+    let policy = Policy::new(AUTOPILOT, BTreeMap::new(), [("nav_takeoff", Rule::default())]);
+    Guard::new(mode, issuers, keys, policy, limits)
+}
+
+fn replace_guard(it: &mut Harness, guard: Guard) {
+    let now = it.now;
+    it.engine.replace_guard(&now, guard);
 }
 
 /// Keeps the link ready meanwhile.
@@ -304,4 +323,99 @@ fn how_each_grant_ended_is_told() {
     let lost = open(&mut it, 1);
     it.link_down();
     assert_eq!(it.ended_grants(), [(lost, Ending::LinkLost)]);
+}
+
+#[test]
+fn an_issuer_opens_a_grant_by_a_signed_message() {
+    let mut it = flying();
+    let message = signed(&it, "n", true);
+    it.grant_message(flight(1), message.clone());
+    // The nonce is durable before anybody hears of the grant.
+    let told = ["persist", "acknowledge", "reply grant", "grants changed, 0 ended"];
+    assert_eq!(it.drain(), told);
+    assert!(it.journal.nonces.contains_key(&message.nonce.key));
+    let view = it.engine.grants().views(it.now.boot).remove(0);
+    assert_eq!(view.opened_by, Opener::Issuer("cloud".to_owned()));
+
+    // A broker's redelivery, or a recording.
+    it.grant_message(flight(1), message.clone());
+    assert_eq!(it.drain(), ["acknowledge", "reply error auth.replay"]);
+    it.crash(seconds(1));
+    it.link_up();
+    it.drain();
+    it.grant_message(flight(1), message);
+    assert_eq!(it.drain(), ["acknowledge", "reply error auth.replay"]);
+    assert!(it.engine.grants().views(it.now.boot).is_empty());
+}
+
+#[test]
+fn a_message_that_is_not_fresh_opens_nothing() {
+    for code in [Code::AuthStale, Code::AuthClockUntrusted] {
+        let mut it = flying();
+        let message = stale(signed(&it, "n", true), code);
+        it.grant_message(flight(1), message);
+        assert_eq!(it.drain(), ["acknowledge".to_owned(), format!("reply error {code}")]);
+        assert!(it.engine.grants().views(it.now.boot).is_empty());
+    }
+}
+
+#[test]
+fn only_issuers_who_may_grant_have_their_way_with_grants() {
+    let mut it = Harness::with_guard(takeoffs(Mode::Guarded, false, Limits::default()));
+    it.link_up();
+    let grant = open(&mut it, 1);
+    for (nonce, action) in [
+        ("a", flight(1)),
+        ("b", Action::Approve(grant)),
+        ("c", Action::Revoke(grant)),
+        ("d", Action::RevokeAll),
+    ] {
+        let message = signed(&it, nonce, true);
+        it.grant_message(action, message);
+        assert_eq!(it.drain(), ["acknowledge", "reply error auth.not_permitted"]);
+    }
+    assert_eq!(it.engine.grants().views(it.now.boot).len(), 1);
+}
+
+#[test]
+fn another_mode_or_other_limits_end_every_grant() {
+    for (mode, max_duration, ends) in [
+        (Mode::Guarded, Limits::default().max_duration, false),
+        (Mode::Guarded, seconds(300), true),
+        (Mode::Disabled, Limits::default().max_duration, true),
+    ] {
+        let mut it = flying();
+        open(&mut it, 5);
+        it.request_and_send("nav_takeoff", "a");
+        let waits = it.request("nav_takeoff", "b");
+        it.drain();
+        let limits = Limits { max_duration, ..Limits::default() };
+        replace_guard(&mut it, takeoffs(mode, true, limits));
+        it.drain();
+        assert_eq!(it.engine.grants().views(it.now.boot).is_empty(), ends);
+        match (mode, ends) {
+            (Mode::Disabled, _) => it.expect(waits, Status::Failed, Code::GuardDisabled),
+            (_, true) => it.expect(waits, Status::Failed, Code::GrantMissing),
+            (_, false) => assert!(it.record(waits).is_open()),
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_comes_to_need_a_grant_counts_what_waits_once() {
+    let without = Rule { grant: Some(false), ..Rule::default() };
+    let mut it = Harness::with_rules([("nav_takeoff", without)]);
+    it.request_and_send("nav_takeoff", "a");
+    let first = it.request("nav_takeoff", "b");
+    let second = it.request("nav_takeoff", "c");
+    it.drain();
+    open(&mut it, 1);
+    replace_guard(&mut it, takeoffs(Mode::Guarded, true, Limits::default()));
+    it.drain();
+    assert!(it.record(first).is_open());
+    it.expect(second, Status::Failed, Code::GrantExhausted);
+    // Read again, it counts nothing twice.
+    replace_guard(&mut it, takeoffs(Mode::Guarded, true, Limits::default()));
+    it.drain();
+    assert!(it.record(first).is_open());
 }

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::super::*;
 use crate::catalog::{self, Transport};
+use crate::guard::authentication::Authenticated;
 use crate::guard::grants::{Action, Answer, Ending, Opener};
 use crate::guard::nonces::NonceKey;
 use crate::guard::policy::{Policy, Rule};
 use crate::guard::{Mode, Refusal};
 use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber, Reply};
-use crate::lifecycle::request::{CommandRequest, Query, ReplyTo, command_id};
+use crate::lifecycle::request::{CommandRequest, GrantMessage, Query, ReplyTo, command_id};
 use crate::lifecycle::time::Timestamp;
 use crate::wire::mavlink::{Body, CommandAck, CommandFrame, Heartbeat};
 
@@ -98,7 +99,7 @@ impl Harness {
         it
     }
 
-    fn with_guard(guard: Guard) -> Self {
+    pub fn with_guard(guard: Guard) -> Self {
         let mut it = Self {
             engine: Engine::new(settings(), guard.clone(), 0),
             now: now(),
@@ -235,6 +236,20 @@ impl Harness {
     pub fn grant(&mut self, action: Action) {
         let opener = Opener::Operator { uid: 1000 };
         self.input(Input::Grant { action, opener, call: CallId(1) });
+    }
+
+    /// A message of the issuer `cloud` about grants.
+    pub fn grant_message(&mut self, action: Action, authenticated: Authenticated) {
+        self.deliveries += 1;
+        let message = GrantMessage {
+            action,
+            request_id: None,
+            request_sha256: String::new(),
+            authenticated: Some(authenticated),
+        };
+        let reply_to = ReplyTo { api_id: "cloud".to_owned(), ..ReplyTo::default() };
+        let delivery = DeliveryId(self.deliveries);
+        self.input(Input::GrantMessage { message: Box::new(message), reply_to, delivery });
     }
 
     pub fn query(&mut self, id: CommandId, api_id: &str) {
