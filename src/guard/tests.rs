@@ -90,7 +90,7 @@ fn refusal(fails: &[Layer]) -> Result<Clearance, Refusal> {
     };
     if fails(Issuer) {
         let clock = Clock { wall: Default::default(), trusted: true, challenge: "" };
-        guard.authenticate("mallory", "topic", b"{}", None, &clock)?;
+        guard.authenticate("cloud", "topic", b"{}", None, &clock)?;
     }
     let candidate = Candidate {
         api_id: "cloud",
