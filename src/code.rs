@@ -38,7 +38,7 @@ codes! {
     RequestOutOfRange => "request.out_of_range", "A value outside of what the field allows.";
     TargetDeviceMismatch => "target.device_mismatch", "The request is for another device.";
     TargetVendorUnsupported => "target.vendor_unsupported", "The request is for another vendor.";
-    AuthFailed => "auth.failed", "The sender is not an issuer whom this vehicle knows.";
+    AuthFailed => "auth.failed", "Not signed by an issuer whom this vehicle knows.";
     AuthReplay => "auth.replay", "The nonce was used before, with another body.";
     AuthStale => "auth.stale", "The timestamp is outside of the window.";
     AuthClockUntrusted => "auth.clock_untrusted", "The vehicle's clock cannot judge a timestamp now.";

@@ -24,7 +24,6 @@ use crate::config::Config;
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
 use crate::edge::{api, link, mqtt, systemd};
-use crate::guard::Guard;
 use crate::guard::grants::Opener;
 use crate::lifecycle::effect::{DeliveryId, Effect, Input, Reply, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
@@ -71,7 +70,6 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
     if let Some(floor) = recovered.clock_floor {
         clock.raise_floor(floor);
     }
-    warn_of_missing_keys(&config.guard);
     let mode = config.guard.mode();
     info!(
         "{} commands to take up again, {} updates to publish, mode {}, link {}, broker {}:{}",
@@ -511,7 +509,6 @@ impl Daemon {
     fn reload(&mut self) {
         match Config::load(&self.config_path) {
             Ok(config) => {
-                warn_of_missing_keys(&config.guard);
                 self.engine.replace_guard(&self.now(), config.guard);
                 info!("the guard's configuration was read again");
                 self.publish_presence();
@@ -569,15 +566,6 @@ impl Deliveries {
         let (first, _) = self.waiting.front()?;
         debug_assert_eq!(*first, delivery, "PUBACKs go out in the order of arrival");
         self.waiting.pop_front().map(|(_, acknowledgement)| acknowledgement)
-    }
-}
-
-fn warn_of_missing_keys(guard: &Guard) {
-    for api_id in guard.issuers_without_key() {
-        warn!(
-            API_ID = api_id;
-            "issuer {api_id} has no key: the broker's access control alone says who it is"
-        );
     }
 }
 

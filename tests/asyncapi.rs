@@ -19,6 +19,7 @@ use downlinkd::wire::grant::{Grant, read_action};
 use downlinkd::wire::inbound::{MAX_TIMEOUT_SECONDS, read_query, read_request};
 use downlinkd::wire::mavlink::{Address, CommandAck};
 use downlinkd::wire::outbound::{self, Presence, PresentClock, PresentLink};
+use downlinkd::wire::signature;
 use downlinkd::wire::topic::{Kind, Topics, VENDOR};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -158,6 +159,12 @@ fn the_examples_of_requests_are_accepted() {
     for body in examples("command") {
         read_request(&body, API_ID, DEVICE_ID, None).unwrap();
     }
+    for envelope in examples("enveloped") {
+        validator(&document, "Envelope").validate(&parsed(&envelope)).unwrap();
+        let unwrapped = signature::unwrap(&envelope, &[]).unwrap();
+        assert!(unwrapped.credentials.is_some());
+        read_request(&unwrapped.body, API_ID, DEVICE_ID, None).unwrap();
+    }
     for body in examples("query") {
         read_query(&body, API_ID, DEVICE_ID).unwrap();
     }
@@ -196,9 +203,52 @@ fn what_is_received_has_the_documented_fields() {
     assert_eq!(timeout["maximum"], MAX_TIMEOUT_SECONDS);
 }
 
+/// A documented property that the agent does not read would be left alone; one that is required must
+/// be missed, and the optional ones too must be read.
+#[test]
+fn a_signature_has_the_documented_fields_both_ways() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    let auth = &schemas["Envelope"]["properties"]["auth"];
+    let fields: BTreeSet<String> =
+        auth["properties"].as_object().unwrap().keys().cloned().collect();
+    let refusal = signature::unwrap(br#"{"auth":{"x":""},"body":""}"#, &[]).unwrap_err();
+    assert_eq!(listed(&refusal.message), fields);
+
+    let values = |name: &str| match name {
+        "X-Api-Id" => API_ID.to_owned(),
+        "X-Api-Timestamp" => "1781481600".to_owned(),
+        "X-Api-Signature" => "5a".repeat(32),
+        other => other.to_owned(),
+    };
+    let headers = schemas["Signature"]["properties"].as_object().unwrap();
+    assert_eq!(headers.len(), fields.len());
+    let properties: Vec<(String, String)> =
+        headers.keys().map(|name| (name.clone(), values(name))).collect();
+    let object: Map<String, Value> =
+        properties.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    validator(&document, "Signature").validate(&object.into()).unwrap();
+    assert!(signature::unwrap(b"{}", &properties).unwrap().credentials.is_some());
+
+    let required = words(&schemas["Signature"]["required"]);
+    assert_eq!(required.len(), words(&auth["required"]).len());
+    for (at, property) in properties.iter().enumerate() {
+        let mut without = properties.clone();
+        without.remove(at);
+        let is_missed = signature::unwrap(b"{}", &without).is_err();
+        assert_eq!(is_missed, required.contains(&&property.0[..]), "{}", property.0);
+        let twice = [&properties[..], std::slice::from_ref(property)].concat();
+        let refusal = signature::unwrap(b"{}", &twice).unwrap_err();
+        assert_eq!(refusal.field.as_deref(), Some(&property.0[..]));
+    }
+}
+
 /// The fields that the refusal of an unknown one lists.
 fn fields_of(refusal: &ErrorReply) -> BTreeSet<String> {
-    let message = &refusal.violations[0].message;
+    listed(&refusal.violations[0].message)
+}
+
+fn listed(message: &str) -> BTreeSet<String> {
     let (_, list) = message.split_once("the fields are ").unwrap_or_else(|| panic!("{message}"));
     list.split(", ").map(str::to_owned).collect()
 }
@@ -208,15 +258,14 @@ fn what_is_sent_is_what_is_documented() {
     let document = document();
     let sent = sent();
     let messages = document["components"]["messages"].as_object().unwrap();
-    let incoming = ["command", "query", "grant"];
+    let incoming = ["command", "enveloped", "query", "grant"];
     let outgoing = messages.keys().map(String::as_str).filter(|name| !incoming.contains(name));
     assert_eq!(BTreeSet::from_iter(outgoing), sent.keys().copied().collect::<BTreeSet<_>>());
 
     for (message, values) in &sent {
         let reference = &messages[*message]["payload"];
-        let schema = json!({ "$ref": reference["$ref"], "components": document["components"] });
-        let validator =
-            jsonschema::draft7::options().should_validate_formats(true).build(&schema).unwrap();
+        let (_, schema) = reference["$ref"].as_str().unwrap().rsplit_once('/').unwrap();
+        let validator = validator(&document, schema);
         for value in values {
             if let Err(error) = validator.validate(value) {
                 panic!("{message}: {error} at {}: {value}", error.instance_path());
@@ -225,6 +274,12 @@ fn what_is_sent_is_what_is_documented() {
         let values: Vec<&Value> = values.iter().collect();
         check_shape(&document, resolved(&document, reference), &values, message);
     }
+}
+
+fn validator(document: &Value, schema: &str) -> jsonschema::Validator {
+    let reference = format!("#/components/schemas/{schema}");
+    let schema = json!({ "$ref": reference, "components": document["components"] });
+    jsonschema::draft7::options().should_validate_formats(true).build(&schema).unwrap()
 }
 
 /// Every documented property and type is seen, what is required is always there, and nothing is

@@ -22,6 +22,10 @@ pub enum AgentError {
     Start(#[source] io::Error),
     #[error("failed to kill the agent: {0}")]
     Kill(#[source] io::Error),
+    #[error("failed to run downlinkd keygen: {0}")]
+    Keygen(#[source] io::Error),
+    #[error("downlinkd keygen made no key: {0}")]
+    NoKey(String),
 }
 
 /// Runs `daemon` if this process was started as an [`Agent`]; else `None`. First thing in `main`.
@@ -32,6 +36,20 @@ pub fn run_if_child(daemon: fn() -> ExitCode) -> Option<ExitCode> {
     // An agent must not outlive a bench that was killed. Where that cannot be had it still runs.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     Some(daemon())
+}
+
+/// Runs `downlinkd keygen`: the secret goes to `folder`, as `{issuer}-{kid}.hmac`. Returns the lines
+/// for the configuration.
+///
+/// The program's `main` must call [`run_if_child`].
+pub fn keygen(issuer: &str, kid: &str, folder: &Path) -> Result<String, AgentError> {
+    let mut command = program().map_err(AgentError::Keygen)?;
+    command.args(["keygen", "--issuer", issuer, "--kid", kid, "--out"]).arg(folder);
+    let output = command.output().map_err(AgentError::Keygen)?;
+    if !output.status.success() {
+        return Err(AgentError::NoKey(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A running daemon. Dropping it kills it.
@@ -48,13 +66,9 @@ impl Agent {
         let failed = |error| AgentError::Log(log.display().to_string(), error);
         let output = File::options().create(true).append(true).open(log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
-        let program = std::env::current_exe().map_err(AgentError::Start)?;
-        let mut command = Command::new(program);
-        command.arg0(NAME).arg("run").arg("--config").arg(config);
-        for name in inherited_settings() {
-            command.env_remove(name);
-        }
-        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let mut command = program().map_err(AgentError::Start)?;
+        command.arg("run").arg("--config").arg(config);
+        command.stdout(output).stderr(errors);
         // A Ctrl-C at the terminal is for the bench, which then ends the agent itself.
         command.process_group(0);
         Ok(Self { child: command.spawn().map_err(AgentError::Start)? })
@@ -85,6 +99,16 @@ impl Drop for Agent {
         // One that has ended already cannot be killed, and needs not be.
         let _ = self.end();
     }
+}
+
+/// This program, as `downlinkd`.
+fn program() -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg0(NAME).stdin(Stdio::null());
+    for name in inherited_settings() {
+        command.env_remove(name);
+    }
+    Ok(command)
 }
 
 /// Variables of our own surroundings that would change what the agent does: its settings, and the

@@ -43,9 +43,7 @@ impl RawGuard {
         let mut keys = BTreeMap::new();
         for issuer in self.issuer {
             let (id, permission, its_keys) = issuer.check()?;
-            if !its_keys.is_empty() {
-                keys.insert(id.clone(), its_keys);
-            }
+            keys.insert(id.clone(), its_keys);
             if issuers.insert(id.clone(), permission).is_some() {
                 return Err(value("guard.issuer", "id", format!("{id:?} stands twice")));
             }

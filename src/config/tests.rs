@@ -134,6 +134,20 @@ fn mistakes() {
             "twice",
         ),
         ("guard", "issuer = [{id = \"a\"}]", "may do nothing"),
+        // In either mode, and even if another one has a key.
+        ("guard", "issuer = [{id = \"a\", commands = [\"*\"]}]", "downlinkd keygen"),
+        (
+            "guard",
+            "mode = \"guarded\"\nissuer = [{id = \"a\", commands = [\"*\"]}]",
+            "[guard.issuer] key: issuer \"a\" has no key",
+        ),
+        (
+            "guard",
+            "issuer = [{id = \"a\", commands = [\"*\"], key = [{kid = \"k\", \
+             ed25519_public_key = \"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"}]}, \
+             {id = \"b\", commands = [\"*\"]}]",
+            "issuer \"b\" has no key",
+        ),
         ("guard", "issuer = [{id = \"a\", commands = [\"fly_away\"]}]", "fly_away"),
         ("guard", "issuer = [{id = \"a\", domains = [\"cameras\"]}]", "cameras"),
         (
@@ -247,6 +261,9 @@ mode = "guarded"
 [[guard.issuer]]
 id = "cloud"
 commands = ["*"]
+[[guard.issuer.key]]
+kid = "k"
+ed25519_public_key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 [[guard.command]]
 type = "preflight_reboot_shutdown"
 grant = false

@@ -56,7 +56,7 @@ pub struct Authenticated {
 /// A set of keys that would be unsafe or useless.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
-    #[error("issuer {0:?} has no key")]
+    #[error("issuer {0:?} has no key to sign with; `downlinkd keygen` makes one")]
     None(String),
     #[error("issuer {0:?} has {1} keys; at most {MAX_KEYS} are tried")]
     TooMany(String, usize),
@@ -107,10 +107,6 @@ impl Keys {
         }
         let most = issuers.values().map(Vec::len).max().unwrap_or_default();
         Ok(Self { issuers, most, decoys: Decoys::new() })
-    }
-
-    pub fn has_key_of(&self, api_id: &str) -> bool {
-        self.issuers.contains_key(api_id)
     }
 
     /// Judges a request that came by `method` (`MQTT`, or HTTP's own) and `path` (the whole topic,

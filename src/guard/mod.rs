@@ -9,9 +9,6 @@
 //! | vehicle state | [`state`] | `state.unknown`, `state.precondition` |
 //! | grant | [`grants`] | `grant.missing`, `grant.expired`, `grant.exhausted` |
 //! | transport ready | [`Guard::judge`] | `transport.not_ready` |
-//!
-//! An issuer without a key is taken at its word, and so is as trustworthy as the broker's access
-//! control.
 
 pub mod authentication;
 pub mod clock;
@@ -101,7 +98,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// `keys`: of the issuers that sign.
+    /// `keys`: of the same issuers; one without a key cannot send anything.
     pub fn new(
         mode: Mode,
         issuers: BTreeMap<String, Permission>,
@@ -137,9 +134,8 @@ impl Guard {
         Err(Refusal::new(Code::AuthFailed, format!("no issuer {api_id:?} is configured")))
     }
 
-    /// Whether a message on `topic` is of the issuer that the topic names. `None`: it is taken at its
-    /// word, because the issuer has no key (the broker's access control must pin it to its topics),
-    /// or because nothing is sent anyway and no issuer is configured.
+    /// Whether a message on `topic` is of the issuer that the topic names. `None`: nobody is asked,
+    /// because nothing is sent anyway and no issuer is configured.
     ///
     /// # Errors
     /// `auth.failed`; its message is for the log, never for the sender.
@@ -151,16 +147,10 @@ impl Guard {
         credentials: Option<&Credentials>,
         clock: &Clock<'_>,
     ) -> Result<Option<Authenticated>, Refusal> {
-        if self.asks_nobody() || self.issuers.contains_key(api_id) && !self.keys.has_key_of(api_id)
-        {
+        if self.asks_nobody() {
             return Ok(None);
         }
         self.keys.verify(api_id, signature::MQTT, topic, body, credentials, clock).map(Some)
-    }
-
-    /// Issuers that are taken at their word.
-    pub fn issuers_without_key(&self) -> impl Iterator<Item = &str> {
-        self.issuers.keys().map(String::as_str).filter(|id| !self.keys.has_key_of(id))
     }
 
     fn asks_nobody(&self) -> bool {

@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import signing
 from observed import TIMEOUT_S
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,36 +25,36 @@ class Agent:
         self._process = None
         self._tools = folder / "bin"
         self._tools.mkdir()
-        self.set_clock_synchronized(False)
+        self.set_clock_synchronized(True)
 
     def set_clock_synchronized(self, synchronized):
         """What the agent hears when it asks the system whether its clock is right."""
+        self.clock_synchronized = synchronized
         tool = self._tools / "timedatectl"
         tool.write_text(f"#!/bin/sh\necho {'yes' if synchronized else 'no'}\n")
         tool.chmod(0o755)
 
-    def require_signatures(self, issuer, secret):
-        """From the next start or reload on, the issuer's commands must be signed."""
-        key = self.config.with_name(f"{issuer}.hmac")
-        key.write_text(f"hex:{secret.hex()}")
-        drop_ins = self.config.with_name("conf.d")
-        drop_ins.mkdir(exist_ok=True)
-        (drop_ins / "10-key.toml").write_text(
+    def write_key(self, issuer, secret):
+        """From the next start or reload on, this is the issuer's key. Returns the key's file."""
+        file = self.config.with_name(f"{issuer}.hmac")
+        file.write_text(f"hex:{secret.hex()}")
+        return file
+
+    def reload(self):
+        self._process.send_signal(signal.SIGHUP)
+
+    def configure(self, port, endpoint, mode, issuers, commands, late_ack_window="5min"):
+        rules = [
             f"""\
 [[guard.issuer]]
 id = "{issuer}"
 commands = ["*"]
 [[guard.issuer.key]]
 kid = "1"
-hmac_key_file = "{key}"
+hmac_key_file = "{self.write_key(issuer, signing.secret(issuer))}"
 """
-        )
-
-    def reload(self):
-        self._process.send_signal(signal.SIGHUP)
-
-    def configure(self, port, endpoint, mode, issuers, commands, late_ack_window="5min"):
-        rules = [f'[[guard.issuer]]\nid = "{issuer}"\ncommands = ["*"]\n' for issuer in issuers]
+            for issuer in issuers
+        ]
         rules += [
             # Grants are no part of the reference requests.
             f'[[guard.command]]\ntype = "{command}"\ngrant = false\n'

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 import seeds
-import signing
 from agent import Agent
 from broker import Broker
 from publisher import Publisher
@@ -36,12 +35,6 @@ class Rig:
         self.start(**settings)
         self.wait_ready(mark=0)
 
-    def start_with_key(self, clock_synchronized):
-        """As `start_ready`, with an issuer that must sign."""
-        self.agent.set_clock_synchronized(clock_synchronized)
-        self.agent.require_signatures("cloud", signing.SECRET)
-        self.start_ready()
-
     def configure(self, mode, issuers, commands, port=None, **settings):
         """Writes the agent's configuration; `port` leads to the broker by another way."""
         endpoint = f"serial:{self.vehicle.port}:921600"
@@ -56,8 +49,16 @@ class Rig:
 
     def wait_ready(self, mark):
         """Waits for a presence, published after `mark`, that says so."""
+        return self.wait_link("ready", mark)
+
+    def wait_link(self, state, mark=0):
+        """Waits for a presence of an agent that has this link and knows how right its clock is."""
         return self.publisher().wait_presence(
-            lambda p: p["online"] and p["link"]["state"] == "ready", "a ready agent", mark
+            lambda p: p["online"]
+            and p["link"]["state"] == state
+            and p["clock"]["trusted"] == self.agent.clock_synchronized,
+            f"a link that is {state}",
+            mark,
         )
 
     def publisher(self, api_id="cloud", **options):

@@ -9,9 +9,10 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+import signing
 from observed import TIMEOUT_S, Observed
+from seeds import BASE
 
-BASE = "downlink/v1/px4/px4-real-1"
 SESSION_EXPIRY_S = 600
 
 
@@ -65,11 +66,20 @@ class Publisher:
         self.client.disconnect()
         self.client.loop_stop()
 
-    def publish(self, body, kind="commands", retain=False, properties=None):
-        """Publishes a request (a dict, or bytes as they are), returns once the broker has it."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    def publish(self, body, kind="commands", retain=False, properties=None, sign=True):
+        """Publishes a request (a dict, or bytes as they are), returns once the broker has it.
+
+        A command is signed, unless `sign` is false; what is returned is the body itself.
+        """
+        data = payload = body if isinstance(body, bytes) else json.dumps(body).encode()
         topic = f"{BASE}/{kind}/{self.api_id}"
-        info = self.client.publish(topic, data, qos=1, retain=retain, properties=properties)
+        if sign and kind == "commands":
+            how = {"topic": topic, "api_id": self.api_id}
+            if self._protocol == mqtt.MQTTv5:
+                properties = signing.properties(data, properties, **how)
+            else:
+                payload = signing.envelope(data, **how)
+        info = self.client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         info.wait_for_publish(TIMEOUT_S)
         assert info.is_published(), f"the broker did not acknowledge a publish to {topic}"
         return data

@@ -1,6 +1,8 @@
-"""The five reference requests, word for word, and small ways to vary them."""
+"""The five reference requests, word for word, small ways to vary them, and their device's topics."""
 
 import json
+
+BASE = "downlink/v1/px4/px4-real-1"
 
 BODIES = {
     "image_stop_capture": '{"vendor":"px4","device_id":"px4-real-1","command_type":"image_stop_capture","payload":{"target_camera_id":0},"idempotency_key":"req-image_stop_capture-001","timeout_seconds":30}',

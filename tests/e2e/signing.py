@@ -9,12 +9,15 @@ import time
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from publisher import BASE
-
-SECRET = bytes(range(32))
+from seeds import BASE
 
 
-def credentials(body: bytes, topic=f"{BASE}/commands/cloud", api_id="cloud", secret=SECRET,
+def secret(api_id):
+    """An issuer's key, each its own."""
+    return hashlib.sha256(api_id.encode()).digest()
+
+
+def credentials(body: bytes, topic=f"{BASE}/commands/cloud", api_id="cloud", key=None,
                 timestamp=None, nonce=None, challenge=None):
     """The signature's fields, by the names of the envelope."""
     timestamp = str(int(time.time()) if timestamp is None else timestamp)
@@ -22,15 +25,16 @@ def credentials(body: bytes, topic=f"{BASE}/commands/cloud", api_id="cloud", sec
     lines = ["MQTT", topic, timestamp, nonce, hashlib.sha256(body).hexdigest()]
     if challenge is not None:
         lines.append(challenge)
-    signature = hmac.new(secret, "\n".join(lines).encode(), hashlib.sha256).hexdigest()
+    key = key or secret(api_id)
+    signature = hmac.new(key, "\n".join(lines).encode(), hashlib.sha256).hexdigest()
     fields = {"api_id": api_id, "timestamp": timestamp, "nonce": nonce, "signature": signature}
     return fields if challenge is None else {**fields, "challenge": challenge}
 
 
-def properties(body: bytes, **how):
-    """As MQTT 5 user properties beside the plain body."""
+def properties(body: bytes, others=None, **how):
+    """As MQTT 5 user properties beside the plain body, and beside other properties."""
     names = {"api_id": "Id"}
-    beside = Properties(PacketTypes.PUBLISH)
+    beside = others or Properties(PacketTypes.PUBLISH)
     beside.UserProperty = [
         (f"X-Api-{names.get(name, name.capitalize())}", value)
         for name, value in credentials(body, **how).items()

@@ -1,5 +1,7 @@
 """Exit codes and messages of `downlinkd run` when it cannot start."""
 
+import re
+
 import pytest
 
 import seeds
@@ -60,6 +62,15 @@ def test_bad_value(config, before, after, named):
     assert before in text
     config.write_text(text.replace(before, after))
     check_refused(config, *named)
+
+
+@pytest.mark.parametrize("mode", ["guarded", "disabled"])
+def test_issuer_without_a_key(config, mode):
+    text = config.read_text().replace('mode = "guarded"', f'mode = "{mode}"')
+    text, keys = re.subn(r"\[\[guard\.issuer\.key\]\]\n(?:\w+ = .*\n)+", "", text)
+    assert (keys, f'mode = "{mode}"' in text) == (1, True)
+    config.write_text(text)
+    check_refused(config, "[guard.issuer] key", '"cloud"', "downlinkd keygen")
 
 
 def test_guarded_without_an_issuer(rig):

@@ -10,7 +10,8 @@ import pytest
 from pymavlink.dialects.v20 import development as mavlink
 
 from observed import TIMEOUT_S
-from publisher import BASE, Publisher
+from publisher import Publisher
+from seeds import BASE
 from vehicle import Ack, Vehicle
 
 COMMAND = mavlink.MAV_CMD_IMAGE_STOP_CAPTURE

@@ -7,7 +7,7 @@ from pymavlink.dialects.v20 import development as mavlink
 
 import contract
 import seeds
-from publisher import BASE
+from seeds import BASE
 from vehicle import Ack
 
 STOP = mavlink.MAV_CMD_IMAGE_STOP_CAPTURE

@@ -1,4 +1,4 @@
-"""An issuer with a key: nobody speaks in its name who does not have it."""
+"""Nobody speaks in an issuer's name who does not have its key."""
 
 import json
 import time
@@ -11,22 +11,15 @@ import signing
 REPLIES = "downlink/v1/px4/px4-real-1/replies/cloud"
 
 
-@pytest.fixture
-def signed(rig):
-    """An agent whose issuer must sign, and whose clock is right."""
-    rig.start_with_key(clock_synchronized=True)
-    return rig
-
-
 def body_of(key):
     request = seeds.request("image_stop_capture") | {"idempotency_key": key}
     return json.dumps(request).encode()
 
 
 def answer(rig, data, properties=None):
-    """Publishes and returns the reply."""
+    """Publishes as it is, and returns the reply."""
     mark = len(rig.publisher().messages)
-    rig.publisher().publish(data, properties=properties)
+    rig.publisher().publish(data, properties=properties, sign=False)
     return rig.publisher().wait_on(REPLIES, lambda _: True, "a reply", mark)
 
 
@@ -35,57 +28,65 @@ def code(reply):
 
 
 @pytest.mark.parametrize("way", ["properties", "envelope"])
-def test_a_signed_command_goes_out(signed, way):
+def test_a_signed_command_goes_out(ready, way):
     body = body_of("signed")
     if way == "properties":
-        reply = answer(signed, body, signing.properties(body))
+        reply = answer(ready, body, signing.properties(body))
     else:
-        reply = answer(signed, signing.envelope(body))
+        reply = answer(ready, signing.envelope(body))
     assert code(reply) == "ACCEPTED"
-    assert signed.publisher().wait_terminal(reply["command_id"])["status"] == "SUCCEEDED"
-    assert len(signed.vehicle.commands()) == 1
+    assert ready.publisher().wait_terminal(reply["command_id"])["status"] == "SUCCEEDED"
+    assert len(ready.vehicle.commands()) == 1
 
 
-def test_nothing_else_goes_out(signed):
+def test_nothing_else_goes_out(ready):
     body = body_of("forged")
     other = body_of("other")
     now = int(time.time())
     for properties, expected in [
         (None, "auth.failed"),
-        (signing.properties(body, secret=bytes(32)), "auth.failed"),
+        (signing.properties(body, key=bytes(32)), "auth.failed"),
         (signing.properties(other), "auth.failed"),
         (signing.properties(body, topic="downlink/v1/px4/px4-real-2/commands/cloud"), "auth.failed"),
-        (signing.properties(body, api_id="ops"), "auth.failed"),
+        (signing.properties(body, api_id="ops", key=signing.secret("cloud")), "auth.failed"),
         (signing.properties(body, timestamp=now - 90), "auth.stale"),
     ]:
-        assert code(answer(signed, body, properties)) == expected
+        assert code(answer(ready, body, properties)) == expected
         # As many refusals as in a burst get an answer; the next one comes with the next second.
         time.sleep(1)
-    signed.vehicle.fence()
-    assert signed.vehicle.commands() == []
-    assert signed.publisher().lifecycle_keys() == set()
+    ready.vehicle.fence()
+    assert ready.vehicle.commands() == []
+    assert ready.publisher().lifecycle_keys() == set()
 
 
-def test_a_recording_finds_its_own_command_and_no_other(signed):
+def test_a_disabled_agent_asks_its_issuers_for_signatures_too(rig):
+    rig.start_ready(mode="disabled")
+    body = body_of("disabled")
+    assert code(answer(rig, body)) == "auth.failed"
+    assert code(answer(rig, body, signing.properties(body))) == "ACCEPTED"
+
+
+def test_a_recording_finds_its_own_command_and_no_other(ready):
     body = body_of("recorded")
     recorded = signing.properties(body, nonce="used-once")
-    first = answer(signed, body, recorded)
-    signed.publisher().wait_terminal(first["command_id"])
+    first = answer(ready, body, recorded)
+    ready.publisher().wait_terminal(first["command_id"])
     for _ in range(2):
-        again = answer(signed, body, recorded)
+        again = answer(ready, body, recorded)
         assert (again["command_id"], again["duplicate"]) == (first["command_id"], True)
         other = body_of("by the same nonce")
-        reply = answer(signed, other, signing.properties(other, nonce="used-once"))
+        reply = answer(ready, other, signing.properties(other, nonce="used-once"))
         assert code(reply) == "auth.replay"
         # The nonce is durable.
-        signed.agent.kill()
-        signed.restart_agent()
-    signed.vehicle.fence()
-    assert len(signed.vehicle.commands()) == 1
+        ready.agent.kill()
+        ready.restart_agent()
+    ready.vehicle.fence()
+    assert len(ready.vehicle.commands()) == 1
 
 
 def test_without_a_clock_the_challenge_vouches_for_the_time(rig):
-    rig.start_with_key(clock_synchronized=False)
+    rig.agent.set_clock_synchronized(False)
+    rig.start_ready()
     body = body_of("without a clock")
     assert code(answer(rig, body, signing.properties(body))) == "auth.clock_untrusted"
     challenge = rig.wait_ready(0)["challenge"]
@@ -104,18 +105,26 @@ def test_without_a_clock_the_challenge_vouches_for_the_time(rig):
     assert len(rig.vehicle.commands()) == 1
 
 
-def test_a_key_is_taken_up_without_a_restart(rig):
-    rig.start_ready()
-    body = body_of("before")
-    assert code(answer(rig, body)) == "ACCEPTED"
-    rig.agent.require_signatures("cloud", signing.SECRET)
-    rig.agent.reload()
-    rig.agent.wait_log("was read again")
-    body = body_of("after")
-    assert code(answer(rig, body)) == "auth.failed"
+def test_a_key_is_taken_up_without_a_restart(ready):
+    def signed_with(key, name):
+        body = body_of(name)
+        return code(answer(ready, body, signing.properties(body, key=key)))
 
-    drop_in = rig.agent.config.with_name("conf.d") / "10-key.toml"
-    drop_in.write_text("[[guard.issuer]]\nid = 7\n")
-    rig.agent.reload()
-    rig.agent.wait_log("stays as it was")
-    assert code(answer(rig, body)) == "auth.failed"
+    old, new = signing.secret("cloud"), bytes(range(32))
+    assert signed_with(new, "too early") == "auth.failed"
+    ready.agent.write_key("cloud", new)
+    ready.agent.reload()
+    ready.agent.wait_log("was read again")
+    assert signed_with(old, "too late") == "auth.failed"
+    assert signed_with(new, "in time") == "ACCEPTED"
+
+    # An issuer without a key, in a drop-in.
+    drop_ins = ready.agent.config.with_name("conf.d")
+    drop_ins.mkdir()
+    (drop_ins / "10-issuer.toml").write_text(
+        '[[guard.issuer]]\nid = "cloud"\ncommands = ["*"]\n'
+    )
+    ready.agent.reload()
+    ready.agent.wait_log("stays as it was")
+    assert code(answer(ready, body_of("unsigned"))) == "auth.failed"
+    assert signed_with(new, "still in time") == "ACCEPTED"

@@ -50,6 +50,7 @@ pub struct Update {
 pub struct Presence {
     pub online: bool,
     pub session: Option<String>,
+    pub challenge: Option<String>,
     pub link: Option<Link>,
 }
 
@@ -83,8 +84,11 @@ impl Message {
             let value: serde_json::Value = serde_json::from_slice(payload).map_err(unreadable)?;
             let message = if value.get("error").is_some() {
                 serde_json::from_value(value).map(Self::Refusal)
-            } else {
+            } else if value.get("duplicate").is_some() {
                 serde_json::from_value(value).map(Self::Reply)
+            } else {
+                // The answer to a query, which only a person asks here.
+                serde_json::from_value(value).map(Self::Update)
             };
             message.map_err(unreadable)
         } else if topic_name == topic("presence") {
@@ -129,13 +133,16 @@ mod tests {
     }
 
     #[test]
-    fn tells_replies_from_refusals() {
+    fn tells_replies_from_refusals_and_answers_to_queries() {
         let topic = "downlink/v1/px4/px4-real-1/replies/demo";
         let refusal = br#"{"error":{"code":"request.invalid","message":"no","field":null}}"#;
         assert!(matches!(Message::parse(topic, refusal), Ok(Message::Refusal(_))));
         let reply = br#"{"command_id":"a","status":"ACCEPTED","accepted_at":"t",
             "idempotency_key":"k","duplicate":false}"#;
         assert!(matches!(Message::parse(topic, reply), Ok(Message::Reply(_))));
+        let found = br#"{"command_id":"a","status":"ACCEPTED","command_type":"nav_roi",
+            "response_code":null,"idempotency_key":"k","seq":1,"terminal":false}"#;
+        assert!(matches!(Message::parse(topic, found), Ok(Message::Update(_))));
         assert!(matches!(Message::parse(topic, b"{"), Err(MessageError::Body { .. })));
     }
 

@@ -4,6 +4,7 @@
 //! One task on a current-thread runtime plays the scenario and reads a single channel, which the
 //! publisher's task and the vehicle's thread fill. Waiting on it is cancel-safe.
 
+mod by_hand;
 mod commands;
 mod ledger;
 mod message;
@@ -19,7 +20,7 @@ use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use commands::{API_ID, COMMANDS, topic};
+use commands::{COMMANDS, topic};
 use ledger::{Ledger, Verdict, Violation};
 use message::{Message, MessageError, Presence};
 use screen::{Colour, Screen};
@@ -104,6 +105,8 @@ struct Seen {
     ledger: Ledger,
     /// The agent's session, while it is online and its link ready.
     session: Option<String>,
+    /// Of the agent's presence, to sign with.
+    challenge: Option<String>,
     /// When the vehicle last received a heartbeat of the agent.
     heartbeat: Option<Instant>,
 }
@@ -111,6 +114,9 @@ struct Seen {
 impl Seen {
     /// A last will says nothing about a session that has begun since.
     fn on_presence(&mut self, presence: &Presence) {
+        if let Some(challenge) = &presence.challenge {
+            self.challenge = Some(challenge.clone());
+        }
         match presence.ready_session() {
             Some(session) => self.session = Some(session.to_owned()),
             None if presence.session == self.session => self.session = None,
@@ -151,7 +157,10 @@ impl Demo {
 
     async fn play(&mut self, keep: bool) -> Result<Verdict, DemoError> {
         let broker = self.stage.broker();
-        self.screen.note(Instant::now(), &format!("broker on {broker}, vehicle on a pty"))?;
+        self.screen.note(
+            Instant::now(),
+            &format!("broker on {broker}, vehicle on a pty, a key to sign with"),
+        )?;
         let first = self.start_agent(None).await?;
         self.screen.line(None, "")?;
         self.screen.header()?;
@@ -230,7 +239,8 @@ impl Demo {
     async fn publish(&mut self, index: usize) -> Result<(), DemoError> {
         let command = &COMMANDS[index];
         self.seen.ledger.requested(index);
-        Ok(self.stage.request(command.body(&command.idempotency_key())).await?)
+        let body = command.body(&command.idempotency_key());
+        Ok(self.stage.request(&body, self.seen.challenge.as_deref()).await?)
     }
 
     /// Takes what comes until `done`.
@@ -307,14 +317,14 @@ impl Demo {
         let broker = self.stage.broker();
         let (host, port) = (broker.ip(), broker.port());
         let everything = topic("#");
-        let commands = topic(&format!("commands/{API_ID}"));
         let body = COMMANDS[REPEATED].body("by-hand-1");
-        let folder = self.stage.folder().display();
+        let (folder, script) = (self.stage.folder().display(), self.stage.script());
+        let script = script.display();
         let text = format!(
             "\nStill up, until Ctrl-C. The agent's configuration, log and journal: {folder}\n\n\
              Watch:\n  mosquitto_sub -V 5 -h {host} -p {port} -q 1 -v -t '{everything}'\n\n\
-             Command (a new idempotency_key is a new command):\n  \
-             mosquitto_pub -V 5 -h {host} -p {port} -q 1 -t {commands} -m '{body}'\n"
+             Sign a command and publish it (a new idempotency_key is a new command):\n  \
+             sh {script} '{body}'\n"
         );
         self.screen.line(None, &text)
     }

@@ -1,9 +1,10 @@
 //! The parts on one machine: broker, vehicle, agent, publisher, and the folder they live in.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,18 +14,22 @@ use rumqttc::v5::mqttbytes::v5::Publish;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
+use super::by_hand;
 use super::commands::{API_ID, COMMANDS, DEVICE_ID, VENDOR, topic};
 use super::message::Message;
-use crate::bench::agent::{Agent, AgentError};
+use crate::bench::agent::{self, Agent, AgentError};
 use crate::bench::broker::{self, BrokerError};
 use crate::bench::client::{Publisher, PublisherError};
 use crate::bench::pty::{Pty, PtyError};
+use crate::bench::signer::Signer;
 use crate::bench::vehicle::{Behaviours, Event, Px4, Vehicle};
 
 const LOG: &str = "agent.log";
 const CONFIG: &str = "downlinkd.toml";
 const PORT: &str = "px4";
 const JOURNAL: &str = "journal";
+const KID: &str = "1";
+const SCRIPT: &str = "publish.sh";
 const LOG_TAIL_LINES: usize = 30;
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +68,7 @@ pub struct Stage {
     vehicle: Option<Vehicle>,
     line: Arc<Pty>,
     publisher: Publisher,
+    signer: Signer,
     broker: SocketAddr,
     folder: TempDir,
 }
@@ -76,7 +82,12 @@ impl Stage {
             .map_err(StageError::Folder)?;
         let line = Arc::new(Pty::open()?);
         let broker = broker::start()?;
-        prepare(folder.path(), &line, broker).map_err(StageError::Folder)?;
+        let issuer = agent::keygen(API_ID, KID, folder.path())?;
+        let key = format!("{API_ID}-{KID}.hmac");
+        let signer = Signer::new(API_ID, &folder.path().join(&key)).map_err(StageError::Folder)?;
+        prepare(folder.path(), &line, &config(folder.path(), broker, &issuer))
+            .and_then(|()| fs::write(folder.path().join(SCRIPT), by_hand::script(broker, &key)))
+            .map_err(StageError::Folder)?;
 
         let (sender, events) = mpsc::unbounded_channel();
         let from_vehicle = sender.clone();
@@ -93,7 +104,7 @@ impl Stage {
             })
             .await?;
         let vehicle = Some(vehicle);
-        Ok((Self { agent: None, vehicle, line, publisher, broker, folder }, events))
+        Ok((Self { agent: None, vehicle, line, publisher, signer, broker, folder }, events))
     }
 
     /// Starts the agent, on a line that nobody has open. Returns its process id.
@@ -120,9 +131,11 @@ impl Stage {
         self.vehicle.take().map_or(Ok(()), Vehicle::stop).map_err(StageError::Line)
     }
 
-    /// Publishes a command request.
-    pub async fn request(&self, body: String) -> Result<(), StageError> {
-        Ok(self.publisher.publish(&topic(&format!("commands/{API_ID}")), body).await?)
+    /// Signs a command request and publishes it. `challenge`: from presence.
+    pub async fn request(&self, body: &str, challenge: Option<&str>) -> Result<(), StageError> {
+        let topic = topic(&format!("commands/{API_ID}"));
+        let envelope = self.signer.envelope(&topic, body, challenge);
+        Ok(self.publisher.publish(&topic, envelope).await?)
     }
 
     pub fn broker(&self) -> SocketAddr {
@@ -133,22 +146,28 @@ impl Stage {
         self.folder.path()
     }
 
+    /// What signs and publishes a request by hand.
+    pub fn script(&self) -> PathBuf {
+        self.folder.path().join(SCRIPT)
+    }
+
     /// The last lines of the agent's log; empty when it has written none.
     pub fn log_tail(&self) -> String {
-        let log = std::fs::read(self.folder.path().join(LOG)).unwrap_or_default();
+        let log = fs::read(self.folder.path().join(LOG)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
 }
 
-fn prepare(folder: &Path, line: &Pty, broker: SocketAddr) -> io::Result<()> {
+fn prepare(folder: &Path, line: &Pty, config: &str) -> io::Result<()> {
     symlink(line.path(), folder.join(PORT))?;
-    std::fs::create_dir(folder.join(JOURNAL))?;
-    std::fs::write(folder.join(CONFIG), config(folder, broker))
+    fs::create_dir(folder.join(JOURNAL))?;
+    fs::write(folder.join(CONFIG), config)
 }
 
-fn config(folder: &Path, broker: SocketAddr) -> String {
+/// `issuer`: the lines that keygen printed.
+fn config(folder: &Path, broker: SocketAddr, issuer: &str) -> String {
     let port = folder.join(PORT);
     let journal = folder.join(JOURNAL);
     let rules: String = COMMANDS
@@ -170,10 +189,7 @@ target_system = 1
 target_component = 1
 [guard]
 mode = "guarded"
-[[guard.issuer]]
-id = "{API_ID}"
-commands = ["*"]
-{rules}[journal]
+{issuer}{rules}[journal]
 dir = "{}"
 [api]
 socket = "{}"

@@ -136,6 +136,10 @@ fn frame_mapping(page: &mut Page, command: &Command) {
 
 fn answers(page: &mut Page, command: &Command) {
     page.heading("Answers");
+    page.item(
+        "The issuer signs its request, by user properties or an envelope (docs/signing.md); what is \
+         not signed is answered with auth.failed and goes nowhere",
+    );
     page.item(&format!(
         "{}: command_id and status ACCEPTED, or what is wrong with the request",
         request::topic("replies")
