@@ -4,7 +4,10 @@ use serde_json::json;
 
 use super::*;
 use crate::catalog::Risk;
+use crate::code::Code;
+use crate::guard::explain::{Layer, Verdict};
 use crate::guard::grants::{Grants, Limits, TwoPerson};
+use crate::guard::rate::Rates;
 use crate::guard::vehicle::Vehicle;
 use crate::guard::{Candidate, Mode};
 use crate::wire::mavlink::{Heartbeat, Report, Telemetry};
@@ -438,4 +441,94 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
     assert_eq!(config.journal_dir, shipped.journal_dir);
     assert_eq!(config.api_socket, shipped.api_socket);
     assert_eq!(config.guard.grant_limits(), shipped.guard.grant_limits());
+}
+
+/// The guard of the example, with keys where this machine has them.
+fn guarded_example() -> Guard {
+    let keys = tempfile::tempdir().unwrap();
+    for (issuer, byte) in [("cloud", "5a"), ("operations", "a5")] {
+        let name = keys.path().join(format!("{issuer}.hmac"));
+        fs::write(name, format!("hex:{}", byte.repeat(32))).unwrap();
+    }
+    let text = include_str!("../../config/examples/guarded.toml")
+        .replace("/etc/downlinkd/keys", &keys.path().display().to_string());
+    load(&[("downlinkd.toml", SHIPPED), ("conf.d/20-guard.toml", &text)]).unwrap().guard
+}
+
+/// All that the guard has against a command of the issuer `cloud` while no grant is open.
+fn refusals(
+    guard: &Guard,
+    command: &str,
+    payload: serde_json::Value,
+    vehicle: &Vehicle,
+) -> Vec<(Layer, Code)> {
+    let command = catalog::find(command).unwrap();
+    let is_reposition = command.command_type == "do_reposition";
+    let frame = is_reposition.then_some("MAV_FRAME_GLOBAL_RELATIVE_ALT");
+    let content = command.encode(payload.as_object().unwrap(), frame).unwrap();
+    let target = guard.target(command, None);
+    let candidate =
+        Candidate { api_id: "cloud", command, content: &content, target, timeout_seconds: 30 };
+    let grants = Grants::new(guard.grant_limits().clone(), 1);
+    let layers = guard.explain(candidate, &Rates::default(), vehicle, &grants, HEARD);
+    let refusals = layers.into_iter().filter_map(|(layer, verdict)| match verdict {
+        Verdict::Refuses(refusal) => Some((layer, refusal.code)),
+        Verdict::Passes | Verdict::NotAsked => None,
+    });
+    refusals.collect()
+}
+
+const HEARD: Duration = Duration::from_secs(1000);
+const AUTOPILOT: Address = Address { system: 1, component: 1 };
+
+#[test]
+fn the_example_moves_nothing_without_a_grant() {
+    let guard = guarded_example();
+    let mut allowed = 0;
+    for command in catalog::all().iter().filter(|command| command.risk >= Risk::Flight) {
+        let payload = match command.command_type {
+            "do_reposition" => json!({"latitude": 47.4, "longitude": 8.54, "altitude": 50}),
+            "preflight_reboot_shutdown" => json!({"autopilot": 1}),
+            _ => json!({}),
+        };
+        let refusals = refusals(&guard, command.command_type, payload, &Vehicle::new(AUTOPILOT));
+        match refusals.iter().any(|(layer, _)| *layer == Layer::Policy) {
+            true => assert!(refusals.contains(&(Layer::Policy, Code::PolicyCommandDenied))),
+            false => {
+                allowed += 1;
+                assert!(refusals.contains(&(Layer::State, Code::StateUnknown)), "{refusals:?}");
+                assert!(refusals.contains(&(Layer::Grant, Code::GrantMissing)), "{refusals:?}");
+            }
+        }
+    }
+    assert_eq!(allowed, 3);
+}
+
+#[test]
+fn the_example_reboots_only_disarmed_and_on_the_ground() {
+    const ARMED: u8 = 0x80;
+    let guard = guarded_example();
+    for (base_mode, landed_state, passes) in
+        [(0, 1, true), (ARMED, 1, false), (0, 2, false), (ARMED, 2, false), (0, 0, false)]
+    {
+        let mut vehicle = Vehicle::new(AUTOPILOT);
+        vehicle.opened();
+        let heartbeat = Heartbeat {
+            source: AUTOPILOT,
+            autopilot: 12,
+            vehicle_type: 2,
+            base_mode,
+            custom_mode: 0,
+            system_status: 3,
+        };
+        vehicle.heartbeat(&heartbeat, HEARD);
+        let report = Report::ExtendedSysState { landed_state };
+        vehicle.telemetry(&Telemetry { source: AUTOPILOT, report }, HEARD);
+        for action in [1, 2] {
+            let payload = json!({ "autopilot": action });
+            let refusals = refusals(&guard, "preflight_reboot_shutdown", payload, &vehicle);
+            let refused = refusals.iter().any(|(layer, _)| *layer == Layer::State);
+            assert_eq!(refused, !passes, "{base_mode} {landed_state}: {refusals:?}");
+        }
+    }
 }

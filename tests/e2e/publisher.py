@@ -69,11 +69,11 @@ class Publisher:
     def publish(self, body, kind="commands", retain=False, properties=None, sign=True):
         """Publishes a request (a dict, or bytes as they are), returns once the broker has it.
 
-        A command is signed, unless `sign` is false; what is returned is the body itself.
+        A command or grant is signed, unless `sign` is false; what is returned is the body itself.
         """
         data = payload = body if isinstance(body, bytes) else json.dumps(body).encode()
         topic = f"{BASE}/{kind}/{self.api_id}"
-        if sign and kind == "commands":
+        if sign and kind != "queries":
             how = {"topic": topic, "api_id": self.api_id}
             if self._protocol == mqtt.MQTTv5:
                 properties = signing.properties(data, properties, **how)
@@ -92,6 +92,15 @@ class Publisher:
         reply = self._wait_reply(lambda r: r["idempotency_key"] == key, f"a reply to {key}", mark)
         assert "error" not in reply, reply
         return reply
+
+    def grant(self, **body):
+        """Publishes what is to become of a grant and returns the reply, told apart by a request_id."""
+        mark = len(self.messages)
+        request_id = f"grant-{mark}"
+        self.publish({**body, "request_id": request_id}, kind="grants")
+        return self._wait_reply(
+            lambda r: r.get("request_id") == request_id, f"a reply to {request_id}", mark
+        )
 
     def refused(self, body, **options):
         """Publishes what is no valid request and returns the error reply to exactly that."""
