@@ -1,5 +1,6 @@
 """The built daemon as a child process."""
 
+import json
 import os
 import signal
 import subprocess
@@ -108,6 +109,19 @@ socket = "{self.socket}"
         while text not in self.log.read_text():
             assert time.monotonic() < deadline, f"{text!r} does not come in {self.log}"
             time.sleep(0.02)
+
+    def status(self):
+        """What `downlinkd status` says."""
+        result = run_to_end("status", "--output", "json", "--config", self.config)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    def wait_status(self, condition):
+        """Waits for a status that fits."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition(status := self.status()):
+            assert time.monotonic() < deadline, status
+            time.sleep(0.05)
 
     def close(self):
         if self._process is not None:

@@ -26,6 +26,8 @@ class Broker:
             f"listener {self.port} 127.0.0.1\n"
             "allow_anonymous true\n"
             "persistence true\n"
+            # A test that publishes faster than the agent reads must lose nothing here.
+            "max_queued_messages 0\n"
             f"persistence_location {self.store}/\n"
             # Without this line mosquitto leaves root for a user who cannot write the store.
             f"user {getpass.getuser()}\n"

@@ -166,7 +166,7 @@ def test_an_operator_at_the_vehicle(guarded, tmp_path):
     assert too_long.returncode == 1
     assert "(policy.out_of_bounds)" in too_long.stderr
 
-    status = json.loads(cli(guarded, "status", "--output", "json").stdout)
+    status = guarded.agent.status()
     assert status["grants"] == []
     assert status["refusals"] == {"grant.exhausted": 1}
 

@@ -8,6 +8,7 @@ import pytest
 import seeds
 import signing
 
+FLOOD = 2000
 REPLIES = "downlink/v1/px4/px4-real-1/replies/cloud"
 
 
@@ -128,3 +129,32 @@ def test_a_key_is_taken_up_without_a_restart(ready):
     ready.agent.wait_log("stays as it was")
     assert code(answer(ready, body_of("unsigned"))) == "auth.failed"
     assert signed_with(new, "still in time") == "ACCEPTED"
+
+
+def test_a_flood_of_forged_requests_costs_no_disk_and_starves_no_true_one(ready):
+    def journal_files():
+        # sled only ever appends or makes new files.
+        files = [file.stat() for file in ready.agent.journal.rglob("*") if file.is_file()]
+        return sorted((file.st_ino, file.st_size, file.st_mtime_ns) for file in files)
+
+    def forge(numbers):
+        for number in numbers:
+            body = body_of(f"forged-{number}")
+            signed = signing.properties(body, key=bytes(32))
+            client.publish(f"{seeds.BASE}/commands/cloud", body, qos=1, properties=signed)
+
+    publisher = ready.publisher()
+    client = publisher.client
+    before = journal_files()
+    forge(range(FLOOD))
+    ready.agent.wait_status(lambda status: status["refusals"] == {"auth.failed": FLOOD})
+    assert journal_files() == before
+    errors = [m for m in publisher.messages.since() if "error" in m.body]
+    assert 0 < len(errors) < FLOOD / 10
+
+    forge(range(FLOOD, 2 * FLOOD))
+    reply = publisher.request(seeds.request("image_stop_capture"))
+    assert publisher.wait_terminal(reply["command_id"])["status"] == "SUCCEEDED"
+    ready.agent.wait_status(lambda status: status["refusals"] == {"auth.failed": 2 * FLOOD})
+    assert publisher.lifecycle_keys() == {"req-image_stop_capture-001"}
+    assert len(ready.vehicle.commands()) == 1
