@@ -24,6 +24,7 @@ use crate::edge::{link, mqtt, systemd};
 use crate::guard::Guard;
 use crate::lifecycle::effect::{DeliveryId, Effect, Input, Reply, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
+use crate::lifecycle::outbox::MAX_UPDATES;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, ReplyTo};
 use crate::lifecycle::status::{Cause, Status};
@@ -311,12 +312,23 @@ impl Daemon {
         Ok(self.journal.get(id)?.map(Box::new))
     }
 
-    /// Drains the engine. What an effect leads to at once is handled when the drain is over.
+    /// Drains the engine. What an effect leads to at once is handled when the drain is over; what the
+    /// link told during a commit, right after it: it can still stop a frame.
     async fn carry_out(&mut self) -> Result<(), Error> {
+        // Bounded, since such news may ask for a commit themselves.
+        let mut news = MAX_INPUTS_PER_COMMIT;
         loop {
             let mut late = Vec::new();
             while let Some(effect) = self.engine.poll_effect() {
+                let is_commit = matches!(effect, Effect::Persist(_));
                 self.carry_out_one(effect, &mut late).await?;
+                while is_commit
+                    && news > 0
+                    && let Ok(event) = self.link_events.try_recv()
+                {
+                    news -= 1;
+                    self.on_link(event);
+                }
             }
             if late.is_empty() {
                 return Ok(());
@@ -539,6 +551,7 @@ fn settings(config: &Config) -> Settings {
         max_queue: config.delivery.max_queue,
         late_ack_window: config.delivery.late_ack_window,
         max_progress: config.delivery.max_progress,
+        max_updates: MAX_UPDATES,
     }
 }
 

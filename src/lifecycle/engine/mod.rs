@@ -2,7 +2,8 @@
 //! [`Engine::poll_effect`] until it is empty, then sleep until [`Engine::poll_timeout`].
 //!
 //! Several inputs may be handled before one drain; their writes then share one `Persist`. A
-//! `Persist` always comes before every effect that makes its content visible outside.
+//! `Persist` always comes before every effect that makes its content visible outside. What happened
+//! during a `Persist` is best handled right after it: it can still take back a frame that waits.
 //!
 //! Reading order: `intake` (a request arrives), `dispatch` (its frame goes out), `answer` (its
 //! COMMAND_ACK comes, or does not), `recover` (all of it after a restart).
@@ -17,7 +18,7 @@ mod tests;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::effect::{Batch, Effect, Input, Ticket};
+use super::effect::{Batch, Effect, Input, OutboxNumber, Ticket};
 use super::outbox::Outbox;
 use super::record::Record;
 use super::request::CommandId;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub late_ack_window: Duration,
     /// How long after its dispatch IN_PROGRESS can keep a command waiting.
     pub max_progress: Duration,
+    /// Updates that wait for the broker at most; see [`MAX_UPDATES`](super::outbox::MAX_UPDATES).
+    pub max_updates: usize,
 }
 
 /// COMMAND_ACK tells commands apart by nothing but who answers and the MAV_CMD.
@@ -143,6 +146,7 @@ impl Engine {
             vehicle: Vehicle::new(settings.target),
             rates: Rates::default(),
             nonces: Nonces::new(MAX_NONCES),
+            outbox: Outbox::new(settings.max_updates),
             settings,
             guard,
             live: HashMap::new(),
@@ -151,7 +155,6 @@ impl Engine {
             late: HashMap::new(),
             tickets: HashMap::new(),
             timers: Timers::default(),
-            outbox: Outbox::default(),
             batch: Batch::default(),
             urgent: false,
             closing: Vec::new(),
@@ -306,10 +309,14 @@ impl Engine {
         if !accepted {
             self.outbox.refused(number);
             self.timers.set(Timer::OutboxRetry, now.boot + OUTBOX_RETRY_AFTER);
-        } else if self.outbox.published(number) && self.batch.outbox.remove(&number).is_none() {
-            self.batch.published.insert(number);
+        } else if self.outbox.published(number) && self.forget_update(number) {
             self.write_lazily(now);
         }
+    }
+
+    /// Takes an update out of the journal; false when it never got there.
+    fn forget_update(&mut self, number: OutboxNumber) -> bool {
+        self.batch.outbox.remove(&number).is_none() && self.batch.published.insert(number)
     }
 
     /// Reports a change of the link's state; commands that wait for a link that is gone end.
@@ -408,6 +415,9 @@ impl Engine {
         self.effects.push_back(Effect::Step(Box::new(record.clone())));
         let number = self.outbox.push(record.clone());
         self.batch.outbox.insert(number, record);
+        for replaced in self.outbox.collapse() {
+            self.forget_update(replaced);
+        }
         self.write(id);
     }
 

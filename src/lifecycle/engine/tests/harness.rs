@@ -12,6 +12,7 @@ use crate::guard::Mode;
 use crate::guard::nonces::NonceKey;
 use crate::guard::policy::{Policy, Rule};
 use crate::lifecycle::effect::{DeliveryId, OutboxNumber, Reply};
+use crate::lifecycle::outbox::MAX_UPDATES;
 use crate::lifecycle::request::{CommandRequest, Query, ReplyTo, command_id};
 use crate::lifecycle::time::Timestamp;
 use crate::wire::mavlink::{Body, CommandAck, CommandFrame, Heartbeat};
@@ -45,8 +46,8 @@ impl ModelJournal {
     }
 
     /// An engine that knows what this journal knows.
-    pub fn recover(&self, now: &Now, guard: Guard) -> Engine {
-        let mut engine = Engine::new(settings(), guard, self.last_number);
+    pub fn recover(&self, now: &Now, settings: Settings, guard: Guard) -> Engine {
+        let mut engine = Engine::new(settings, guard, self.last_number);
         let open = self.records.values().filter(|record| !record.closed).cloned().collect();
         engine.recover(now, open, self.outbox.clone(), self.nonces.clone());
         engine
@@ -58,6 +59,7 @@ pub struct Harness {
     pub now: Now,
     pub journal: ModelJournal,
     pub guard: Guard,
+    pub settings: Settings,
     pub persists: usize,
     pub frames: Vec<CommandFrame>,
     pub replies: Vec<Reply>,
@@ -65,6 +67,8 @@ pub struct Harness {
     /// The broker does not acknowledge.
     pub keep_unpublished: bool,
     pub commit_takes: Duration,
+    /// What the link tells during the next commit.
+    pub heard_while_committing: Vec<Input>,
     tickets: Vec<Ticket>,
     deliveries: u64,
 }
@@ -90,18 +94,34 @@ impl Harness {
         it
     }
 
+    /// Guarded, with a ready link, and no broker to take the updates.
+    pub fn without_broker(max_updates: usize) -> Self {
+        let settings = Settings { max_updates, ..settings() };
+        let mut it = Self::with_settings(settings, guard(Mode::Guarded, []));
+        it.input(Input::BrokerDisconnected);
+        it.link_up();
+        it.drain();
+        it
+    }
+
     fn with_guard(guard: Guard) -> Self {
+        Self::with_settings(settings(), guard)
+    }
+
+    fn with_settings(settings: Settings, guard: Guard) -> Self {
         let mut it = Self {
-            engine: Engine::new(settings(), guard.clone(), 0),
+            engine: Engine::new(settings.clone(), guard.clone(), 0),
             now: now(),
             journal: ModelJournal::default(),
             guard,
+            settings,
             persists: 0,
             frames: Vec::new(),
             replies: Vec::new(),
             published: Vec::new(),
             keep_unpublished: false,
             commit_takes: Duration::ZERO,
+            heard_while_committing: Vec::new(),
             tickets: Vec::new(),
             deliveries: 0,
         };
@@ -126,7 +146,7 @@ impl Harness {
     }
 
     fn restart(&mut self) {
-        self.engine = self.journal.recover(&self.now, self.guard.clone());
+        self.engine = self.journal.recover(&self.now, self.settings.clone(), self.guard.clone());
         self.tickets.clear();
         self.input(Input::BrokerConnected);
     }
@@ -262,6 +282,9 @@ impl Harness {
                 self.persists += 1;
                 self.journal.commit(batch, self.engine.last_number());
                 self.now.boot += self.commit_takes;
+                for input in std::mem::take(&mut self.heard_while_committing) {
+                    self.input(input);
+                }
                 "persist".to_owned()
             }
             Effect::Acknowledge(_) => "acknowledge".to_owned(),
@@ -367,6 +390,7 @@ pub fn settings() -> Settings {
         max_queue: 4,
         late_ack_window: seconds(300),
         max_progress: seconds(600),
+        max_updates: MAX_UPDATES,
     }
 }
 

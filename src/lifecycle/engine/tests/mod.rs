@@ -2,7 +2,9 @@
 //! [`simulation`].
 
 mod authentication;
+mod flushes;
 mod harness;
+mod outbox;
 mod recovery;
 mod simulation;
 mod state;

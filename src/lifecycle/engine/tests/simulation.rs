@@ -360,7 +360,8 @@ impl World {
         }
         self.now.wall_trusted = self.chance.in_percent(70);
         self.link_events.clear();
-        self.engine = self.journal.recover(&self.now, guard(Mode::Guarded, []));
+        self.engine =
+            self.journal.recover(&self.now, harness::settings(), guard(Mode::Guarded, []));
         self.connect();
         self.handle(Input::LinkOpened);
     }
