@@ -135,6 +135,13 @@ impl Outbox {
         self.refused.clear();
     }
 
+    /// All that wait and are in flight.
+    #[cfg(test)]
+    pub fn entries(&self) -> impl Iterator<Item = (bool, OutboxNumber, &Record)> {
+        let waiting = self.waiting.iter().map(|(number, record)| (false, *number, record));
+        waiting.chain(self.in_flight.iter().map(|(number, record)| (true, *number, record)))
+    }
+
     pub fn len(&self) -> usize {
         self.waiting.len() + self.in_flight.len()
     }

@@ -15,7 +15,7 @@ mod recover;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::effect::{Batch, Effect, Input, OutboxNumber, Ticket};
@@ -70,7 +70,7 @@ pub struct Settings {
 type Slot = (Address, u16);
 
 /// A command that something can still happen to, or whose last write is not durable yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Live {
     record: Record,
     /// On the boot clock: when waiting ends.
@@ -107,21 +107,21 @@ impl Live {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engine {
     settings: Settings,
     guard: Guard,
     vehicle: Vehicle,
     rates: Rates,
     nonces: Nonces,
-    live: HashMap<CommandId, Live>,
+    live: BTreeMap<CommandId, Live>,
     /// Accepted, in order, not dispatched.
     queue: VecDeque<CommandId>,
     /// Dispatched, holding one of `max_outstanding` places.
-    in_flight: HashMap<Slot, CommandId>,
+    in_flight: BTreeMap<Slot, CommandId>,
     /// No longer waited for, but a late COMMAND_ACK would be theirs.
-    late: HashMap<Slot, CommandId>,
-    tickets: HashMap<Ticket, CommandId>,
+    late: BTreeMap<Slot, CommandId>,
+    tickets: BTreeMap<Ticket, CommandId>,
     timers: Timers,
     outbox: Outbox,
     batch: Batch,
@@ -149,11 +149,11 @@ impl Engine {
             outbox: Outbox::new(settings.max_updates),
             settings,
             guard,
-            live: HashMap::new(),
+            live: BTreeMap::new(),
             queue: VecDeque::new(),
-            in_flight: HashMap::new(),
-            late: HashMap::new(),
-            tickets: HashMap::new(),
+            in_flight: BTreeMap::new(),
+            late: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             timers: Timers::default(),
             batch: Batch::default(),
             urgent: false,

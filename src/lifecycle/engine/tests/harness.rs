@@ -1,6 +1,6 @@
 //! The engine between a model journal, a model link and a publisher, in virtual time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -25,7 +25,7 @@ pub const BOOT: Uuid = Uuid::from_u128(1);
 /// What a commit made durable.
 #[derive(Clone, Debug, Default)]
 pub struct ModelJournal {
-    pub records: HashMap<CommandId, Record>,
+    pub records: BTreeMap<CommandId, Record>,
     pub outbox: BTreeMap<OutboxNumber, Record>,
     pub nonces: BTreeMap<NonceKey, Timestamp>,
     pub last_number: u64,

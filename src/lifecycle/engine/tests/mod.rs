@@ -5,8 +5,10 @@ mod authentication;
 mod flushes;
 mod harness;
 mod outbox;
+mod promises;
 mod recovery;
 mod simulation;
+mod small_world;
 mod state;
 
 use std::time::Duration;
