@@ -72,7 +72,8 @@ enum Step {
 
 #[derive(Clone, Copy, Debug)]
 enum Restart {
-    AtOnce,
+    /// Some of the command's time is left.
+    InTime,
     AfterTheDeadline,
     /// Into another boot, with a clock that proves nothing.
     Reboot,
@@ -220,7 +221,7 @@ impl World {
             steps.extend((self.left.deadlines > 0).then_some(Step::Pass));
         }
         if self.left.crashes > 0 {
-            let restarts = [Restart::AtOnce, Restart::AfterTheDeadline, Restart::Reboot];
+            let restarts = [Restart::InTime, Restart::AfterTheDeadline, Restart::Reboot];
             steps.extend(restarts.map(Step::Crash));
         }
         steps
@@ -345,20 +346,21 @@ impl World {
         }
     }
 
-    fn pass(&mut self, span: Duration) {
+    fn sleep(&mut self, span: Duration) {
         self.now.boot += span;
         self.now.wall = self.now.wall.saturating_add(span);
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.sleep(span);
         self.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
     }
 
     fn crash(&mut self, restart: Restart) {
         self.left.crashes -= 1;
         match restart {
-            Restart::AtOnce => {}
-            Restart::AfterTheDeadline => {
-                self.now.boot += DEADLINE;
-                self.now.wall = self.now.wall.saturating_add(DEADLINE);
-            }
+            Restart::InTime => self.sleep(DEADLINE / 4),
+            Restart::AfterTheDeadline => self.sleep(DEADLINE),
             Restart::Reboot => {
                 self.now.boot_id = uuid::Uuid::from_u128(2);
                 self.now.boot = seconds(5);
