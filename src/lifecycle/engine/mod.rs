@@ -417,6 +417,8 @@ impl Engine {
         self.batch.outbox.insert(number, record);
         for replaced in self.outbox.collapse() {
             self.forget_update(replaced);
+            // Or a crash would bring it back after its successor was published.
+            self.urgent = true;
         }
         self.write(id);
     }

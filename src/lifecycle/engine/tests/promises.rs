@@ -23,9 +23,17 @@ impl Witness {
         if journal.records.contains_key(&command) {
             self.acknowledged.insert(command);
         } else {
-            // Only a full queue, or an outbox without room, makes no command.
-            let has_room = engine.outbox.has_room(engine.live.keys().copied());
-            assert!(engine.queued() > 0 || !has_room, "an acknowledged request made no command");
+            // Only a full queue, or an outbox without room, makes no command; its reply comes next.
+            let reply = engine.effects.iter().find_map(|effect| match effect {
+                Effect::Reply { reply, .. } => Some(reply),
+                _ => None,
+            });
+            let is_busy = matches!(
+                reply,
+                Some(Reply::Error(error))
+                    if matches!(error.violations[0].code, Code::BusyQueueFull | Code::BusyJournalFull)
+            );
+            assert!(is_busy, "an acknowledged request made no command: {reply:?}");
         }
     }
 

@@ -10,12 +10,20 @@ use super::harness::{ModelJournal, guard, now, request};
 use super::promises::Witness;
 use super::*;
 use crate::lifecycle::effect::{DeliveryId, OutboxNumber};
+use crate::lifecycle::outbox::WINDOW;
 use crate::lifecycle::request::{CommandRequest, ReplyTo};
 use crate::wire::mavlink::CommandFrame;
 
 const HISTORIES: u64 = 3000;
 const COMMANDS: [&str; 4] =
     ["do_digicam_control", "image_stop_capture", "request_camera_capture_status", "nav_roi"];
+
+/// Few enough that a short outage reaches it.
+const MAX_UPDATES: usize = WINDOW + 10;
+
+fn settings() -> Settings {
+    Settings { max_updates: MAX_UPDATES, ..harness::settings() }
+}
 
 #[test]
 fn nothing_is_lost_and_nothing_is_sent_twice() {
@@ -111,7 +119,7 @@ impl World {
         let mut it = Self {
             chance: Chance(seed),
             now: now(),
-            engine: Engine::new(harness::settings(), guard(Mode::Guarded, []), 0),
+            engine: Engine::new(settings(), guard(Mode::Guarded, []), 0),
             journal: ModelJournal::default(),
             at_broker: VecDeque::new(),
             handed_over: 0,
@@ -254,6 +262,8 @@ impl World {
                     self.now.boot += stall;
                 }
                 self.journal.commit(batch, self.engine.last_number());
+                let kept = self.journal.outbox.len();
+                assert!(kept <= MAX_UPDATES, "{kept} updates are journaled");
             }
             Effect::Acknowledge(DeliveryId(delivery)) => {
                 if self.at_broker.front().is_some_and(|(first, _)| *first == delivery) {
@@ -343,8 +353,7 @@ impl World {
         }
         self.now.wall_trusted = self.chance.in_percent(70);
         self.link_events.clear();
-        self.engine =
-            self.journal.recover(&self.now, harness::settings(), guard(Mode::Guarded, []));
+        self.engine = self.journal.recover(&self.now, settings(), guard(Mode::Guarded, []));
         self.connect();
         self.handle(Input::LinkOpened);
     }
