@@ -27,6 +27,7 @@ use crate::edge::{api, link, mqtt, systemd};
 use crate::guard::grants::Opener;
 use crate::lifecycle::effect::{DeliveryId, Effect, Input, Reply, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
+use crate::lifecycle::outbox::MAX_UPDATES;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, ReplyTo};
 use crate::lifecycle::status::{Cause, Status};
@@ -346,12 +347,23 @@ impl Daemon {
         Ok(self.journal.get(id)?.map(Box::new))
     }
 
-    /// Drains the engine. What an effect leads to at once is handled when the drain is over.
+    /// Drains the engine. What an effect leads to at once is handled when the drain is over; what the
+    /// link told during a commit, right after it: it can still stop a frame.
     async fn carry_out(&mut self) -> Result<(), Error> {
+        // Bounded, since such news may ask for a commit themselves.
+        let mut news = MAX_INPUTS_PER_COMMIT;
         loop {
             let mut late = Vec::new();
             while let Some(effect) = self.engine.poll_effect() {
+                let is_commit = matches!(effect, Effect::Persist(_));
                 self.carry_out_one(effect, &mut late).await?;
+                while is_commit
+                    && news > 0
+                    && let Ok(event) = self.link_events.try_recv()
+                {
+                    news -= 1;
+                    self.on_link(event);
+                }
             }
             if late.is_empty() {
                 return Ok(());
@@ -584,6 +596,7 @@ fn settings(config: &Config, session: Uuid) -> Settings {
         late_ack_window: config.delivery.late_ack_window,
         max_progress: config.delivery.max_progress,
         session: session.as_fields().0,
+        max_updates: MAX_UPDATES,
     }
 }
 

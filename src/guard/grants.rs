@@ -47,7 +47,7 @@ pub enum Answer {
 }
 
 /// The open and pending grants of this process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Grants {
     limits: Limits,
     /// Part of every id: an id of an earlier process must not name a grant of this one.
@@ -60,7 +60,7 @@ pub struct Grants {
     newly_ended: Vec<(GrantId, Ending)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ended {
     grant: Grant,
     ending: Ending,

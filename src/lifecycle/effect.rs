@@ -139,7 +139,7 @@ pub enum Effect {
 pub struct Batch {
     pub records: BTreeMap<CommandId, Record>,
     pub outbox: BTreeMap<OutboxNumber, Record>,
-    /// Entries of earlier commits that the broker has acknowledged.
+    /// Entries of earlier commits that the broker has acknowledged, or that gave way to later ones.
     pub published: BTreeSet<OutboxNumber>,
     /// Used up, and until when.
     pub nonces: BTreeMap<NonceKey, Timestamp>,

@@ -1,6 +1,6 @@
 //! One small set of all deadlines, on the boot clock.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::request::CommandId;
@@ -26,10 +26,10 @@ pub enum Timer {
     LateWindow(CommandId),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Timers {
     due: BTreeSet<(Duration, Timer)>,
-    at: HashMap<Timer, Duration>,
+    at: BTreeMap<Timer, Duration>,
 }
 
 impl Timers {

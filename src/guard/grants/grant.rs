@@ -166,7 +166,7 @@ pub struct GrantView {
     pub count_left: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Grant {
     pub id: GrantId,
     pub scopes: Vec<Scope>,

@@ -54,6 +54,10 @@ impl Engine {
                 self.settings.max_queue
             );
             refused(request, Refusal::new(Code::BusyQueueFull, message))
+        } else if !self.outbox.has_room(self.live.keys().copied()) {
+            let message = "too many outcomes wait for the broker to take them already; \
+                           this command was not accepted, try again";
+            refused(request, Refusal::new(Code::BusyJournalFull, message))
         } else if let Err(refusal) = self.use_nonce(request.authenticated.as_ref()) {
             refused(request, refusal)
         } else {

@@ -2,7 +2,8 @@
 //! [`Engine::poll_effect`] until it is empty, then sleep until [`Engine::poll_timeout`].
 //!
 //! Several inputs may be handled before one drain; their writes then share one `Persist`. A
-//! `Persist` always comes before every effect that makes its content visible outside.
+//! `Persist` always comes before every effect that makes its content visible outside. What happened
+//! during a `Persist` is best handled right after it: it can still take back a frame that waits.
 //!
 //! Reading order: `intake` (a request arrives), `dispatch` (its frame goes out), `answer` (its
 //! COMMAND_ACK comes, or does not), `recover` (all of it after a restart), `grant` (what may be sent
@@ -16,10 +17,10 @@ mod recover;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::effect::{Batch, Effect, Input, Ticket};
+use super::effect::{Batch, Effect, Input, OutboxNumber, Ticket};
 use super::outbox::Outbox;
 use super::record::Record;
 use super::request::CommandId;
@@ -66,13 +67,15 @@ pub struct Settings {
     pub max_progress: Duration,
     /// Names this process in the ids of its grants.
     pub session: u32,
+    /// Updates that wait for the broker at most; see [`MAX_UPDATES`](super::outbox::MAX_UPDATES).
+    pub max_updates: usize,
 }
 
 /// COMMAND_ACK tells commands apart by nothing but who answers and the MAV_CMD.
 type Slot = (Address, u16);
 
 /// A command that something can still happen to, or whose last write is not durable yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Live {
     record: Record,
     /// On the boot clock: when waiting ends.
@@ -112,7 +115,7 @@ impl Live {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Engine {
     settings: Settings,
     guard: Guard,
@@ -120,14 +123,14 @@ pub struct Engine {
     rates: Rates,
     nonces: Nonces,
     grants: Grants,
-    live: HashMap<CommandId, Live>,
+    live: BTreeMap<CommandId, Live>,
     /// Accepted, in order, not dispatched.
     queue: VecDeque<CommandId>,
     /// Dispatched, holding one of `max_outstanding` places.
-    in_flight: HashMap<Slot, CommandId>,
+    in_flight: BTreeMap<Slot, CommandId>,
     /// No longer waited for, but a late COMMAND_ACK would be theirs.
-    late: HashMap<Slot, CommandId>,
-    tickets: HashMap<Ticket, CommandId>,
+    late: BTreeMap<Slot, CommandId>,
+    tickets: BTreeMap<Ticket, CommandId>,
     timers: Timers,
     outbox: Outbox,
     batch: Batch,
@@ -153,15 +156,15 @@ impl Engine {
             rates: Rates::default(),
             nonces: Nonces::new(MAX_NONCES),
             grants: Grants::new(guard.grant_limits().clone(), settings.session),
+            outbox: Outbox::new(settings.max_updates),
             settings,
             guard,
-            live: HashMap::new(),
+            live: BTreeMap::new(),
             queue: VecDeque::new(),
-            in_flight: HashMap::new(),
-            late: HashMap::new(),
-            tickets: HashMap::new(),
+            in_flight: BTreeMap::new(),
+            late: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             timers: Timers::default(),
-            outbox: Outbox::default(),
             batch: Batch::default(),
             urgent: false,
             closing: Vec::new(),
@@ -332,10 +335,14 @@ impl Engine {
         if !accepted {
             self.outbox.refused(number);
             self.timers.set(Timer::OutboxRetry, now.boot + OUTBOX_RETRY_AFTER);
-        } else if self.outbox.published(number) && self.batch.outbox.remove(&number).is_none() {
-            self.batch.published.insert(number);
+        } else if self.outbox.published(number) && self.forget_update(number) {
             self.write_lazily(now);
         }
+    }
+
+    /// Takes an update out of the journal; false when it never got there.
+    fn forget_update(&mut self, number: OutboxNumber) -> bool {
+        self.batch.outbox.remove(&number).is_none() && self.batch.published.insert(number)
     }
 
     /// Reports a change of the link's state; commands that wait for a link that is gone end.
@@ -435,6 +442,11 @@ impl Engine {
         self.effects.push_back(Effect::Step(Box::new(record.clone())));
         let number = self.outbox.push(record.clone());
         self.batch.outbox.insert(number, record);
+        for replaced in self.outbox.collapse() {
+            self.forget_update(replaced);
+            // Or a crash would bring it back after its successor was published.
+            self.urgent = true;
+        }
         self.write(id);
     }
 

@@ -7,7 +7,6 @@ use crate::guard::grants::GrantId;
 use crate::guard::nonces::NonceKey;
 use crate::guard::{Candidate, Clearance, Refusal};
 use crate::lifecycle::effect::OutboxNumber;
-use crate::lifecycle::outbox::Outbox;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::status::Status;
 use crate::lifecycle::time::{Now, Timestamp};
@@ -24,7 +23,7 @@ impl Engine {
         nonces: impl IntoIterator<Item = (NonceKey, Timestamp)>,
     ) {
         self.nonces.restore(nonces);
-        self.outbox = Outbox::restore(outbox);
+        self.outbox.restore(outbox);
         records.sort_by_key(|record| record.number);
         for record in records {
             if record.is_terminal() {

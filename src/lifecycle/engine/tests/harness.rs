@@ -1,6 +1,6 @@
 //! The engine between a model journal, a model link and a publisher, in virtual time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use crate::guard::nonces::NonceKey;
 use crate::guard::policy::{Policy, Rule};
 use crate::guard::{Mode, Refusal};
 use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber, Reply};
+use crate::lifecycle::outbox::MAX_UPDATES;
 use crate::lifecycle::request::{CommandRequest, GrantMessage, Query, ReplyTo, command_id};
 use crate::lifecycle::time::Timestamp;
 use crate::wire::mavlink::{Body, CommandAck, CommandFrame, Heartbeat};
@@ -26,7 +27,7 @@ pub const BOOT: Uuid = Uuid::from_u128(1);
 /// What a commit made durable.
 #[derive(Clone, Debug, Default)]
 pub struct ModelJournal {
-    pub records: HashMap<CommandId, Record>,
+    pub records: BTreeMap<CommandId, Record>,
     pub outbox: BTreeMap<OutboxNumber, Record>,
     pub nonces: BTreeMap<NonceKey, Timestamp>,
     pub last_number: u64,
@@ -47,8 +48,8 @@ impl ModelJournal {
     }
 
     /// An engine that knows what this journal knows.
-    pub fn recover(&self, now: &Now, guard: Guard) -> Engine {
-        let mut engine = Engine::new(settings(), guard, self.last_number);
+    pub fn recover(&self, now: &Now, settings: Settings, guard: Guard) -> Engine {
+        let mut engine = Engine::new(settings, guard, self.last_number);
         let open = self.records.values().filter(|record| !record.closed).cloned().collect();
         engine.recover(now, open, self.outbox.clone(), self.nonces.clone());
         engine
@@ -60,6 +61,7 @@ pub struct Harness {
     pub now: Now,
     pub journal: ModelJournal,
     pub guard: Guard,
+    pub settings: Settings,
     pub persists: usize,
     pub frames: Vec<CommandFrame>,
     pub replies: Vec<Reply>,
@@ -69,6 +71,8 @@ pub struct Harness {
     /// The broker does not acknowledge.
     pub keep_unpublished: bool,
     pub commit_takes: Duration,
+    /// What the link tells during the next commit.
+    pub heard_while_committing: Vec<Input>,
     tickets: Vec<Ticket>,
     deliveries: u64,
 }
@@ -99,12 +103,27 @@ impl Harness {
         it
     }
 
+    /// Guarded, with a ready link, and no broker to take the updates.
+    pub fn without_broker(max_updates: usize) -> Self {
+        let settings = Settings { max_updates, ..settings() };
+        let mut it = Self::with_settings(settings, guard(Mode::Guarded, []));
+        it.input(Input::BrokerDisconnected);
+        it.link_up();
+        it.drain();
+        it
+    }
+
     pub fn with_guard(guard: Guard) -> Self {
+        Self::with_settings(settings(), guard)
+    }
+
+    fn with_settings(settings: Settings, guard: Guard) -> Self {
         let mut it = Self {
-            engine: Engine::new(settings(), guard.clone(), 0),
+            engine: Engine::new(settings.clone(), guard.clone(), 0),
             now: now(),
             journal: ModelJournal::default(),
             guard,
+            settings,
             persists: 0,
             frames: Vec::new(),
             replies: Vec::new(),
@@ -113,6 +132,7 @@ impl Harness {
             ended_grants: Vec::new(),
             keep_unpublished: false,
             commit_takes: Duration::ZERO,
+            heard_while_committing: Vec::new(),
             tickets: Vec::new(),
             deliveries: 0,
         };
@@ -137,7 +157,7 @@ impl Harness {
     }
 
     fn restart(&mut self) {
-        self.engine = self.journal.recover(&self.now, self.guard.clone());
+        self.engine = self.journal.recover(&self.now, self.settings.clone(), self.guard.clone());
         self.tickets.clear();
         self.input(Input::BrokerConnected);
     }
@@ -293,6 +313,9 @@ impl Harness {
                 self.persists += 1;
                 self.journal.commit(batch, self.engine.last_number());
                 self.now.boot += self.commit_takes;
+                for input in std::mem::take(&mut self.heard_while_committing) {
+                    self.input(input);
+                }
                 "persist".to_owned()
             }
             Effect::Acknowledge(_) => "acknowledge".to_owned(),
@@ -419,6 +442,7 @@ pub fn settings() -> Settings {
         late_ack_window: seconds(300),
         max_progress: seconds(600),
         session: 1,
+        max_updates: MAX_UPDATES,
     }
 }
 

@@ -2,10 +2,14 @@
 //! [`simulation`].
 
 mod authentication;
+mod flushes;
 mod grants;
 mod harness;
+mod outbox;
+mod promises;
 mod recovery;
 mod simulation;
+mod small_world;
 mod state;
 
 use std::time::Duration;

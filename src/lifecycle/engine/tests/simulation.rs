@@ -4,17 +4,26 @@
 //! journal that holds what was committed, a vehicle that answers at once, late, twice, wrongly or
 //! never. Every history is checked against what the product promises.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use super::harness::{ModelJournal, guard, now, request};
+use super::promises::Witness;
 use super::*;
 use crate::lifecycle::effect::{DeliveryId, OutboxNumber};
+use crate::lifecycle::outbox::WINDOW;
 use crate::lifecycle::request::{CommandRequest, ReplyTo};
 use crate::wire::mavlink::CommandFrame;
 
 const HISTORIES: u64 = 3000;
 const COMMANDS: [&str; 4] =
     ["do_digicam_control", "image_stop_capture", "request_camera_capture_status", "nav_roi"];
+
+/// Few enough that a short outage reaches it.
+const MAX_UPDATES: usize = WINDOW + 10;
+
+fn settings() -> Settings {
+    Settings { max_updates: MAX_UPDATES, ..harness::settings() }
+}
 
 #[test]
 fn nothing_is_lost_and_nothing_is_sent_twice() {
@@ -95,13 +104,10 @@ struct World {
     /// Handed over on this connection.
     handed_over: usize,
     deliveries: u64,
-    acknowledged: HashSet<CommandId>,
     connected: bool,
-    /// What subscribers have seen, by command and number.
-    updates: HashMap<CommandId, BTreeMap<u64, Record>>,
+    witness: Witness,
     /// Publishes whose PUBACK is on its way.
     pubacks: VecDeque<OutboxNumber>,
-    frames: HashMap<CommandId, Vec<(Ticket, CommandFrame)>>,
     /// Answers on their way, by when they arrive.
     answers: Vec<(Duration, CommandAck)>,
     link_events: VecDeque<Input>,
@@ -113,16 +119,14 @@ impl World {
         let mut it = Self {
             chance: Chance(seed),
             now: now(),
-            engine: Engine::new(harness::settings(), guard(Mode::Guarded, []), 0),
+            engine: Engine::new(settings(), guard(Mode::Guarded, []), 0),
             journal: ModelJournal::default(),
             at_broker: VecDeque::new(),
             handed_over: 0,
             deliveries: 0,
-            acknowledged: HashSet::new(),
             connected: false,
-            updates: HashMap::new(),
+            witness: Witness::default(),
             pubacks: VecDeque::new(),
-            frames: HashMap::new(),
             answers: Vec::new(),
             link_events: VecDeque::new(),
             seen: Seen::default(),
@@ -258,26 +262,20 @@ impl World {
                     self.now.boot += stall;
                 }
                 self.journal.commit(batch, self.engine.last_number());
+                let kept = self.journal.outbox.len();
+                assert!(kept <= MAX_UPDATES, "{kept} updates are journaled");
             }
             Effect::Acknowledge(DeliveryId(delivery)) => {
                 if self.at_broker.front().is_some_and(|(first, _)| *first == delivery) {
                     let (_, request) = self.at_broker.pop_front().unwrap();
                     self.handed_over -= 1;
-                    let command = request.command_id;
-                    if !self.journal.records.contains_key(&command) {
-                        // Only a full queue makes no command.
-                        assert!(self.engine.queued() > 0);
-                        return;
-                    }
-                    self.acknowledged.insert(command);
+                    self.witness.acknowledge(&self.engine, &self.journal, request.command_id);
                 }
             }
             Effect::Publish { number, record } => {
                 self.seen.statuses.insert(record.status);
-                let known = self.updates.entry(record.command_id).or_default();
-                if let Some(before) = known.insert(record.seq, (*record).clone()) {
-                    assert_eq!(before, *record, "one number, two updates");
-                }
+                self.witness.publish(&self.journal, &record);
+                self.witness.arrive(&record);
                 self.pubacks.push_back(number);
             }
             Effect::Send { ticket, not_after, .. } if self.now.boot >= not_after => {
@@ -298,13 +296,8 @@ impl World {
     }
 
     fn vehicle_gets(&mut self, ticket: Ticket, frame: CommandFrame) {
-        let slot = (frame.target, frame.command);
-        let command = *self.engine.in_flight.get(&slot).expect("a frame has its place");
-        let durable = &self.journal.records[&command];
-        assert!(durable.dispatch.is_some(), "a frame before its dispatch is durable");
-        let frames = self.frames.entry(command).or_default();
-        frames.push((ticket, frame));
-        let first = frames.len() == 1;
+        let command = self.witness.send(&self.engine, &self.journal, frame);
+        let first = self.witness.frames[&command].len() == 1;
         self.link_events.push_back(match self.chance.below(20) {
             0 => Input::SendUnknown { ticket },
             _ => Input::Sent { ticket },
@@ -365,7 +358,7 @@ impl World {
         }
         self.now.wall_trusted = self.chance.in_percent(70);
         self.link_events.clear();
-        self.engine = self.journal.recover(&self.now, guard(Mode::Guarded, []));
+        self.engine = self.journal.recover(&self.now, settings(), guard(Mode::Guarded, []));
         self.connect();
         self.handle(Input::LinkOpened);
     }
@@ -388,36 +381,6 @@ impl World {
 
     fn check(&self) {
         assert!(self.at_broker.is_empty(), "requests were never acknowledged");
-        assert!(self.engine.outbox.is_empty(), "updates were never published");
-        assert!(self.journal.outbox.is_empty(), "acknowledged updates are still journaled");
-        for command in &self.acknowledged {
-            let updates = &self.updates[command];
-            let last = updates.values().next_back().unwrap();
-            assert!(last.is_terminal(), "{command} ended as {:?}", last.status);
-            let decisions: Vec<&Record> = updates
-                .values()
-                .filter(|record| record.is_terminal() && record.status != Status::Delivered)
-                .collect();
-            let late_answer = decisions.len() == 2
-                && decisions[0].status == Status::TimedOut
-                && decisions[1].status == Status::UnmatchedResponse;
-            let nobody_waited = last.timeout_seconds == 0 && decisions.is_empty();
-            assert!(
-                decisions.len() == 1 || late_answer || nobody_waited,
-                "{command} was decided as {:?}",
-                decisions.iter().map(|record| record.status).collect::<Vec<_>>()
-            );
-            assert_eq!(self.journal.records[command].status, last.status);
-        }
-        for (command, frames) in &self.frames {
-            let mut forms: Vec<bool> =
-                frames.iter().map(|(_, frame)| matches!(frame.body, Body::Long(_))).collect();
-            forms.dedup();
-            assert_eq!(forms.len(), frames.len(), "{command}: the same frame went out twice");
-            assert!(frames.len() <= 2, "{command}: {} frames", frames.len());
-            if frames.len() == 2 {
-                assert!(self.journal.records[command].dispatch.as_ref().unwrap().other_form);
-            }
-        }
+        self.witness.at_rest(&self.engine, &self.journal);
     }
 }

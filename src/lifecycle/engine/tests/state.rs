@@ -282,3 +282,41 @@ fn a_policy_shortens_what_a_request_leaves_open() {
     it.expect(id, Status::Failed, Code::PolicyOutOfBounds);
     assert!(it.frames.is_empty());
 }
+
+#[test]
+fn what_the_vehicle_says_during_the_commit_still_stops_the_frame() {
+    let heartbeat_when_armed =
+        || Input::Heartbeat(Heartbeat { base_mode: 0x9D, ..heartbeat(AUTOPILOT) });
+    let mut it = on_the_ground(disarmed_and_landed());
+    let id = it.request(STATUS, "a");
+    it.heard_while_committing = vec![heartbeat_when_armed()];
+    assert_eq!(
+        it.drain(),
+        [
+            "persist",
+            // The refusal is durable before anything of it is visible.
+            "persist",
+            "acknowledge",
+            "step ACCEPTED 1",
+            "reply ACCEPTED",
+            "step FAILED 3",
+            "publish ACCEPTED 1",
+            "publish FAILED 3"
+        ]
+    );
+    it.expect(id, Status::Failed, Code::StatePrecondition);
+    assert_eq!(it.record(id).frame_sent(), Some(false));
+    assert!(it.frames.is_empty());
+    // A rule that does not ask for it, and news that change nothing, cost nothing.
+    for (rule, news) in [
+        (Rule::default(), heartbeat_when_armed()),
+        (disarmed_and_landed(), Input::Heartbeat(heartbeat(AUTOPILOT))),
+    ] {
+        let mut it = on_the_ground(rule);
+        it.request(STATUS, "a");
+        it.heard_while_committing = vec![news];
+        let effects = it.drain();
+        assert_eq!(effects.iter().filter(|effect| *effect == "persist").count(), 1);
+        assert_eq!(it.frames.len(), 1);
+    }
+}

@@ -1,0 +1,111 @@
+//! What the publishers and the vehicle have seen of a history, and what must hold of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::harness::ModelJournal;
+use super::*;
+use crate::wire::mavlink::CommandFrame;
+
+#[derive(Clone, Debug, Default)]
+pub struct Witness {
+    /// Commands with a PUBLISH that was acknowledged.
+    pub acknowledged: BTreeSet<CommandId>,
+    /// What was ever published, by command and number, whether it arrived or not.
+    published: BTreeMap<CommandId, BTreeMap<u64, Record>>,
+    /// The numbers that arrived.
+    pub arrived: BTreeMap<CommandId, BTreeSet<u64>>,
+    pub frames: BTreeMap<CommandId, Vec<CommandFrame>>,
+}
+
+impl Witness {
+    /// The agent acknowledged a request.
+    pub fn acknowledge(&mut self, engine: &Engine, journal: &ModelJournal, command: CommandId) {
+        if journal.records.contains_key(&command) {
+            self.acknowledged.insert(command);
+        } else {
+            // Only a full queue, or an outbox without room, makes no command; its reply comes next.
+            let reply = engine.effects.iter().find_map(|effect| match effect {
+                Effect::Reply { reply, .. } => Some(reply),
+                _ => None,
+            });
+            let is_busy = matches!(
+                reply,
+                Some(Reply::Error(error))
+                    if matches!(error.violations[0].code, Code::BusyQueueFull | Code::BusyJournalFull)
+            );
+            assert!(is_busy, "an acknowledged request made no command: {reply:?}");
+        }
+    }
+
+    /// The agent published an update.
+    pub fn publish(&mut self, journal: &ModelJournal, record: &Record) {
+        if record.is_terminal() {
+            let durable = journal.records.get(&record.command_id).map_or(0, |it| it.seq);
+            assert!(durable >= record.seq, "an outcome is visible before it is durable");
+        }
+        let known = self.published.entry(record.command_id).or_default();
+        if let Some(before) = known.insert(record.seq, record.clone()) {
+            assert_eq!(before, *record, "one number, two updates");
+        }
+    }
+
+    /// An update reached its subscribers: for the first time in order, or again.
+    pub fn arrive(&mut self, record: &Record) {
+        let arrived = self.arrived.entry(record.command_id).or_default();
+        let last = arrived.last().copied().unwrap_or(0);
+        let is_new = arrived.insert(record.seq);
+        assert!(!is_new || record.seq > last, "{} came after {last}", record.seq);
+    }
+
+    /// A frame was handed to the link. Returns whose it is.
+    pub fn send(
+        &mut self,
+        engine: &Engine,
+        journal: &ModelJournal,
+        frame: CommandFrame,
+    ) -> CommandId {
+        let slot = (frame.target, frame.command);
+        let command = *engine.in_flight.get(&slot).expect("a frame has its place");
+        let durable = journal.records[&command].dispatch.as_ref();
+        let durable = durable.expect("a frame before its dispatch is durable");
+        let frames = self.frames.entry(command).or_default();
+        frames.push(frame);
+        let mut forms: Vec<bool> =
+            frames.iter().map(|frame| matches!(frame.body, Body::Long(_))).collect();
+        forms.dedup();
+        assert_eq!(forms.len(), frames.len(), "{command}: the same frame went out twice");
+        assert!(frames.len() <= 2, "{command}: {} frames", frames.len());
+        assert!(frames.len() == 1 || durable.other_form, "{command}: a frame nobody asked for");
+        command
+    }
+
+    /// Every update that was ever published, by command and number.
+    pub fn published(&self) -> impl Iterator<Item = &Record> {
+        self.published.values().flat_map(BTreeMap::values)
+    }
+
+    /// Everything has arrived and nothing more will happen.
+    pub fn at_rest(&self, engine: &Engine, journal: &ModelJournal) {
+        assert!(engine.outbox.is_empty(), "updates were never published");
+        assert!(journal.outbox.is_empty(), "acknowledged updates are still journaled");
+        for command in &self.acknowledged {
+            let arrived = self.arrived.get(command).expect("nothing arrived");
+            let updates: Vec<&Record> =
+                arrived.iter().map(|seq| &self.published[command][seq]).collect();
+            let last = updates[updates.len() - 1];
+            assert!(last.is_terminal(), "{command} ended as {:?}", last.status);
+            let decisions: Vec<Status> = updates
+                .iter()
+                .filter(|record| record.is_terminal() && record.status != Status::Delivered)
+                .map(|record| record.status)
+                .collect();
+            let is_decided = match decisions[..] {
+                [] => last.timeout_seconds == 0,
+                [_] | [Status::TimedOut, Status::UnmatchedResponse] => true,
+                _ => false,
+            };
+            assert!(is_decided, "{command} was decided as {decisions:?}");
+            assert_eq!(journal.records[command].status, last.status);
+        }
+    }
+}
