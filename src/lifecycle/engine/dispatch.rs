@@ -164,8 +164,13 @@ impl Engine {
     }
 
     /// Nobody waits for this command: its place is free again, a late answer still completes it.
-    pub(super) fn on_release(&mut self, id: CommandId) {
+    pub(super) fn on_release(&mut self, now: &Now, id: CommandId) {
         let Some(live) = self.live.get(&id) else { return };
+        if live.unsent.is_some() {
+            // The other form is on its way, and needs the place.
+            self.timers.set(Timer::Release(id), now.boot + RELEASE_AFTER);
+            return;
+        }
         let slot = live.slot();
         self.free_slot(slot, id);
         self.late.insert(slot, id);

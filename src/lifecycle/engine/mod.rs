@@ -316,7 +316,7 @@ impl Engine {
                 Timer::OutboxRetry => self.outbox.retry(),
                 Timer::Deadline(id) => self.on_deadline(now, id),
                 Timer::Retransmit(id) => self.on_retransmit(now, id),
-                Timer::Release(id) => self.on_release(id),
+                Timer::Release(id) => self.on_release(now, id),
                 Timer::LateWindow(id) => self.on_late_window_over(now, id),
             }
         }

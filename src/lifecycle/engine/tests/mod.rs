@@ -524,6 +524,26 @@ fn nobody_waits_with_timeout_zero() {
 }
 
 #[test]
+fn the_other_form_keeps_the_place_that_it_needs() {
+    const COMMAND_LONG_ONLY: u8 = 7;
+    const ROI: u16 = 80;
+    let mut it = Harness::ready();
+    it.with_request("nav_roi", "a", |it| it.timeout_seconds = Some(0));
+    it.drain();
+    it.sent();
+    it.drain();
+    it.ack(ack(AUTOPILOT, ROI, COMMAND_LONG_ONLY));
+    // The place would be free by now, but for the frame that waits for its commit.
+    it.pass(seconds(2));
+    it.request("nav_roi", "b");
+    it.drain();
+    assert_eq!(it.commands_sent(), [ROI, ROI]);
+    it.ack(ack(AUTOPILOT, ROI, 0));
+    it.drain();
+    assert_eq!(it.commands_sent(), [ROI, ROI, ROI]);
+}
+
+#[test]
 fn what_the_link_says_of_the_frame() {
     // Certainly not out.
     for (code, status) in [

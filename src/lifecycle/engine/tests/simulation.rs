@@ -100,14 +100,18 @@ struct World {
     engine: Engine,
     journal: ModelJournal,
     /// Not acknowledged by the agent, in order.
-    at_broker: VecDeque<(u64, CommandRequest)>,
+    at_broker: VecDeque<(Option<DeliveryId>, CommandRequest)>,
     /// Handed over on this connection.
     handed_over: usize,
     deliveries: u64,
     connected: bool,
     witness: Witness,
     /// Publishes whose PUBACK is on its way.
-    pubacks: VecDeque<OutboxNumber>,
+    /// Published, on their way to the publisher.
+    in_transit: VecDeque<(OutboxNumber, Record)>,
+    /// The wall clock does not go on.
+    clock_stands: bool,
+    true_wall: Timestamp,
     /// Answers on their way, by when they arrive.
     answers: Vec<(Duration, CommandAck)>,
     link_events: VecDeque<Input>,
@@ -126,7 +130,9 @@ impl World {
             deliveries: 0,
             connected: false,
             witness: Witness::default(),
-            pubacks: VecDeque::new(),
+            in_transit: VecDeque::new(),
+            clock_stands: false,
+            true_wall: now().wall,
             answers: Vec::new(),
             link_events: VecDeque::new(),
             seen: Seen::default(),
@@ -150,7 +156,7 @@ impl World {
         match self.chance.below(12) {
             0 | 1 => self.publish(),
             2 if self.chance.in_percent(25) => {
-                self.connected = false;
+                self.disconnect();
                 self.handle(Input::BrokerDisconnected);
             }
             2 if !self.connected => self.connect(),
@@ -163,11 +169,8 @@ impl World {
                 let span = Duration::from_millis(self.chance.below(8000));
                 self.pass(span);
             }
-            6 => {
-                if let Some(number) = self.pubacks.pop_front() {
-                    self.handle(Input::Published { number, accepted: true });
-                }
-            }
+            6 => self.deliver_update(),
+            8 if self.chance.in_percent(5) => self.disturb_clock(),
             7 if self.chance.in_percent(15) => self.crash(),
             _ => {
                 self.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
@@ -184,23 +187,65 @@ impl World {
         let key = format!("{command}-{}", self.chance.below(6));
         let mut request = request(command, &key);
         request.timeout_seconds = [None, Some(0), Some(2), Some(10)][self.chance.below(4) as usize];
-        self.deliveries += 1;
-        self.at_broker.push_back((self.deliveries, request));
+        self.at_broker.push_back((None, request));
         self.hand_over();
     }
 
     fn connect(&mut self) {
+        self.disconnect();
         self.connected = true;
-        self.handed_over = 0;
-        // PUBACKs of the old connection never arrive.
-        self.pubacks.clear();
         self.handle(Input::BrokerConnected);
         self.hand_over();
     }
 
+    /// An update reaches the publisher, and its PUBACK the agent.
+    fn deliver_update(&mut self) {
+        if let Some((number, record)) = self.in_transit.pop_front() {
+            self.witness.arrive(&record);
+            self.handle(Input::Published { number, accepted: true });
+        }
+    }
+
+    /// The wall clock stops, goes on, or jumps to either side; it is not trusted from then on.
+    fn disturb_clock(&mut self) {
+        let span = Duration::from_secs(self.chance.below(100_000));
+        self.now.wall_trusted = false;
+        match self.chance.below(3) {
+            0 => self.clock_stands = !self.clock_stands,
+            1 => self.now.wall = self.now.wall.saturating_add(span),
+            _ => {
+                let back = self.now.wall.as_millis().saturating_sub(span.as_millis() as u64);
+                self.now.wall = Timestamp::from_millis(back);
+            }
+        }
+    }
+
+    /// A trusted clock is right.
+    fn trust_clock(&mut self) {
+        self.now.wall_trusted = true;
+        self.now.wall = self.true_wall;
+        self.clock_stands = false;
+    }
+
+    /// Nothing is acknowledged any more on this connection; some of the updates arrived.
+    fn disconnect(&mut self) {
+        self.connected = false;
+        self.handed_over = 0;
+        for (delivery, _) in &mut self.at_broker {
+            *delivery = None;
+        }
+        let arrived = self.chance.below(self.in_transit.len() as u64 + 1);
+        for (_, record) in std::mem::take(&mut self.in_transit).into_iter().take(arrived as usize) {
+            self.witness.arrive(&record);
+        }
+    }
+
     fn hand_over(&mut self) {
         while self.connected && self.handed_over < self.at_broker.len() {
-            let (delivery, request) = self.at_broker[self.handed_over].clone();
+            self.deliveries += 1;
+            let delivery = DeliveryId(self.deliveries);
+            self.at_broker[self.handed_over].0 = Some(delivery);
+            let request = self.at_broker[self.handed_over].1.clone();
             self.handed_over += 1;
             let id = request.command_id;
             self.seen.duplicates += usize::from(self.journal.records.contains_key(&id));
@@ -208,7 +253,7 @@ impl World {
                 stored: self.journal.records.get(&id).cloned().map(Box::new),
                 request: Box::new(request),
                 reply_to: ReplyTo::default(),
-                delivery: DeliveryId(delivery),
+                delivery,
             });
             if self.chance.in_percent(50) {
                 return;
@@ -233,9 +278,16 @@ impl World {
         self.engine.handle(&self.now, input);
     }
 
-    fn pass(&mut self, span: Duration) {
+    fn clock_goes_on(&mut self, span: Duration) {
         self.now.boot += span;
-        self.now.wall = self.now.wall.saturating_add(span);
+        self.true_wall = self.true_wall.saturating_add(span);
+        if !self.clock_stands {
+            self.now.wall = self.now.wall.saturating_add(span);
+        }
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.clock_goes_on(span);
         self.handle(Input::Tick);
     }
 
@@ -243,7 +295,12 @@ impl World {
     fn drain(&mut self, may_crash: bool) {
         let mut late = Vec::new();
         while let Some(effect) = self.engine.poll_effect() {
+            let is_commit = matches!(effect, Effect::Persist(_));
             self.carry_out(effect, &mut late);
+            if is_commit {
+                // What the link told meanwhile.
+                self.deliver_link_events();
+            }
             if may_crash && self.chance.in_percent(1) {
                 self.crash();
                 return;
@@ -259,14 +316,14 @@ impl World {
             Effect::Persist(batch) => {
                 if self.chance.in_percent(5) {
                     let stall = Duration::from_millis(self.chance.below(4000));
-                    self.now.boot += stall;
+                    self.clock_goes_on(stall);
                 }
                 self.journal.commit(batch, self.engine.last_number());
                 let kept = self.journal.outbox.len();
                 assert!(kept <= MAX_UPDATES, "{kept} updates are journaled");
             }
-            Effect::Acknowledge(DeliveryId(delivery)) => {
-                if self.at_broker.front().is_some_and(|(first, _)| *first == delivery) {
+            Effect::Acknowledge(delivery) => {
+                if self.at_broker.front().is_some_and(|(first, _)| *first == Some(delivery)) {
                     let (_, request) = self.at_broker.pop_front().unwrap();
                     self.handed_over -= 1;
                     self.witness.acknowledge(&self.engine, &self.journal, request.command_id);
@@ -275,8 +332,7 @@ impl World {
             Effect::Publish { number, record } => {
                 self.seen.statuses.insert(record.status);
                 self.witness.publish(&self.journal, &record);
-                self.witness.arrive(&record);
-                self.pubacks.push_back(number);
+                self.in_transit.push_back((number, *record));
             }
             Effect::Send { ticket, not_after, .. } if self.now.boot >= not_after => {
                 late.push(Input::NotSent {
@@ -349,14 +405,16 @@ impl World {
     fn crash(&mut self) {
         self.seen.crashes += 1;
         let down = Duration::from_millis(self.chance.below(10_000));
-        self.now.boot += down;
-        self.now.wall = self.now.wall.saturating_add(down);
+        self.clock_goes_on(down);
         if self.chance.in_percent(30) {
             self.now.boot_id = uuid::Uuid::new_v5(&self.now.boot_id, b"next");
             self.now.boot = Duration::from_secs(5);
             self.answers.clear();
         }
-        self.now.wall_trusted = self.chance.in_percent(70);
+        self.now.wall_trusted = false;
+        if self.chance.in_percent(70) {
+            self.trust_clock();
+        }
         self.link_events.clear();
         self.engine = self.journal.recover(&self.now, settings(), guard(Mode::Guarded, []));
         self.connect();
@@ -369,8 +427,8 @@ impl World {
         for _ in 0..400 {
             self.hand_over();
             self.deliver_link_events();
-            while let Some(number) = self.pubacks.pop_front() {
-                self.handle(Input::Published { number, accepted: true });
+            while !self.in_transit.is_empty() {
+                self.deliver_update();
             }
             self.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
             self.drain(false);
