@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 use crate::catalog;
+use crate::edge::journal::Retention;
 use crate::edge::link::Endpoint;
 use crate::guard::Guard;
 use crate::wire::mavlink::Address;
@@ -43,7 +44,7 @@ pub struct Config {
     pub link: Link,
     pub guard: Guard,
     pub delivery: Delivery,
-    pub journal_dir: PathBuf,
+    pub journal: Journal,
 }
 
 #[derive(Debug)]
@@ -76,6 +77,12 @@ pub struct Delivery {
     pub max_queue: usize,
     pub late_ack_window: Duration,
     pub max_progress: Duration,
+}
+
+#[derive(Debug)]
+pub struct Journal {
+    pub dir: PathBuf,
+    pub retention: Retention,
 }
 
 impl Config {
@@ -208,6 +215,8 @@ struct RawDelivery {
 #[serde(default, deny_unknown_fields)]
 struct RawJournal {
     dir: PathBuf,
+    retention: Seconds<3600, { 3650 * 86_400 }>,
+    max_commands: u64,
 }
 
 impl Default for RawDevice {
@@ -260,7 +269,11 @@ impl Default for RawDelivery {
 
 impl Default for RawJournal {
     fn default() -> Self {
-        Self { dir: PathBuf::from("/var/lib/downlinkd/journal") }
+        Self {
+            dir: PathBuf::from("/var/lib/downlinkd/journal"),
+            retention: Seconds(7 * 86_400),
+            max_commands: 100_000,
+        }
     }
 }
 
@@ -272,7 +285,7 @@ impl Raw {
             mqtt: self.mqtt.check(&device_id)?,
             guard: self.guard.check(&link)?,
             delivery: self.delivery.check()?,
-            journal_dir: self.journal.dir,
+            journal: self.journal.check()?,
             device_id,
             link,
         })
@@ -376,6 +389,19 @@ impl RawDelivery {
             late_ack_window: self.late_ack_window.duration(),
             max_progress: self.max_progress.duration(),
         })
+    }
+}
+
+impl RawJournal {
+    fn check(self) -> Result<Journal, Mistake> {
+        if !(10_000..=1_000_000).contains(&self.max_commands) {
+            let message =
+                format!("{} is out of range; it must be 10000 to 1000000", self.max_commands);
+            return Err(value("journal", "max_commands", message));
+        }
+        let retention =
+            Retention { age: self.retention.duration(), max_commands: self.max_commands };
+        Ok(Journal { dir: self.dir, retention })
     }
 }
 

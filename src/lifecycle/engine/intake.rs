@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Engine, Live};
 use crate::code::{Code, Violation};
 use crate::guard::authentication::Freshness;
-use crate::guard::{Candidate, Refusal};
+use crate::guard::{Candidate, Mode, Refusal};
 use crate::lifecycle::effect::{DeliveryId, Effect, ErrorReply, Reply};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandRequest, Query, ReplyTo};
@@ -98,6 +98,10 @@ impl Engine {
 
     /// What was recorded and is played back may only find its own command, whatever its age.
     fn check_nonce(&self, request: &CommandRequest, known: Option<&Record>) -> Result<(), Refusal> {
+        if known.is_none() && self.guard.mode() == Mode::Guarded {
+            let nonce = request.authenticated.as_ref().map(|it| &it.nonce);
+            self.aftermath.check(nonce)?;
+        }
         let Some(authenticated) = &request.authenticated else { return Ok(()) };
         if known.is_some_and(|record| record.request_sha256 == request.request_sha256) {
             return Ok(());
@@ -144,6 +148,7 @@ impl Engine {
             api_id: request.api_id,
             idempotency_key: request.idempotency_key,
             request_sha256: request.request_sha256,
+            nonce: request.authenticated.map(|it| it.nonce.key),
             command_type: request.command.command_type.to_owned(),
             content: request.content,
             target,

@@ -28,6 +28,7 @@ use crate::code::Code;
 use crate::guard::nonces::Nonces;
 use crate::guard::policy::Retransmit;
 use crate::guard::rate::Rates;
+use crate::guard::set_aside::{Aftermath, SetAside};
 use crate::guard::vehicle::{LinkState, Vehicle};
 use crate::guard::{Guard, Refusal};
 use crate::wire::mavlink::Address;
@@ -111,6 +112,7 @@ pub struct Engine {
     vehicle: Vehicle,
     rates: Rates,
     nonces: Nonces,
+    aftermath: Aftermath,
     live: HashMap<CommandId, Live>,
     /// Accepted, in order, not dispatched.
     queue: VecDeque<CommandId>,
@@ -143,6 +145,7 @@ impl Engine {
             vehicle: Vehicle::new(settings.target),
             rates: Rates::default(),
             nonces: Nonces::new(MAX_NONCES),
+            aftermath: Aftermath::new(None, Duration::ZERO),
             settings,
             guard,
             live: HashMap::new(),
@@ -192,6 +195,11 @@ impl Engine {
         self.last_number
     }
 
+    /// What is left to make up for since a journal was set aside; for the journal.
+    pub fn set_aside(&self) -> Option<SetAside> {
+        self.aftermath.left()
+    }
+
     /// Commands that wait for their turn.
     pub fn queued(&self) -> usize {
         self.queue.len()
@@ -210,6 +218,7 @@ impl Engine {
     /// Takes in what happened, then whatever became due by `now`: what is known of a frame counts
     /// before its deadline does.
     pub fn handle(&mut self, now: &Now, input: Input) {
+        self.aftermath.follow(now);
         match input {
             Input::Request { request, stored, reply_to, delivery } => {
                 self.on_request(now, *request, stored, reply_to, delivery);
@@ -220,7 +229,10 @@ impl Engine {
             Input::Refused { error, reply_to, delivery } => {
                 self.on_refused(error, reply_to, delivery);
             }
-            Input::BrokerConnected => self.outbox.connected(),
+            Input::BrokerConnected => {
+                self.aftermath.connected(now);
+                self.outbox.connected();
+            }
             Input::BrokerDisconnected => self.outbox.disconnected(),
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
             Input::LinkOpened => self.vehicle.opened(),

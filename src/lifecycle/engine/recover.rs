@@ -1,9 +1,12 @@
 //! After a restart: nothing that may be out is sent again, nothing goes out late.
 
+use std::time::Duration;
+
 use super::{Engine, Live};
 use crate::catalog;
 use crate::code::Code;
 use crate::guard::nonces::NonceKey;
+use crate::guard::set_aside::{Aftermath, SetAside};
 use crate::guard::{Candidate, Clearance, Refusal};
 use crate::lifecycle::effect::OutboxNumber;
 use crate::lifecycle::outbox::Outbox;
@@ -11,6 +14,9 @@ use crate::lifecycle::record::Record;
 use crate::lifecycle::status::Status;
 use crate::lifecycle::time::{Now, Timestamp};
 use crate::lifecycle::timers::Timer;
+
+/// `timeout_seconds` at its highest.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Engine {
     /// Takes up what the journal holds: the records that are not closed, the outbox, the nonces. To be
@@ -82,6 +88,12 @@ impl Engine {
         }
     }
 
+    /// Takes up that a journal was set aside; nothing, where none was. To be called before any input.
+    pub fn recover_set_aside(&mut self, set_aside: Option<SetAside>) {
+        let longest = self.settings.max_progress.max(LONGEST_TIMEOUT);
+        self.aftermath = Aftermath::new(set_aside, longest);
+    }
+
     /// What the guard, as it is now, says of a journaled command; its state is asked at its turn.
     pub(super) fn permit(&self, record: &Record) -> Result<Clearance, Refusal> {
         let command = catalog::find(&record.command_type).ok_or_else(|| {
@@ -131,7 +143,7 @@ impl Engine {
 }
 
 /// What is left of the command's time, if any and if it can be known.
-fn remaining(record: &Record, now: &Now) -> Option<std::time::Duration> {
+fn remaining(record: &Record, now: &Now) -> Option<Duration> {
     let elapsed = record.accepted.elapsed(now)?;
     record.deadline().checked_sub(elapsed).filter(|left| !left.is_zero())
 }
