@@ -80,10 +80,10 @@ fn fill(dir: &Path, commands: u64) {
     let took = started.elapsed();
     println!(
         "{commands} commands in {commits} commits, {:.1?} each, the slowest {slowest:.1?}; at most {} MB on \
-         the disk; {} MB of memory at most",
+         the disk; {:.1} MB of memory, {:.1} MB at most",
         took / commits,
         largest.max(bytes_in(dir)) / 1_000_000,
-        peak_memory() / 1_000_000
+        memory("VmHWM") / 1_000_000
     );
     // As kill -9: nothing is closed.
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
@@ -94,7 +94,7 @@ fn measure(dir: &Path, commands: u64) {
     let since = Instant::now();
     let (journal, _) = Journal::open(dir, RETENTION).expect("the journal");
     let opened = since.elapsed();
-    let opened_memory = peak_memory();
+    let opened_memory = memory("VmHWM");
     let mut times: Vec<Duration> = (0..2000)
         .map(|step| {
             let number = commands.saturating_sub(RETENTION.max_commands)
@@ -111,7 +111,7 @@ fn measure(dir: &Path, commands: u64) {
     println!(
         "opened in {opened:.1?}, {:.1} MB of memory then, {:.1} MB after 2000 lookups of {lookup:.1?} (99 %: {p99:.1?}); {} MB on the disk",
         opened_memory as f64 / 1e6,
-        peak_memory() as f64 / 1e6,
+        memory("VmHWM") as f64 / 1e6,
         bytes_in(dir) / 1_000_000
     );
 }
@@ -162,10 +162,10 @@ fn bytes_in(dir: &Path) -> u64 {
         .sum()
 }
 
-/// Bytes, of this process.
-fn peak_memory() -> u64 {
+/// Bytes of this process: `VmRSS` now, `VmHWM` at most.
+fn memory(line: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("VmHWM");
+    let line = status.lines().find(|it| it.starts_with(line)).expect("a line");
     let kilobytes = line.split_whitespace().nth(1).and_then(|it| it.parse::<u64>().ok());
     kilobytes.expect("a number") * 1024
 }

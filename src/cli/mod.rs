@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out.
 
 mod catalog;
+mod journal;
 mod keygen;
 mod run;
 
@@ -10,8 +11,20 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::edge::journal::{Error, Trouble};
+
 /// sysexits.h: the command was used wrongly.
 const USAGE: u8 = 64;
+/// sysexits.h: the journal is damaged, or of a newer version.
+const DATA: u8 = 65;
+/// sysexits.h: there is no journal.
+const NO_INPUT: u8 = 66;
+/// sysexits.h: the disk or the file system failed.
+const IO: u8 = 74;
+/// sysexits.h: another process has the journal; later it will do.
+const TEMPORARY: u8 = 75;
+/// sysexits.h: the journal is another user's.
+const PERMISSION: u8 = 77;
 /// sysexits.h: something in the configuration is wrong.
 const CONFIGURATION: u8 = 78;
 
@@ -29,6 +42,8 @@ enum Command {
     Run(RunArguments),
     /// Show the commands that the vehicle can be sent
     Catalog(catalog::Arguments),
+    /// Look into the journal of a stopped agent, check it, or set it aside
+    Journal(journal::Arguments),
     /// Make a key for an issuer, and print the lines of the configuration that name it
     Keygen(keygen::Arguments),
 }
@@ -59,6 +74,17 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
+        Command::Journal(arguments) => journal::run(&arguments),
         Command::Keygen(arguments) => keygen::run(&arguments),
     }
+}
+
+fn exit_code(error: &Error) -> ExitCode {
+    ExitCode::from(match error.trouble() {
+        Trouble::InUse => TEMPORARY,
+        Trouble::Permission => PERMISSION,
+        Trouble::Missing => NO_INPUT,
+        Trouble::Disk => IO,
+        Trouble::Damage => DATA,
+    })
 }

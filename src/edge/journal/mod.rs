@@ -8,7 +8,7 @@
 //! Reading order: `entry` (what is kept), `directory` (where), `store` (sled), `checkpoint` (how a
 //! lost end is noticed), `generation`, `recover` (after a restart), `segment` and `archive` (finished
 //! commands), `retention` (what is moved there, and what is removed), `writer` (the thread), `rewrite`
-//! (how the disk's space comes back). docs/durability.md says what is
+//! (how the disk's space comes back), `reader` (of a stopped daemon's). docs/durability.md says what is
 //! promised.
 
 mod archive;
@@ -17,6 +17,7 @@ mod directory;
 mod entry;
 mod error;
 mod generation;
+mod reader;
 mod recover;
 mod retention;
 mod rewrite;
@@ -39,9 +40,11 @@ use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
 use archive::Archive;
 use directory::{Current, Directory};
-use entry::{Meta, id_key, record_key};
+pub use entry::Meta;
+use entry::{id_key, record_key};
 pub use error::{Error, Trouble};
 use generation::Generation;
+pub use reader::{Reader, Report, set_aside};
 pub use recover::Recovered;
 pub use retention::Retention;
 use retention::Unpublished;

@@ -4,6 +4,7 @@
 mod authentication;
 mod harness;
 mod recovery;
+mod set_aside;
 mod simulation;
 mod state;
 
