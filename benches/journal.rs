@@ -2,7 +2,8 @@
 //!
 //! Fills a journal as the agent does (two commits and two updates per command, 64 commands share a
 //! commit), then opens it in a process of its own, once after a kill and once after a clean stop, and
-//! prints time, memory, the time of a lookup and the size on the disk.
+//! prints time, memory, the time of a lookup and the size on the disk. At last a backlog of updates is
+//! published, which leaves a large store with little in it: it is rewritten while commits go on.
 
 use std::fs;
 use std::path::Path;
@@ -28,15 +29,16 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
     if let [mode, dir, commands] = &arguments[..] {
         let commands = commands.parse().expect("a number");
-        return if mode == "fill" {
-            fill(dir.as_ref(), commands)
-        } else {
-            measure(dir.as_ref(), commands)
+        let dir = dir.as_ref();
+        return match &mode[..] {
+            "fill" => fill(dir, commands),
+            "rewrite" => rewrite(dir, commands),
+            _ => measure(dir, commands),
         };
     }
     let commands = arguments.first().map_or(COMMANDS, |count| count.parse().expect("a number"));
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    for mode in ["fill", "after a kill", "after a clean stop", "once more"] {
+    for mode in ["fill", "after a kill", "after a clean stop", "rewrite"] {
         let program = std::env::current_exe().expect("this program");
         let mut child = Command::new(program);
         child.arg(mode).arg(dir.path().join("journal")).arg(commands.to_string());
@@ -62,14 +64,8 @@ fn fill(dir: &Path, commands: u64) {
                 batch.outbox.insert(outbox, record.clone());
                 batch.records.insert(record.command_id, record);
             }
-            let moment = Moment {
-                last_number: numbers.end - 1,
-                clock_floor: Timestamp::from_secs(1_781_481_600),
-                trusted_now: None,
-                set_aside: None,
-            };
             let since = Instant::now();
-            runtime.block_on(journal.commit(batch, moment)).expect("a commit");
+            runtime.block_on(journal.commit(batch, moment(numbers.end - 1))).expect("a commit");
             slowest = slowest.max(since.elapsed());
             commits += 1;
         }
@@ -114,6 +110,51 @@ fn measure(dir: &Path, commands: u64) {
         memory("VmHWM") as f64 / 1e6,
         bytes_in(dir) / 1_000_000
     );
+}
+
+fn rewrite(dir: &Path, commands: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (journal, _) = Journal::open(dir, RETENTION).expect("a journal");
+    let commit = |batch: Batch| {
+        let since = Instant::now();
+        runtime.block_on(journal.commit(batch, moment(commands))).expect("a commit");
+        since.elapsed()
+    };
+    let store = || {
+        let generations = fs::read_dir(dir).expect("a directory").filter_map(Result::ok);
+        let mut stores = generations.map(|it| it.path().join("store")).filter(|it| it.exists());
+        stores.next().map_or(0, |store| bytes_in(&store))
+    };
+    let first = 1_000_000_000;
+    for number in (first..first + 40_000).step_by(64) {
+        let updates = (number..number + 64).map(|number| (number, record(1, true)));
+        commit(Batch { outbox: updates.collect(), ..Batch::default() });
+    }
+    commit(Batch { published: (first..first + 39_000).collect(), ..Batch::default() });
+    let before = store();
+    let (mut times, started) = (Vec::new(), Instant::now());
+    while started.elapsed() < Duration::from_secs(10) {
+        times.push(commit(Batch::default()));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    times.sort();
+    println!(
+        "a store of {} MB became one of {} MB; a commit meanwhile took {:.1?} (99 %: {:.1?}, the slowest {:.1?})",
+        before / 1_000_000,
+        store() / 1_000_000,
+        times[times.len() / 2],
+        times[times.len() * 99 / 100],
+        times[times.len() - 1]
+    );
+}
+
+fn moment(last_number: u64) -> Moment {
+    Moment {
+        last_number,
+        clock_floor: Timestamp::from_secs(1_781_481_600),
+        trusted_now: None,
+        set_aside: None,
+    }
 }
 
 fn record(number: u64, closed: bool) -> Record {

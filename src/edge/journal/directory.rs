@@ -29,7 +29,7 @@ use super::error::{Error, io_error};
 /// Of the directory's layout and of the values in the store.
 pub const FORMAT: u64 = 1;
 /// A process that was just killed may hold the lock for a moment.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 const LOCK: &str = "lock";
 const CURRENT: &str = "current";

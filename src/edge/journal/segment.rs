@@ -6,8 +6,8 @@
 //! trailer                         4 bytes CRC-32 of the index, 4 commands
 //! ```
 //!
-//! Numbers are big-endian. sled keeps about a kilobyte of memory for every record that it holds; a
-//! finished command in here costs 40 bytes.
+//! Numbers are big-endian. What sled has read stays in memory; a finished command in here costs
+//! its place in the index.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::directory::sync_dir;
+use super::directory::{LOCK_PATIENCE, sync_dir};
 use super::entry::{Writes, decode};
 use super::error::{Error, io_error};
 
@@ -55,7 +57,17 @@ impl Store {
             .mode(sled::Mode::LowSpace)
             // Every commit flushes by itself.
             .flush_every_ms(None);
-        let db = survive_panics(dir, || config.open().map_err(|error| failed("open", dir, error)))?;
+        let since = Instant::now();
+        let db = loop {
+            match survive_panics(dir, || config.open().map_err(|error| failed("open", dir, error)))
+            {
+                // sled's threads let go of its lock a moment after its end.
+                Err(Error::InUse(_)) if since.elapsed() < LOCK_PATIENCE => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                result => break result?,
+            }
+        };
         let path = dir.join("db");
         let file = File::open(&path).map_err(io_error("open", &path))?;
         Ok(Self { db, file, dir: dir.to_owned() })
