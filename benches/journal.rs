@@ -79,7 +79,8 @@ fn fill(dir: &Path, commands: u64) {
          the disk; {:.1} MB of memory, {:.1} MB at most",
         took / commits,
         largest.max(bytes_in(dir)) / 1_000_000,
-        memory("VmHWM") / 1_000_000
+        memory("VmRSS") as f64 / 1e6,
+        memory("VmHWM") as f64 / 1e6
     );
     // As kill -9: nothing is closed.
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)

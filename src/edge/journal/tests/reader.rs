@@ -61,7 +61,7 @@ fn a_check_finds_what_is_missing_or_does_not_fit() {
     let id = id_key(record(500, true).command_id);
     let whole = [(record_key(500), None), (id.clone(), None)];
     let other = entry::encode(&record_key(500), &record(501, true));
-    let damage: [(&str, Vec<(Vec<u8>, Option<Vec<u8>>)>); 7] = [
+    let damage: [(&str, Writes); 7] = [
         ("599 commands are there", whole.to_vec()),
         ("command 500 is missing", vec![(record_key(500), None)]),
         ("does not lead to it", vec![(id, None)]),
