@@ -137,7 +137,8 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
         unpublished,
         moving: None,
         look_above: LOOK_ABOVE,
-        gain_above: MIN_BYTES,
+        gain_above: 0,
+        min_bytes: MIN_BYTES,
     };
     Ok((writer, recovered))
 }

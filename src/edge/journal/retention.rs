@@ -83,6 +83,11 @@ impl Unpublished {
         }
     }
 
+    /// How many updates there are.
+    pub fn len(&self) -> u64 {
+        self.command_of.len() as u64
+    }
+
     fn has(&self, command: u64) -> bool {
         self.count.contains_key(&command)
     }

@@ -24,8 +24,9 @@ use crate::lifecycle::time::Timestamp;
 const IDLE: Duration = Duration::from_secs(30);
 /// Under load a rewriting still goes on, by a step after so many commits.
 const COMMITS_PER_STEP: u32 = 8;
-/// A store up to this size is left alone.
+/// A store up to this size, and so much more per command and update in it, is left alone.
 pub const MIN_BYTES: u64 = 32 * 1024 * 1024;
+const BYTES_PER_ENTRY: u64 = 4096;
 /// Commands in the store before it is looked for some to move.
 pub const LOOK_ABOVE: u64 = 2 * SEGMENT_COMMANDS as u64;
 
@@ -73,6 +74,8 @@ pub struct Writer {
     pub look_above: u64,
     /// The size of the file below which another rewriting would gain nothing.
     pub gain_above: u64,
+    /// [`MIN_BYTES`].
+    pub min_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -211,7 +214,7 @@ impl Writer {
 
     fn begin_if_due(&mut self) -> Result<(), Error> {
         let bytes = self.generation.store.bytes()?;
-        if self.rewrite.is_some() || bytes <= self.gain_above {
+        if self.rewrite.is_some() || bytes <= self.gain_above.max(self.expected_bytes()) {
             return Ok(());
         }
         let free = free_bytes(&self.directory)?;
@@ -226,6 +229,13 @@ impl Writer {
             return Ok(());
         }
         self.begin()
+    }
+
+    /// What the store may have without being rewritten.
+    fn expected_bytes(&self) -> u64 {
+        let archived = self.shared.read().expect("no holder panics").archive.commands();
+        let commands = self.meta.commands().saturating_sub(archived);
+        self.min_bytes + BYTES_PER_ENTRY * (commands + self.unpublished.len())
     }
 
     /// Begins a new generation; steps follow.
@@ -263,7 +273,8 @@ impl Writer {
         self.shared.write().expect("no holder panics").store = Arc::clone(&generation.store);
         self.current = current;
         self.generation = generation;
-        self.gain_above = (2 * after).max(MIN_BYTES);
+        // Where entries are larger than expected, another rewriting would change nothing.
+        self.gain_above = if after > self.expected_bytes() { 2 * after } else { 0 };
         let pause = since.elapsed();
         self.directory.remove_leftovers(&self.current)?;
         info!("the journal was rewritten: {before} bytes became {after}, in a pause of {pause:?}");

@@ -119,7 +119,7 @@ fn a_copy_that_differs_is_given_up() {
 fn a_file_that_has_grown_is_made_small_between_the_commits() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    writer.gain_above = 1_000_000;
+    writer.min_bytes = 1_000_000;
     let (journal, before) = {
         let updates = |numbers: std::ops::Range<u64>| Batch {
             outbox: numbers.map(|number| (number, record(1, false))).collect(),
@@ -127,7 +127,6 @@ fn a_file_that_has_grown_is_made_small_between_the_commits() {
         };
         let mut largest = 0;
         for first in (0..4000).step_by(100) {
-            writer.rewrite = None;
             writer.commit(&updates(first..first + 100), moment(1)).unwrap();
             largest = writer.generation.store.bytes().unwrap();
         }
