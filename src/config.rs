@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 use crate::catalog;
+use crate::edge::journal::Retention;
 use crate::edge::link::Endpoint;
 use crate::guard::Guard;
 use crate::wire::mavlink::Address;
@@ -46,7 +47,7 @@ pub struct Config {
     pub link: Link,
     pub guard: Guard,
     pub delivery: Delivery,
-    pub journal_dir: PathBuf,
+    pub journal: Journal,
     /// Of the local API.
     pub api_socket: PathBuf,
 }
@@ -81,6 +82,12 @@ pub struct Delivery {
     pub max_queue: usize,
     pub late_ack_window: Duration,
     pub max_progress: Duration,
+}
+
+#[derive(Debug)]
+pub struct Journal {
+    pub dir: PathBuf,
+    pub retention: Retention,
 }
 
 impl Config {
@@ -227,6 +234,8 @@ struct RawDelivery {
 #[serde(default, deny_unknown_fields)]
 struct RawJournal {
     dir: PathBuf,
+    retention: Seconds<3600, { 3650 * 86_400 }>,
+    max_commands: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -285,7 +294,11 @@ impl Default for RawDelivery {
 
 impl Default for RawJournal {
     fn default() -> Self {
-        Self { dir: PathBuf::from("/var/lib/downlinkd/journal") }
+        Self {
+            dir: PathBuf::from("/var/lib/downlinkd/journal"),
+            retention: Seconds(7 * 86_400),
+            max_commands: 100_000,
+        }
     }
 }
 
@@ -303,7 +316,7 @@ impl Raw {
             mqtt: self.mqtt.check(&device_id)?,
             guard: self.guard.check(&link)?,
             delivery: self.delivery.check()?,
-            journal_dir: self.journal.dir,
+            journal: self.journal.check()?,
             api_socket: self.api.socket,
             device_id,
             link,
@@ -408,6 +421,19 @@ impl RawDelivery {
             late_ack_window: self.late_ack_window.duration(),
             max_progress: self.max_progress.duration(),
         })
+    }
+}
+
+impl RawJournal {
+    fn check(self) -> Result<Journal, Mistake> {
+        if !(10_000..=1_000_000).contains(&self.max_commands) {
+            let message =
+                format!("{} is out of range; it must be 10000 to 1000000", self.max_commands);
+            return Err(value("journal", "max_commands", message));
+        }
+        let retention =
+            Retention { age: self.retention.duration(), max_commands: self.max_commands };
+        Ok(Journal { dir: self.dir, retention })
     }
 }
 

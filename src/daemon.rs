@@ -66,7 +66,7 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
     let interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
     let hangup = signal(SignalKind::hangup()).map_err(Error::Signal)?;
     let clock = Clock::new()?;
-    let (journal, recovered) = Journal::open(&config.journal_dir)?;
+    let (journal, recovered) = Journal::open(&config.journal.dir, config.journal.retention)?;
     end_process_on_panic();
     if let Some(floor) = recovered.clock_floor {
         clock.raise_floor(floor);
@@ -85,6 +85,7 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
     let mut engine =
         Engine::new(settings(&config, session), config.guard.clone(), recovered.last_number);
     let now = clock.now(|_| None);
+    engine.recover_set_aside(recovered.set_aside);
     engine.recover(&now, recovered.open, recovered.outbox, recovered.nonces);
 
     let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
@@ -377,8 +378,14 @@ impl Daemon {
     async fn carry_out_one(&mut self, effect: Effect, late: &mut Vec<Input>) -> Result<(), Error> {
         match effect {
             Effect::Persist(batch) => {
-                let floor = self.clock.floor();
-                self.journal.commit(&batch, self.engine.last_number(), floor).await?;
+                let now = self.now();
+                let moment = journal::Moment {
+                    last_number: self.engine.last_number(),
+                    clock_floor: self.clock.floor(),
+                    trusted_now: now.wall_trusted.then_some(now.wall),
+                    set_aside: self.engine.set_aside(),
+                };
+                self.journal.commit(batch, moment).await?;
             }
             Effect::Acknowledge(delivery) => {
                 if let Some(acknowledgement) = self.deliveries.take(delivery) {

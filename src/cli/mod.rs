@@ -4,6 +4,7 @@ mod api;
 mod catalog;
 mod grant;
 mod guard;
+mod journal;
 mod keygen;
 mod revoke;
 mod run;
@@ -15,8 +16,20 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use crate::edge::journal::{Error, Trouble};
+
 /// sysexits.h: the command was used wrongly.
 const USAGE: u8 = 64;
+/// sysexits.h: the journal is damaged, or of a newer version.
+const DATA: u8 = 65;
+/// sysexits.h: there is no journal.
+const NO_INPUT: u8 = 66;
+/// sysexits.h: the disk or the file system failed.
+const IO: u8 = 74;
+/// sysexits.h: another process has the journal; later it will do.
+const TEMPORARY: u8 = 75;
+/// sysexits.h: the journal is another user's.
+const PERMISSION: u8 = 77;
 /// sysexits.h: something in the configuration is wrong.
 const CONFIGURATION: u8 = 78;
 const DEFAULT_CONFIG: &str = "/etc/downlinkd/downlinkd.toml";
@@ -35,6 +48,8 @@ enum Command {
     Run(RunArguments),
     /// Show the commands that the vehicle can be sent
     Catalog(catalog::Arguments),
+    /// Look into the journal of a stopped agent, check it, or set it aside
+    Journal(journal::Arguments),
     /// Make a key for an issuer, and print the lines of the configuration that name it
     Keygen(keygen::Arguments),
     /// Open the vehicle for commands that need a grant, or approve another's grant
@@ -73,10 +88,21 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
+        Command::Journal(arguments) => journal::run(&arguments),
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Grant(arguments) => grant::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Guard(arguments) => guard::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
     }
+}
+
+fn exit_code(error: &Error) -> ExitCode {
+    ExitCode::from(match error.trouble() {
+        Trouble::InUse => TEMPORARY,
+        Trouble::Permission => PERMISSION,
+        Trouble::Missing => NO_INPUT,
+        Trouble::Disk => IO,
+        Trouble::Damage => DATA,
+    })
 }

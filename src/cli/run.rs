@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ::log::LevelFilter;
 
-use super::{CONFIGURATION, RunArguments};
+use super::{CONFIGURATION, RunArguments, exit_code};
 use crate::config::Config;
 use crate::daemon;
 use crate::edge::log;
@@ -37,7 +37,10 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ::log::error!("{error}");
-            ExitCode::FAILURE
+            match error {
+                daemon::Error::Journal(error) => exit_code(&error),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod nonces;
 pub mod permission;
 pub mod policy;
 pub mod rate;
+pub mod set_aside;
 pub mod state;
 pub mod vehicle;
 

@@ -8,6 +8,7 @@ use super::request::CommandId;
 use super::status::{Cause, Status};
 use super::time::{Stamp, Timestamp};
 use crate::catalog::{Encoded, Transport};
+use crate::guard::nonces::NonceKey;
 use crate::wire::mavlink::{Address, CommandAck};
 
 /// One command, as it stands.
@@ -20,6 +21,8 @@ pub struct Record {
     pub idempotency_key: String,
     /// Lower-case hex SHA-256 of the body that made it: the same body again is a repetition.
     pub request_sha256: String,
+    /// Of the request that made it, if that was signed.
+    pub nonce: Option<NonceKey>,
     pub command_type: String,
     pub content: Encoded,
     pub target: Address,
@@ -123,6 +126,7 @@ impl Record {
             api_id: "cloud".to_owned(),
             idempotency_key: "a".to_owned(),
             request_sha256: String::new(),
+            nonce: None,
             command_type: command.command_type.to_owned(),
             content: command.encode(&serde_json::Map::new(), None).expect("nothing is required"),
             target: Address { system: 1, component: 1 },

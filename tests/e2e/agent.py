@@ -103,6 +103,14 @@ socket = "{self.socket}"
         """SIGTERM; returns the exit code."""
         return self._end(signal.SIGTERM)
 
+    def has_ended(self):
+        return self._process.poll() is not None
+
+    def wait_end(self):
+        """Waits until it has ended by itself; returns the exit code."""
+        process, self._process = self._process, None
+        return process.wait(TIMEOUT_S)
+
     def wait_log(self, text):
         """Waits for a text in the log, for what is told nowhere else."""
         deadline = time.monotonic() + TIMEOUT_S

@@ -139,6 +139,9 @@ impl Engine {
     /// Whether something new may come of a genuine message.
     pub(super) fn check_nonce(&self, authenticated: Option<&Authenticated>) -> Result<(), Refusal> {
         let Some(authenticated) = authenticated else { return Ok(()) };
+        if let Some(set_aside) = self.set_aside {
+            set_aside.check(&authenticated.nonce)?;
+        }
         if self.nonces.seen(&authenticated.nonce.key) {
             return Err(Refusal::new(Code::AuthReplay, "the nonce was used before"));
         }
@@ -183,6 +186,7 @@ impl Engine {
             api_id: request.api_id,
             idempotency_key: request.idempotency_key,
             request_sha256: request.request_sha256,
+            nonce: request.authenticated.map(|it| it.nonce.key),
             command_type: request.command.command_type.to_owned(),
             content: request.content,
             target,

@@ -32,6 +32,7 @@ use crate::guard::grants::{GrantId, Grants};
 use crate::guard::nonces::Nonces;
 use crate::guard::policy::Retransmit;
 use crate::guard::rate::Rates;
+use crate::guard::set_aside::SetAside;
 use crate::guard::vehicle::{LinkState, Vehicle};
 use crate::guard::{Clearance, Guard, Refusal};
 use crate::wire::mavlink::Address;
@@ -123,6 +124,8 @@ pub struct Engine {
     rates: Rates,
     nonces: Nonces,
     grants: Grants,
+    /// While signatures of before may still be valid.
+    set_aside: Option<SetAside>,
     live: BTreeMap<CommandId, Live>,
     /// Accepted, in order, not dispatched.
     queue: VecDeque<CommandId>,
@@ -156,6 +159,7 @@ impl Engine {
             rates: Rates::default(),
             nonces: Nonces::new(MAX_NONCES),
             grants: Grants::new(guard.grant_limits().clone(), settings.session),
+            set_aside: None,
             outbox: Outbox::new(settings.max_updates),
             settings,
             guard,
@@ -214,6 +218,11 @@ impl Engine {
         self.last_number
     }
 
+    /// What is left to make up for since a journal was set aside; for the journal.
+    pub fn set_aside(&self) -> Option<SetAside> {
+        self.set_aside
+    }
+
     /// Commands that wait for their turn.
     pub fn queued(&self) -> usize {
         self.queue.len()
@@ -232,6 +241,7 @@ impl Engine {
     /// Takes in what happened, then whatever became due by `now`: what is known of a frame counts
     /// before its deadline does.
     pub fn handle(&mut self, now: &Now, input: Input) {
+        self.set_aside = self.set_aside.and_then(|it| it.follow(now));
         match input {
             Input::Request { request, stored, reply_to, delivery } => {
                 self.on_request(now, *request, stored, reply_to, delivery);

@@ -1,10 +1,13 @@
 //! After a restart: nothing that may be out is sent again, nothing goes out late.
 
+use std::time::Duration;
+
 use super::{Engine, Live};
 use crate::catalog;
 use crate::code::Code;
 use crate::guard::grants::GrantId;
 use crate::guard::nonces::NonceKey;
+use crate::guard::set_aside::SetAside;
 use crate::guard::{Candidate, Clearance, Refusal};
 use crate::lifecycle::effect::OutboxNumber;
 use crate::lifecycle::record::Record;
@@ -82,6 +85,11 @@ impl Engine {
         }
     }
 
+    /// Takes up that a journal was set aside; nothing, where none was. To be called before any input.
+    pub fn recover_set_aside(&mut self, set_aside: Option<SetAside>) {
+        self.set_aside = set_aside;
+    }
+
     /// What the guard, as it is now, says of a journaled command; its state is asked at its turn.
     pub(super) fn permit(
         &self,
@@ -135,7 +143,7 @@ impl Engine {
 }
 
 /// What is left of the command's time, if any and if it can be known.
-fn remaining(record: &Record, now: &Now) -> Option<std::time::Duration> {
+fn remaining(record: &Record, now: &Now) -> Option<Duration> {
     let elapsed = record.accepted.elapsed(now)?;
     record.deadline().checked_sub(elapsed).filter(|left| !left.is_zero())
 }

@@ -8,6 +8,7 @@ mod harness;
 mod outbox;
 mod promises;
 mod recovery;
+mod set_aside;
 mod simulation;
 mod small_world;
 mod state;

@@ -1,0 +1,176 @@
+//! Keys and values. A value is a format version, a CRC-32 of key and body, and the body as JSON.
+//!
+//! | key | value |
+//! |---|---|
+//! | `c` + number | the command of this [`Record::number`] |
+//! | `i` + command id | its number |
+//! | `m` | [`Meta`], in every commit |
+//! | `n` + hash | a nonce that was used, and until when it is remembered |
+//! | `o` + number | an outbox entry |
+//! | `s` + number | a segment of the archive, by its first command: its [`Summary`] |
+//! | `u` + number | the command is not closed; no value |
+//!
+//! Numbers are big-endian: the order of the keys is the order of acceptance.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::error::Error;
+use super::segment::Summary;
+use crate::guard::nonces::NonceKey;
+use crate::guard::set_aside::SetAside;
+use crate::lifecycle::effect::{Batch, OutboxNumber};
+use crate::lifecycle::record::Record;
+use crate::lifecycle::request::CommandId;
+use crate::lifecycle::time::Timestamp;
+
+/// Of the values, not of sled's own files.
+pub const FORMAT: u8 = 1;
+
+pub const META: &[u8] = b"m";
+pub const RECORDS: &[u8] = b"c";
+pub const IDS: &[u8] = b"i";
+pub const NONCES: &[u8] = b"n";
+pub const OUTBOX: &[u8] = b"o";
+pub const SEGMENTS: &[u8] = b"s";
+pub const OPEN: &[u8] = b"u";
+
+/// What must survive beside the commands; every commit writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Names the journal, as in `current` and the checkpoint.
+    pub journal: Uuid,
+    /// Counts the commits, without a gap.
+    pub commit: u64,
+    /// The highest [`Record::number`] ever given.
+    pub last_number: u64,
+    /// Of these so many were removed: the others must be there.
+    pub removed: u64,
+    pub clock_floor: Option<Timestamp>,
+    /// What the journal before this one leaves to make up for.
+    pub set_aside: Option<SetAside>,
+}
+
+impl Meta {
+    pub fn commands(&self) -> u64 {
+        self.last_number.saturating_sub(self.removed)
+    }
+}
+
+/// What one commit changes: key, and the new value or none.
+pub type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// All that a batch changes but the meta.
+pub fn writes_of(batch: &Batch) -> Writes {
+    let mut writes = Writes::new();
+    for (id, record) in &batch.records {
+        writes.push((record_key(record.number), Some(encode(&record_key(record.number), record))));
+        writes.push((id_key(*id), Some(encode(&id_key(*id), &record.number))));
+        writes.push((open_key(record.number), (!record.closed).then(Vec::new)));
+    }
+    for (number, record) in &batch.outbox {
+        let key = outbox_key(*number);
+        let value = encode(&key, record);
+        writes.push((key, Some(value)));
+    }
+    for number in &batch.published {
+        writes.push((outbox_key(*number), None));
+    }
+    for (nonce, expires) in &batch.nonces {
+        let key = nonce_key(nonce);
+        let value = encode(&key, expires);
+        writes.push((key, Some(value)));
+    }
+    for nonce in &batch.expired_nonces {
+        writes.push((nonce_key(nonce), None));
+    }
+    writes
+}
+
+/// Commands leave the store for a segment.
+pub fn moved(records: &[Record], first: u64, summary: &Summary) -> Writes {
+    let keys = records.iter().flat_map(|it| [record_key(it.number), id_key(it.command_id)]);
+    let mut writes: Writes = keys.map(|key| (key, None)).collect();
+    let key = segment_key(first);
+    let value = encode(&key, summary);
+    writes.push((key, Some(value)));
+    writes
+}
+
+pub fn encode(key: &[u8], value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = vec![FORMAT, 0, 0, 0, 0];
+    serde_json::to_writer(&mut bytes, value).expect("the values are plain data");
+    let crc = checksum(key, &bytes[5..]);
+    bytes[1..5].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// # Errors
+/// Damaged, or of another format.
+pub fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body(key, value)?).map_err(|error| Error::entry(key, error.to_string()))
+}
+
+/// The checked body of a value.
+///
+/// # Errors
+/// Damaged, or of another format.
+pub fn body<'value>(key: &[u8], value: &'value [u8]) -> Result<&'value [u8], Error> {
+    let (head, body) =
+        value.split_first_chunk::<5>().ok_or_else(|| Error::entry(key, "too short"))?;
+    let [format, crc @ ..] = *head;
+    if format != FORMAT {
+        return Err(Error::entry(key, format!("format {format} is not known to this version")));
+    }
+    if u32::from_le_bytes(crc) != checksum(key, body) {
+        return Err(Error::entry(key, "the checksum does not fit"));
+    }
+    Ok(body)
+}
+
+/// The number at the end of a key.
+///
+/// # Errors
+/// It has none.
+pub fn number_of(key: &[u8]) -> Result<u64, Error> {
+    let number = key.get(1..).and_then(|rest| rest.try_into().ok()).map(u64::from_be_bytes);
+    number.ok_or_else(|| Error::entry(key, "a key without a number"))
+}
+
+pub fn nonce_of(key: &[u8]) -> Result<NonceKey, Error> {
+    let nonce = key.get(1..).and_then(|rest| rest.try_into().ok()).map(NonceKey);
+    nonce.ok_or_else(|| Error::entry(key, "a nonce of another length"))
+}
+
+pub fn record_key(number: u64) -> Vec<u8> {
+    [RECORDS, &number.to_be_bytes()].concat()
+}
+
+pub fn id_key(id: CommandId) -> Vec<u8> {
+    [IDS, id.as_bytes()].concat()
+}
+
+pub fn open_key(number: u64) -> Vec<u8> {
+    [OPEN, &number.to_be_bytes()].concat()
+}
+
+pub fn outbox_key(number: OutboxNumber) -> Vec<u8> {
+    [OUTBOX, &number.to_be_bytes()].concat()
+}
+
+pub fn segment_key(first: u64) -> Vec<u8> {
+    [SEGMENTS, &first.to_be_bytes()].concat()
+}
+
+pub fn nonce_key(nonce: &NonceKey) -> Vec<u8> {
+    [NONCES, &nonce.0].concat()
+}
+
+/// Over the key too, so that a value under another key is noticed.
+fn checksum(key: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(body);
+    hasher.finalize()
+}

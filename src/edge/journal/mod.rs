@@ -1,0 +1,177 @@
+//! The journal: every command, every update that the broker has not got, every nonce in use.
+//!
+//! A commit is one sled batch, one sled flush and one fdatasync, on a thread of its own (`journal`),
+//! since it blocks on the disk. Reads run on the caller's thread: they are small and mostly cached.
+//! [`Journal::commit`] is not cancel-safe: a dropped call still commits. The thread ends with the
+//! [`Journal`], which waits for it.
+//!
+//! Reading order: `entry` (what is kept), `directory` (where), `store` (sled), `checkpoint` (how a
+//! lost end is noticed), `generation`, `recover` (after a restart), `segment` and `archive` (finished
+//! commands), `retention` (what is moved there, and what is removed), `writer` (the thread), `rewrite`
+//! (how the disk's space comes back), `reader` (of a stopped daemon's). docs/durability.md says what is
+//! promised.
+
+mod archive;
+mod checkpoint;
+mod directory;
+mod entry;
+mod error;
+mod generation;
+mod reader;
+mod recover;
+mod retention;
+mod rewrite;
+mod segment;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, RwLock, mpsc};
+use std::thread::{self, JoinHandle};
+
+use log::warn;
+use tokio::sync::oneshot;
+
+use crate::guard::set_aside::SetAside;
+use crate::lifecycle::effect::Batch;
+use crate::lifecycle::record::Record;
+use crate::lifecycle::request::CommandId;
+use archive::Archive;
+use directory::{Current, Directory};
+pub use entry::Meta;
+use entry::{id_key, record_key};
+pub use error::{Error, Trouble};
+use generation::Generation;
+pub use reader::{Reader, Report, set_aside};
+pub use recover::Recovered;
+pub use retention::Retention;
+use retention::Unpublished;
+use store::survive_panics;
+pub use writer::Moment;
+use writer::{Contents, Job, LOOK_ABOVE, MIN_BYTES, Shared, Writer};
+
+/// The open journal.
+#[derive(Debug)]
+pub struct Journal {
+    contents: Shared,
+    /// `None` while it is dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Journal {
+    /// Opens or creates the journal in `dir` and reads what is open.
+    ///
+    /// # Errors
+    /// In use by another process, not readable, not complete, or damaged. Nothing is deleted.
+    pub fn open(dir: &Path, retention: Retention) -> Result<(Self, Recovered), Error> {
+        let (writer, recovered) = open(dir, retention)?;
+        let contents = Arc::clone(&writer.shared);
+        let (jobs, receiver) = mpsc::channel();
+        let thread = thread::Builder::new().name("journal".to_owned());
+        let thread = thread.spawn(move || writer.run(&receiver));
+        let thread = thread.map_err(error::io_error("start a thread for", dir))?;
+        Ok((Self { contents, jobs: Some(jobs), thread: Some(thread) }, recovered))
+    }
+
+    /// Makes `batch` durable, all or nothing.
+    ///
+    /// # Errors
+    /// The disk's error; the batch may then be durable or not, so the caller must stop.
+    pub async fn commit(&self, batch: Batch, moment: Moment) -> Result<(), Error> {
+        let (done, committed) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or(Error::Ended)?;
+        jobs.send(Job { batch, moment, done }).map_err(|_| Error::Ended)?;
+        committed.await.map_err(|_| Error::Ended)?
+    }
+
+    /// The record of a command, as of the last commit.
+    ///
+    /// # Errors
+    /// Not readable or damaged.
+    pub fn get(&self, id: CommandId) -> Result<Option<Record>, Error> {
+        get(&self.contents.read().expect("no holder panics"), id)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // Its panic has been told by the hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> {
+    let directory = Directory::create(dir)?;
+    let (current, generation, meta) = open_or_begin(&directory)?;
+    let (mut recovered, archive) = survive_panics(dir, || {
+        Ok((recover::read(&generation.store)?, Archive::open(&directory, &generation.store)?))
+    })?;
+    recovered.last_number = meta.last_number;
+    recovered.clock_floor = meta.clock_floor;
+    recovered.set_aside = meta.set_aside;
+    // Everything that counts has been found.
+    for removed in [directory.remove_leftovers(&current), archive.remove_leftovers()] {
+        if let Err(error) = removed {
+            warn!("{error}");
+        }
+    }
+    let mut unpublished = Unpublished::default();
+    for (number, record) in &recovered.outbox {
+        unpublished.add(*number, record.number);
+    }
+    let contents = Contents { store: Arc::clone(&generation.store), archive };
+    let writer = Writer {
+        directory,
+        current,
+        generation,
+        shared: Arc::new(RwLock::new(contents)),
+        meta,
+        rewrite: None,
+        retention,
+        unpublished,
+        moving: None,
+        look_above: LOOK_ABOVE,
+        gain_above: 0,
+        min_bytes: MIN_BYTES,
+    };
+    Ok((writer, recovered))
+}
+
+fn open_or_begin(directory: &Directory) -> Result<(Current, Generation, Meta), Error> {
+    let mut current = match directory.current()? {
+        Some(current) => current,
+        None => {
+            let current = Current::empty(false);
+            directory.set_current(&current)?;
+            current
+        }
+    };
+    if current.generation > 0 {
+        let (generation, meta) = Generation::open(directory, &current)?;
+        return Ok((current, generation, meta));
+    }
+    let meta = Meta {
+        journal: current.journal,
+        commit: 1,
+        last_number: 0,
+        removed: 0,
+        clock_floor: None,
+        set_aside: current.after_set_aside.then_some(SetAside::UntilClockTrusted),
+    };
+    let generation = Generation::first(directory, &mut current, &meta)?;
+    Ok((current, generation, meta))
+}
+
+fn get(contents: &Contents, id: CommandId) -> Result<Option<Record>, Error> {
+    let Contents { store, archive } = contents;
+    let Some(number) = store.get(&id_key(id))? else { return archive.get(id) };
+    let key = record_key(number);
+    let record = store.get(&key)?;
+    record.map(Some).ok_or_else(|| Error::entry(&key, format!("command {id} has no record")))
+}

@@ -1,0 +1,118 @@
+//! What leaves the store for the archive, and what leaves the archive.
+//!
+//! A command is moved when it is closed, the broker has its last update and its nonce is forgotten:
+//! whatever is in the archive may go. It goes in whole segments, the oldest first.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::archive::Archive;
+use super::entry::{RECORDS, decode, nonce_key};
+use super::error::Error;
+use super::store::Store;
+use crate::lifecycle::effect::{Batch, OutboxNumber};
+use crate::lifecycle::record::Record;
+use crate::lifecycle::time::Timestamp;
+
+/// Commands that are moved together.
+pub const SEGMENT_COMMANDS: usize = 256;
+
+/// How much is kept of finished commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Since the last update of a command, by a clock that was trusted then and is now.
+    pub age: Duration,
+    /// At least so many; at most a segment more, beside those that must stay.
+    pub max_commands: u64,
+}
+
+impl Retention {
+    /// The segments that may go, of a journal with so many commands in all. `now`: only if it can be
+    /// trusted.
+    pub fn expired(
+        &self,
+        archive: &Archive,
+        mut commands: u64,
+        now: Option<Timestamp>,
+    ) -> Vec<(u64, u64)> {
+        let mut expired = Vec::new();
+        for (first, segment) in archive.segments() {
+            let left = commands - segment.commands;
+            let is_old = now
+                .zip(segment.newest)
+                .and_then(|(now, newest)| now.duration_since(newest))
+                .is_some_and(|age| age > self.age);
+            if !is_old && left < self.max_commands {
+                break;
+            }
+            commands = left;
+            expired.push((*first, segment.commands));
+        }
+        expired
+    }
+}
+
+/// How many updates of a command, by its number, wait for the broker.
+#[derive(Debug, Default)]
+pub struct Unpublished {
+    command_of: HashMap<OutboxNumber, u64>,
+    count: HashMap<u64, usize>,
+}
+
+impl Unpublished {
+    pub fn add(&mut self, entry: OutboxNumber, command: u64) {
+        if self.command_of.insert(entry, command).is_none() {
+            *self.count.entry(command).or_default() += 1;
+        }
+    }
+
+    pub fn follow(&mut self, batch: &Batch) {
+        for (entry, record) in &batch.outbox {
+            self.add(*entry, record.number);
+        }
+        for entry in &batch.published {
+            let command = self.command_of.remove(entry);
+            if let Some((command, count)) =
+                command.and_then(|command| Some((command, self.count.get_mut(&command)?)))
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.count.remove(&command);
+                }
+            }
+        }
+    }
+
+    /// How many updates there are.
+    pub fn len(&self) -> u64 {
+        self.command_of.len() as u64
+    }
+
+    fn has(&self, command: u64) -> bool {
+        self.count.contains_key(&command)
+    }
+}
+
+/// The oldest commands that may be moved, if they fill a segment.
+///
+/// # Errors
+/// Not readable or damaged.
+pub fn movable(store: &Store, unpublished: &Unpublished) -> Result<Option<Vec<Record>>, Error> {
+    let mut records = Vec::new();
+    for entry in store.scan(RECORDS) {
+        let (key, value) = entry?;
+        let record: Record = decode(&key, &value)?;
+        let nonce = record.nonce.as_ref();
+        let is_known = |nonce| store.get::<Timestamp>(&nonce_key(nonce)).map(|it| it.is_some());
+        if record.closed
+            && !unpublished.has(record.number)
+            && !nonce.map(is_known).transpose()?.unwrap_or_default()
+        {
+            records.push(record);
+            if records.len() == SEGMENT_COMMANDS {
+                return Ok(Some(records));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,190 @@
+mod archive;
+mod damage;
+mod generations;
+mod reader;
+
+use std::fs;
+
+use super::entry::Writes;
+use super::*;
+use crate::guard::nonces::NonceKey;
+use crate::lifecycle::request::command_id;
+use crate::lifecycle::time::Timestamp;
+
+const NOW: Timestamp = Timestamp::from_secs(1_781_481_600);
+const RETENTION: Retention =
+    Retention { age: std::time::Duration::from_secs(7 * 86_400), max_commands: 100_000 };
+
+fn record(number: u64, closed: bool) -> Record {
+    let mut record = Record::example();
+    record.command_id = command_id("px4-real-1", "cloud", &number.to_string());
+    record.number = number;
+    record.closed = closed;
+    // Numbers that do not survive a careless round trip.
+    record.content.params[0] = Some(0.1);
+    record.content.params[2] = Some(-1.0 / 3.0);
+    record.content.params[4] = Some(47.397_742_1);
+    record
+}
+
+/// The commands, without updates.
+fn batch(records: impl IntoIterator<Item = Record>) -> Batch {
+    let records = records.into_iter().map(|record| (record.command_id, record)).collect();
+    Batch { records, ..Batch::default() }
+}
+
+/// The commands, and an update of each under its number.
+fn announced(records: impl IntoIterator<Item = Record>) -> Batch {
+    let mut batch = batch(records);
+    batch.outbox = batch.records.values().map(|record| (record.number, record.clone())).collect();
+    batch
+}
+
+fn moment(last_number: u64) -> Moment {
+    Moment { last_number, clock_floor: NOW, trusted_now: Some(NOW), set_aside: None }
+}
+
+fn commit(journal: &Journal, batch: Batch, last_number: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(journal.commit(batch, moment(last_number))).unwrap();
+}
+
+/// As the journal's thread does it: the commit, and what may come after it.
+fn commit_by(writer: &mut Writer, batch: &Batch, moment: Moment) {
+    writer.commit(batch, moment).unwrap();
+    writer.keep_house(false).unwrap();
+}
+
+fn open_journal(dir: &Path) -> Result<(Journal, Recovered), Error> {
+    Journal::open(dir, RETENTION)
+}
+
+/// A copy, as a crash at this moment leaves it to the next process.
+fn copy(from: &Path) -> tempfile::TempDir {
+    fn copy_into(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy_into(&entry.path(), &target);
+            } else {
+                fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let to = tempfile::tempdir().unwrap();
+    copy_into(from, to.path());
+    to
+}
+
+/// All entries of the store but the meta.
+fn entries(store: &store::Store) -> Writes {
+    let entries = store.scan(b"").map(Result::unwrap);
+    entries
+        .filter(|(key, _)| &**key != entry::META)
+        .map(|(key, value)| (key.to_vec(), Some(value.to_vec())))
+        .collect()
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, recovered) = open_journal(dir.path()).unwrap();
+    assert!(recovered.open.is_empty() && recovered.outbox.is_empty());
+    assert_eq!((recovered.last_number, recovered.clock_floor), (0, None));
+    let (open, closed) = (record(1, false), record(2, true));
+    commit(&journal, announced([open.clone(), closed.clone()]), 2);
+    drop(journal);
+
+    let (journal, recovered) = open_journal(dir.path()).unwrap();
+    assert_eq!(recovered.open, std::slice::from_ref(&open));
+    assert_eq!(recovered.outbox, [(1, open.clone()), (2, closed.clone())]);
+    assert_eq!((recovered.last_number, recovered.clock_floor), (2, Some(NOW)));
+    assert_eq!(journal.get(open.command_id).unwrap(), Some(open.clone()));
+    assert_eq!(journal.get(closed.command_id).unwrap(), Some(closed));
+    assert_eq!(journal.get(record(3, false).command_id).unwrap(), None);
+
+    let (kept, gone) = (NonceKey([1; 16]), NonceKey([2; 16]));
+    let nonces = Batch { nonces: [(kept, NOW), (gone, NOW)].into(), ..Batch::default() };
+    commit(&journal, nonces, 2);
+
+    let mut update = batch([Record { closed: true, ..open }]);
+    update.published = [1].into();
+    update.expired_nonces = [gone].into();
+    commit(&journal, update, 2);
+    drop(journal);
+    let (_, recovered) = open_journal(dir.path()).unwrap();
+    assert!(recovered.open.is_empty());
+    assert_eq!(recovered.outbox.len(), 1);
+    assert_eq!(recovered.nonces, [(kept, NOW)]);
+}
+
+#[test]
+fn what_a_set_aside_journal_leaves_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open_journal(dir.path()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for left in [Some(SetAside::UntilClockTrusted), None] {
+        let moment = Moment { set_aside: left, ..moment(0) };
+        runtime.block_on(journal.commit(Batch::default(), moment)).unwrap();
+        let copied = copy(dir.path());
+        let (_, recovered) = open_journal(copied.path()).unwrap();
+        assert_eq!(recovered.set_aside, left);
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_in_every_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+    for _ in 0..2 {
+        // flock(2) is per open file, so a second open in this process stands for another one's.
+        let Err(error) = open_journal(dir.path()) else { panic!("opened twice") };
+        assert_eq!(error.trouble(), Trouble::InUse, "{error}");
+        generations::rewrite(&mut writer);
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let error = open_journal(&file.join("journal")).unwrap_err();
+    assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+    assert_eq!(error.trouble(), Trouble::Disk);
+}
+
+#[test]
+fn creating_it_can_be_interrupted_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = Directory::create(dir.path()).unwrap();
+    let mut stops = vec![copy(dir.path())];
+    let mut current = Current::empty(true);
+    fs::write(dir.path().join("current.new"), b"{\"for").unwrap();
+    stops.push(copy(dir.path()));
+    directory.set_current(&current).unwrap();
+    stops.push(copy(dir.path()));
+    directory.fresh_generation(1).unwrap();
+    stops.push(copy(dir.path()));
+    generation::create_store(&directory.generation(1)).unwrap();
+    stops.push(copy(dir.path()));
+    fs::write(directory.generation(1).join("checkpoint"), b"").unwrap();
+    stops.push(copy(dir.path()));
+    let meta = Meta {
+        journal: current.journal,
+        commit: 1,
+        last_number: 0,
+        removed: 0,
+        clock_floor: None,
+        set_aside: None,
+    };
+    Generation::first(&directory, &mut current, &meta).unwrap();
+    stops.push(copy(dir.path()));
+    for stop in stops {
+        let (journal, _) = open_journal(stop.path()).unwrap();
+        commit(&journal, batch([record(1, false)]), 1);
+        drop(journal);
+        assert_eq!(open_journal(stop.path()).unwrap().1.open.len(), 1);
+    }
+}

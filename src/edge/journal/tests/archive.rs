@@ -1,0 +1,193 @@
+//! Finished commands move to the archive, and leave it, and nothing else does.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::retention::SEGMENT_COMMANDS;
+use super::*;
+
+const SEGMENT: u64 = SEGMENT_COMMANDS as u64;
+
+/// Commands of these numbers in one commit.
+fn write(writer: &mut Writer, records: impl IntoIterator<Item = Record>) {
+    let batch = batch(records);
+    let last = batch.records.values().map(|record| record.number).max().unwrap_or_default();
+    let last = last.max(writer.meta.last_number);
+    commit_by(writer, &batch, moment(last));
+}
+
+fn known(writer: &Writer, numbers: std::ops::RangeInclusive<u64>) -> BTreeSet<u64> {
+    let contents = writer.shared.read().unwrap();
+    let find = |number: &u64| get(&contents, record(*number, false).command_id).unwrap();
+    numbers.filter(|number| find(number).is_some_and(|it| it.number == *number)).collect()
+}
+
+fn archived(writer: &Writer) -> BTreeSet<u64> {
+    let contents = writer.shared.read().unwrap();
+    contents.archive.places().map(|(_, place)| place.number).collect()
+}
+
+fn settle(writer: &mut Writer) {
+    for _ in 0..20 {
+        commit_by(writer, &Batch::default(), moment(writer.meta.last_number));
+    }
+}
+
+#[test]
+fn finished_commands_move_and_are_found_in_a_later_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+    for number in 1..=3 * SEGMENT {
+        write(&mut writer, [record(number, true)]);
+        assert!(known(&writer, number..=number).contains(&number));
+    }
+    settle(&mut writer);
+    assert_eq!(archived(&writer), (1..=2 * SEGMENT).collect());
+    assert_eq!(known(&writer, 1..=3 * SEGMENT).len() as u64, 3 * SEGMENT);
+    let in_store = writer.generation.store.scan(entry::RECORDS).count() as u64;
+    assert_eq!(in_store, SEGMENT);
+    drop(writer);
+    let (writer, _) = open(dir.path(), RETENTION).unwrap();
+    assert_eq!(known(&writer, 1..=3 * SEGMENT).len() as u64, 3 * SEGMENT);
+    let contents = writer.shared.read().unwrap();
+    let expected = record(5, true);
+    assert_eq!(get(&contents, expected.command_id).unwrap(), Some(expected));
+}
+
+#[test]
+fn what_is_open_unpublished_or_has_a_known_nonce_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path(), Retention { max_commands: 0, ..RETENTION }).unwrap();
+    let (key, nonce) = (NonceKey([9; 16]), Some(NonceKey([9; 16])));
+    let mut first = announced([record(2, true)]);
+    let special = [record(1, false), Record { nonce, ..record(3, true) }];
+    first.records.extend(special.map(|record| (record.command_id, record)));
+    first.nonces = [(key, NOW)].into();
+    commit_by(&mut writer, &first, moment(3));
+    for number in 4..=4 * SEGMENT {
+        write(&mut writer, [record(number, true)]);
+    }
+    settle(&mut writer);
+    assert_eq!(known(&writer, 1..=10), [1, 2, 3].into(), "the others had to go");
+    // A restart knows the same.
+    drop(writer);
+    let (mut writer, _) = open(dir.path(), Retention { max_commands: 0, ..RETENTION }).unwrap();
+    let last = 4 * SEGMENT;
+    for number in last + 1..=last + 2 * SEGMENT {
+        write(&mut writer, [record(number, true)]);
+    }
+    settle(&mut writer);
+    assert_eq!(known(&writer, 1..=10), [1, 2, 3].into());
+
+    let mut end = batch([record(1, true)]);
+    end.published = [2].into();
+    end.expired_nonces = [key].into();
+    let last = writer.meta.last_number;
+    commit_by(&mut writer, &end, moment(last));
+    let last = writer.meta.last_number;
+    for number in last + 1..=last + SEGMENT {
+        write(&mut writer, [record(number, true)]);
+    }
+    settle(&mut writer);
+    assert!(known(&writer, 1..=10).is_empty());
+}
+
+#[test]
+fn the_count_holds_with_and_without_a_clock() {
+    for trusted_now in [None, Some(NOW)] {
+        let dir = tempfile::tempdir().unwrap();
+        let retention = Retention { max_commands: 1000, ..RETENTION };
+        let (mut writer, _) = open(dir.path(), retention).unwrap();
+        let count = 5000;
+        for first in (1..=count).step_by(50) {
+            let records = batch((first..first + 50).map(|number| record(number, true)));
+            let moment = Moment { trusted_now, ..moment(first + 49) };
+            commit_by(&mut writer, &records, moment);
+        }
+        settle(&mut writer);
+        let left = writer.meta.commands();
+        assert!((1000..1000 + SEGMENT).contains(&left), "{left}");
+        let known = known(&writer, 1..=count);
+        assert_eq!(known, (count - left + 1..=count).collect(), "the latest are kept");
+        let files = fs::read_dir(dir.path().join("archive")).unwrap().count() as u64;
+        assert!(files <= 1000 / SEGMENT + 2, "{files}");
+    }
+}
+
+#[test]
+fn age_counts_by_a_clock_that_was_trusted_then_and_is_now() {
+    let week = Duration::from_secs(7 * 86_400);
+    let later = |more: u64| Some(NOW.saturating_add(week + Duration::from_secs(more)));
+    for (trusted_then, trusted_now, removed) in [
+        (true, later(1), true),
+        (true, later(0), false),
+        (true, None, false),
+        (false, later(1_000_000), false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+        for number in 1..=2 * SEGMENT {
+            let mut record = record(number, true);
+            record.updated.wall_trusted = trusted_then || number != 17;
+            write(&mut writer, [record]);
+        }
+        settle(&mut writer);
+        assert_eq!(archived(&writer).len() as u64, SEGMENT);
+        let moment = Moment { trusted_now, ..moment(2 * SEGMENT) };
+        commit_by(&mut writer, &Batch::default(), moment);
+        assert_eq!(archived(&writer).is_empty(), removed, "{trusted_then} {trusted_now:?}");
+        assert_eq!(
+            known(&writer, 1..=2 * SEGMENT).len() as u64,
+            if removed { SEGMENT } else { 2 * SEGMENT }
+        );
+    }
+}
+
+#[test]
+fn a_crash_may_come_at_any_moment_of_a_move() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention { max_commands: 2 * SEGMENT, ..RETENTION };
+    let (mut writer, _) = open(dir.path(), retention).unwrap();
+    for number in 1..=4 * SEGMENT {
+        write(&mut writer, [record(number, true)]);
+        if number % SEGMENT > 2 && number % 64 != 0 {
+            continue;
+        }
+        let copied = copy(dir.path());
+        let (other, _) = open(copied.path(), retention).unwrap();
+        assert_eq!(known(&other, 1..=number), known(&writer, 1..=number));
+        assert_eq!(other.meta, writer.meta);
+        // Files that nobody knows have gone.
+        let files = fs::read_dir(copied.path().join("archive")).map_or(0, Iterator::count);
+        assert_eq!(files, other.shared.read().unwrap().archive.segments().len());
+    }
+    assert!(writer.meta.removed > 0);
+}
+
+#[test]
+fn damage_of_a_segment_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+    write(&mut writer, (1..=2 * SEGMENT).map(|number| record(number, true)));
+    settle(&mut writer);
+    drop(writer);
+    let name = "archive/commands-00000000000000000001";
+    let good = fs::read(dir.path().join(name)).unwrap();
+    for at in [10, good.len() / 2, good.len() - 100, good.len()] {
+        let copied = copy(dir.path());
+        let mut bad = good.clone();
+        match bad.get_mut(at) {
+            Some(byte) => *byte ^= 1,
+            None => bad.truncate(at - 1),
+        }
+        fs::write(copied.path().join(name), bad).unwrap();
+        let reads = open(copied.path(), RETENTION).and_then(|(writer, _)| {
+            let contents = writer.shared.read().unwrap();
+            (1..=SEGMENT)
+                .try_for_each(|number| get(&contents, record(number, true).command_id).map(|_| ()))
+        });
+        assert_eq!(reads.unwrap_err().trouble(), Trouble::Damage, "byte {at}");
+    }
+    fs::remove_file(dir.path().join(name)).unwrap();
+    assert_eq!(open(dir.path(), RETENTION).unwrap_err().trouble(), Trouble::Damage);
+}
