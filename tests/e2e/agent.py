@@ -102,6 +102,17 @@ socket = "{self.socket}"
         """SIGTERM; returns the exit code."""
         return self._end(signal.SIGTERM)
 
+    def freeze(self):
+        """SIGSTOP: its connections, port and journal stay, and it does nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def exit_code(self):
+        """None while it runs."""
+        return self._process.poll()
+
     def wait_log(self, text):
         """Waits for a text in the log, for what is told nowhere else."""
         deadline = time.monotonic() + TIMEOUT_S
