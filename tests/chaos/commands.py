@@ -43,7 +43,7 @@ KIND_BY_MAV_CMD = {kind.mav_cmd: kind for kind in KINDS.values()}
 # What the vehicle does with a command, and how often.
 MOODS = {
     "accept": 10,
-    "slow": 4,
+    "slow": 7,
     "late": 2,
     "silent": 3,
     "refuse": 2,

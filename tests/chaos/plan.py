@@ -25,21 +25,25 @@ def plan(seed):
     """The steps of a round: (name of a method of World, its arguments)."""
     chance = random.Random(seed)
     steps = []
-    for number in range(1, chance.randint(14, 24)):
+    for number in range(1, chance.randint(12, 20)):
         steps.append(("ask", {"asked": asked(chance, number)}))
         if chance.random() < 0.4:
             steps.append(("pause", {"seconds": chance.uniform(0.0, 0.1)}))
-    extra = [("kill_agent", kill(chance)) for _ in range(chance.randint(2, 4))]
+    extra = []
+    for number in range(number + 1, number + chance.randint(3, 5)):
+        # Its way through the agent takes a few ms, so most kills meet it there.
+        extra.append([("ask", {"asked": asked(chance, number)}), ("kill_agent", kill(chance))])
     if chance.random() < 0.15:
-        extra.append(("restart_agent", {}))
+        extra.append([("restart_agent", {})])
     for name in chance.sample(TROUBLES, chance.randint(1, 2)):
-        extra.append((name, trouble(chance, name)))
+        extra.append([(name, trouble(chance, name))])
     for _ in range(chance.randint(4, 9)):
         how = chance.choice(("same bytes", "signed again", "other content"))
-        extra.append(("repeat", {"how": how, "pick": chance.random()}))
-    for step in extra:
+        extra.append([("repeat", {"how": how, "pick": chance.random()})])
+    for those in extra:
         # Not before there is something to disturb.
-        steps.insert(chance.randint(3, len(steps)), step)
+        at = chance.randint(3, len(steps))
+        steps[at:at] = those
     return steps
 
 
@@ -55,7 +59,6 @@ def asked(chance, number):
 def kill(chance):
     return {
         "moment": chance.choice(KILL_MOMENTS),
-        # A commit takes a few ms, so these fall before, into and after it.
         "after_s": chance.choice((0.0, chance.uniform(0.0, 0.004), chance.uniform(0.0, 0.04))),
         "down_s": chance.choice((0.0, 0.0, chance.uniform(0.0, 0.5))),
         # Without a pause most of what follows finds no vehicle yet.

@@ -25,7 +25,7 @@ SESSION_EXPIRY_S = 600
 # Above all that a plan asks for.
 FIRST_PROBE = 1000
 PROBE_TIMEOUT_S = 2
-SETTLE_TIMEOUT_S = 60
+SETTLE_TIMEOUT_S = 40
 # How long a kill waits for its moment.
 MOMENT_TIMEOUT_S = 0.3
 BROKER_SETTINGS = (
