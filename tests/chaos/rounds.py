@@ -1,11 +1,12 @@
 """Runs rounds, and says what came of them."""
 
-import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 
 from plan import plan
-from world import Violation, World
+from world import World
 
 LOG_CHARACTERS = 6000
 
@@ -19,6 +20,18 @@ class Outcome:
     story: str = field(repr=False)
 
 
+def run_rounds(seeds, folder, at_a_time):
+    """Runs the rounds of these seeds below `folder`; gives each outcome as it comes."""
+    # Not forked, since the caller may have threads.
+    with ProcessPoolExecutor(at_a_time, get_context("spawn")) as pool:
+        running = [pool.submit(run_round, seed, folder / str(seed)) for seed in seeds]
+        try:
+            for future in as_completed(running):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def run_round(seed, folder):
     """Runs the round of this seed in a new folder."""
     world = World(folder)
@@ -28,8 +41,8 @@ def run_round(seed, folder):
         for name, arguments in steps:
             getattr(world, name)(**arguments)
         world.settle()
-    except Violation as violation:
-        violations.append(str(violation))
+    except AssertionError as error:
+        violations.append(str(error))
     finally:
         world.close()
     world.ledger.read()
@@ -40,18 +53,14 @@ def run_round(seed, folder):
     if violations:
         log = world.agent.log.read_text(errors="replace")[-LOG_CHARACTERS:]
         story = "\n".join([*(f"  {name} {arguments}" for name, arguments in steps), log])
-    return Outcome(
-        seed, violations, world.events, world.ledger.tally(world.asked), story
-    )
+    return Outcome(seed, violations, world.events, world.ledger.tally(world.asked), story)
 
 
-def report(outcomes, seconds, file=sys.stdout):
-    """The summary as a table of Markdown."""
+def table(outcomes, seconds):
+    """The summary, in Markdown."""
     events = sum((outcome.events for outcome in outcomes), Counter())
     statuses = sum((outcome.statuses for outcome in outcomes), Counter())
     rows = [("rounds", len(outcomes)), ("seconds", round(seconds))]
     rows += sorted(events.items()) + sorted(statuses.items())
     rows.append(("violations", sum(len(outcome.violations) for outcome in outcomes)))
-    print("| | |\n|---|---|", file=file)
-    for name, count in rows:
-        print(f"| {name} | {count} |", file=file)
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {count} |" for name, count in rows)])
