@@ -38,6 +38,7 @@ def run_round(seed, folder):
     violations = world.ledger.violations
     steps = plan(seed)
     try:
+        world.start()
         for name, arguments in steps:
             getattr(world, name)(**arguments)
         world.settle()

@@ -50,7 +50,7 @@ class Violation(AssertionError):
 
 
 class World:
-    """Its public methods, but for the last three, are the steps that a plan names."""
+    """Between `start` and `settle` its public methods are the steps that a plan names."""
 
     def __init__(self, folder: Path):
         self.asked = {}
@@ -70,12 +70,15 @@ class World:
         self._sent = {}
         self._message_ids = {}
         self._taken_by_broker = set()
-        self.broker.start()
-        self.vehicle.plug_in()
         self.publisher = Publisher(self.broker.port, ISSUER)
         self.publisher.client.on_publish = lambda *event: self._taken_by_broker.add(event[2])
-        self.publisher.connect()
         self.ledger = Ledger(self.publisher.messages, self.vehicle.frames)
+
+    def start(self):
+        """Starts the parts and the agent, and waits until it would send a command."""
+        self.broker.start()
+        self.vehicle.plug_in()
+        self.publisher.connect()
         self.agent.start()
         self.publisher.wait_presence(
             lambda presence: presence["online"] and presence["link"]["state"] == "ready",
