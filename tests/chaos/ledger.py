@@ -1,4 +1,4 @@
-"""What the publisher and the vehicle have seen of each command, and whether it keeps the promises."""
+"""What publisher and vehicle have seen of each command, and whether that keeps the promises."""
 
 import uuid
 from collections import Counter, defaultdict

@@ -231,7 +231,7 @@ class World:
     def _publish(self, number, data, properties):
         # Without a connection it is kept for the next one.
         info = self.publisher.client.publish(TOPIC, data, qos=1, properties=properties)
-        self._message_ids.setdefault(number, info.mid)
+        self._message_ids[number] = info.mid
 
     def _end_agent(self, end):
         try:
@@ -271,7 +271,7 @@ class World:
         intruder.loop_stop()
 
     def _probe(self):
-        """Publishes commands until one succeeds; what was published before it is handled by then."""
+        """Publishes commands until one succeeds; what came before it is handled by then."""
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         number = FIRST_PROBE
         while time.monotonic() < deadline:
