@@ -103,8 +103,16 @@ socket = "{self.socket}"
         """SIGTERM; returns the exit code."""
         return self._end(signal.SIGTERM)
 
-    def has_ended(self):
-        return self._process.poll() is not None
+    def freeze(self):
+        """SIGSTOP: its connections, port and journal stay, and it does nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def exit_code(self):
+        """None while it runs."""
+        return self._process.poll()
 
     def wait_end(self):
         """Waits until it has ended by itself; returns the exit code."""

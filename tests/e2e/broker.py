@@ -1,7 +1,9 @@
 """A real mosquitto with its own port, configuration and store."""
 
+import errno
 import getpass
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,7 +17,8 @@ from observed import TIMEOUT_S
 class Broker:
     """Can be stopped, killed and restarted on the same port and store."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, settings=()):
+        """`settings`: more lines for its configuration."""
         self.folder = folder
         self.store = folder / "store"
         self.store.mkdir(parents=True)
@@ -31,7 +34,7 @@ class Broker:
             f"persistence_location {self.store}/\n"
             # Without this line mosquitto leaves root for a user who cannot write the store.
             f"user {getpass.getuser()}\n"
-            "log_type all\n"
+            "log_type all\n" + "".join(f"{line}\n" for line in settings)
         )
         self._process = None
 
@@ -52,6 +55,17 @@ class Broker:
         """An orderly stop: sessions, retained and queued messages are stored first."""
         self._end(signal.SIGTERM)
 
+    def kill(self):
+        """SIGKILL: the store stays as it was last written."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self):
+        """SIGSTOP: its connections stay, and it says nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self._process.send_signal(signal.SIGCONT)
+
     def forget(self):
         """Empties the store of a stopped broker: sessions and retained messages are gone."""
         shutil.rmtree(self.store)
@@ -59,7 +73,7 @@ class Broker:
 
     def close(self):
         if self._process is not None:
-            self._end(signal.SIGKILL)
+            self.kill()
 
     def _end(self, number):
         self._process.send_signal(number)
@@ -76,9 +90,18 @@ def mosquitto():
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that no outgoing connection takes while the broker is down."""
+    below_ephemeral = range(10240, 32768)
+    while True:
+        port = random.choice(below_ephemeral)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+        return port
 
 
 def accepts_connections(port):

@@ -12,6 +12,8 @@ class Relay:
     def __init__(self, broker_port):
         self._broker_port = broker_port
         self._swallowed = set()
+        self._left = {}
+        self._held = False
         self._sockets = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -21,9 +23,22 @@ class Relay:
         """From now on what these send ("agent", "broker") is taken and lost."""
         self._swallowed = set(senders)
 
+    def cut_after(self, sender, count):
+        """Lets `count` more bytes of this sender pass, then cuts: most often in mid-packet."""
+        self._left = {sender: count}
+
+    def hold(self):
+        """Cuts, and lets no new connection through before `release`."""
+        self._held = True
+        self.cut()
+
+    def release(self):
+        self._held = False
+
     def cut(self):
         """Ends all connections; new ones pass everything again."""
         sockets, self._sockets = self._sockets, []
+        self._left = {}
         for end in sockets:
             close(end)
         self._swallowed = set()
@@ -38,6 +53,9 @@ class Relay:
                 agent, _ = self._listener.accept()
             except OSError:
                 return
+            if self._held:
+                close(agent)
+                continue
             try:
                 broker = socket.create_connection(("127.0.0.1", self._broker_port))
             except OSError:
@@ -53,8 +71,16 @@ class Relay:
     def _pass(self, sender, source, sink):
         try:
             while data := source.recv(CHUNK_BYTES):
-                if sender not in self._swallowed:
-                    sink.sendall(data)
+                if sender in self._swallowed:
+                    continue
+                left = self._left.get(sender)
+                sink.sendall(data[:left])
+                if left is None:
+                    continue
+                if len(data) >= left:
+                    self.cut()
+                    break
+                self._left[sender] = left - len(data)
         except OSError:
             pass
         close(source)

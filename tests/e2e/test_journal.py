@@ -184,12 +184,12 @@ def test_a_damaged_journal_stops_the_agent_and_can_be_set_aside(stopped, damage)
 
 
 def test_after_set_aside_nothing_is_sent_again(rig):
-    rig.start_with_key(clock_synchronized=True)
+    rig.start_ready()
     publisher = rig.publisher()
 
     def answer(data, properties):
         mark = len(publisher.messages)
-        publisher.publish(data, properties=properties)
+        publisher.publish(data, properties=properties, sign=False)
         return publisher.wait_on(REPLIES, lambda _: True, "a reply", mark)
 
     def body(key):
@@ -238,7 +238,7 @@ def check_stops_on_a_disk_that_fails(rig, told):
     """Sends commands until the journal cannot be written; returns the ids of what was accepted."""
     publisher = rig.publisher()
     for number in range(2000):
-        if rig.agent.has_ended():
+        if rig.agent.exit_code() is not None:
             break
         request = seeds.request("image_stop_capture", idempotency_key=f"key-{number}")
         publisher.publish(request)

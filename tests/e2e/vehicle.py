@@ -1,6 +1,8 @@
 """A vehicle on a pty, spoken for by pymavlink: a codec that had no part in writing the frames."""
 
 import errno
+import heapq
+import itertools
 import os
 import pty
 import select
@@ -26,6 +28,8 @@ class Ack:
     result_param2: int = 0
     source: tuple = (1, 1)
     target: tuple | None = None
+    # Seconds from the frame to the answer.
+    after: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,14 @@ class Vehicle:
     It sends HEARTBEAT at 1 Hz and answers every command with ACCEPTED, unless told otherwise.
     """
 
-    def __init__(self, port: Path, heartbeats=True):
+    def __init__(self, port: Path, heartbeats=True, heartbeat_interval_s=HEARTBEAT_INTERVAL_S):
         self.port = port
         self.frames = Observed()
         self.heartbeats = heartbeats
+        self._heartbeat_interval_s = heartbeat_interval_s
+        # By when they are due; the count keeps the order of those due at once.
+        self._later = []
+        self._count = itertools.count()
         self._scripts = {}
         self._answered = {}
         self._codecs = {}
@@ -66,6 +74,13 @@ class Vehicle:
         answers.
         """
         self._scripts[command] = answers
+
+    def answers_to(self, message):
+        """The Acks to a command that has just arrived: those of the script."""
+        answers = self._scripts.get(message.command, ([Ack(mavlink.MAV_RESULT_ACCEPTED)],))
+        seen = self._answered.get(message.command, 0)
+        self._answered[message.command] = seen + 1
+        return answers[min(seen, len(answers) - 1)]
 
     def plug_in(self):
         self._unplugged.clear()
@@ -120,7 +135,9 @@ class Vehicle:
             if self.heartbeats and time.monotonic() >= next_heartbeat:
                 # The first one goes out as soon as somebody listens: it saves every test a second.
                 if self._send(heartbeat(), source=(1, 1)):
-                    next_heartbeat = time.monotonic() + HEARTBEAT_INTERVAL_S
+                    next_heartbeat = time.monotonic() + self._heartbeat_interval_s
+            while self._later and self._later[0][0] <= time.monotonic():
+                self._send_ack(*heapq.heappop(self._later)[2])
             for message in parser.parse_buffer(self._pty.read()) or []:
                 self.frames.append(Frame(message, bytes(message.get_msgbuf())))
                 self._answer(message)
@@ -128,12 +145,14 @@ class Vehicle:
     def _answer(self, message):
         if message.get_type() not in ("COMMAND_LONG", "COMMAND_INT"):
             return
-        answers = self._scripts.get(message.command, ([Ack(mavlink.MAV_RESULT_ACCEPTED)],))
-        seen = self._answered.get(message.command, 0)
-        self._answered[message.command] = seen + 1
         sender = (message.get_srcSystem(), message.get_srcComponent())
-        for ack in answers[min(seen, len(answers) - 1)]:
-            self._send_ack(message.command, ack, sender)
+        for ack in self.answers_to(message):
+            answer = (message.command, ack, sender)
+            if ack.after == 0.0:
+                self._send_ack(*answer)
+            else:
+                due = time.monotonic() + ack.after
+                heapq.heappush(self._later, (due, next(self._count), answer))
 
     def _send_ack(self, command, ack, sender):
         target_system, target_component = ack.target or sender

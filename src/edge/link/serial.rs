@@ -6,13 +6,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_serial::{ClearBuffer, DataBits, FlowControl, Parity, SerialStream, StopBits};
+use tokio_serial::{ClearBuffer, DataBits, ErrorKind, FlowControl, Parity, SerialStream, StopBits};
 use tokio_serial::{SerialPort as _, SerialPortBuilderExt as _};
 
 use super::port::Stream;
 
 /// Start bit, eight data bits, stop bit.
 const BITS_PER_BYTE: u64 = 10;
+const IN_USE: &str = "another process has it open (a second downlinkd, ModemManager, a login console); \
+                      stop that one";
 
 pub(super) struct Serial {
     stream: SerialStream,
@@ -27,7 +29,12 @@ impl Serial {
             .stop_bits(StopBits::One)
             .flow_control(FlowControl::None)
             .exclusive(true)
-            .open_native_async()?;
+            .open_native_async()
+            .map_err(|error| match error.kind {
+                // What the crate makes of EBUSY (TIOCEXCL) and of a flock(2) that is held.
+                ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, IN_USE),
+                _ => error.into(),
+            })?;
         Ok(Self { stream, baud })
     }
 }

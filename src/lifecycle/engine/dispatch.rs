@@ -105,8 +105,26 @@ impl Engine {
     }
 
     /// Perhaps the frame is out: only a COMMAND_ACK can tell.
-    pub(super) fn on_send_unknown(&mut self, ticket: Ticket) {
-        self.tickets.remove(&ticket);
+    pub(super) fn on_send_unknown(&mut self, now: &Now, ticket: Ticket) {
+        if let Some(id) = self.tickets.remove(&ticket) {
+            self.tell_doubtful_form(now, id);
+        }
+    }
+
+    /// Perhaps a command that nobody waits for went out again in the other form: no deadline will tell,
+    /// and a query must not find anything else under a number that was told.
+    pub(super) fn tell_doubtful_form(&mut self, now: &Now, id: CommandId) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let record = &mut live.record;
+        let Some(dispatch) = &record.dispatch else { return };
+        let is_told = dispatch.sent_at.is_some() || record.seq > dispatch.delivered_seq;
+        if record.status != Status::Delivered || !record.is_terminal() || is_told {
+            return;
+        }
+        record.message =
+            Some(format!("perhaps sent again as {}, as the vehicle asked", dispatch.transport));
+        self.announce(now, id);
+        self.urgent = true;
     }
 
     /// The frame is out: told by the link, or proven by an answer.
@@ -120,7 +138,8 @@ impl Engine {
             return;
         }
         dispatch.sent_at = Some(now.wall);
-        live.record.seq = dispatch.delivered_seq;
+        // The number is passed only where a doubt was told meanwhile.
+        live.record.seq = dispatch.delivered_seq.max(live.record.seq + 1);
         live.record.status = Status::Delivered;
         live.record.message = Some("the frame left for the vehicle".to_owned());
         let nobody_waits = live.record.timeout_seconds == 0;

@@ -269,7 +269,7 @@ impl Engine {
             Input::NotSent { ticket, code, message } => {
                 self.on_not_sent(now, ticket, code, message);
             }
-            Input::SendUnknown { ticket } => self.on_send_unknown(ticket),
+            Input::SendUnknown { ticket } => self.on_send_unknown(now, ticket),
             Input::Stop => {
                 self.stopping = true;
                 self.urgent = !self.batch.is_empty();

@@ -49,6 +49,7 @@ impl Engine {
         let live = Live::new(record, now.boot);
         let slot = live.slot();
         self.live.insert(id, live);
+        self.tell_doubtful_form(now, id);
         match left {
             // Records come in order of acceptance: a newer command of the slot takes it over.
             Some(left) => {

@@ -191,3 +191,29 @@ fn updates_that_were_not_acknowledged_go_out_after_a_restart() {
     it.drain();
     assert!(it.journal.outbox.is_empty());
 }
+
+#[test]
+fn a_number_that_was_told_is_not_found_with_another_content() {
+    let doubts: [fn(&mut Harness); 2] = [|it| it.crash(seconds(1)), |it| it.send_unknown()];
+    for doubt in doubts {
+        let mut it = Harness::ready();
+        let id = it.with_request("do_digicam_control", "a", |it| it.timeout_seconds = Some(0));
+        it.drain();
+        it.sent();
+        it.drain();
+        it.ack(ack(AUTOPILOT, DIGICAM, 8));
+        it.drain();
+        doubt(&mut it);
+        it.drain();
+        let told = it.published.last().map(|(_, record)| record.clone()).unwrap();
+        assert_eq!((told.status, told.seq), (Status::Delivered, 4), "3 may have been told");
+        assert_eq!(it.record(id), told);
+        // Once, and an answer still completes the command.
+        it.crash(seconds(1));
+        assert!(!it.drain().iter().any(|effect| effect.starts_with("step")));
+        it.ack(ack(AUTOPILOT, DIGICAM, 0));
+        it.drain();
+        assert_eq!((it.record(id).status, it.record(id).seq), (Status::Succeeded, 5));
+        assert_eq!(it.frames.len(), 2);
+    }
+}
