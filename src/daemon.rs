@@ -7,6 +7,7 @@
 
 mod admission;
 mod local_api;
+mod outgoing;
 mod refusals;
 
 use std::collections::VecDeque;
@@ -18,22 +19,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::catalog;
 use crate::code::Code;
 use crate::config::Config;
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
 use crate::edge::{api, link, mqtt, systemd};
-use crate::guard::grants::Opener;
-use crate::lifecycle::effect::{DeliveryId, Effect, Input, Reply, Ticket};
+use crate::lifecycle::effect::{DeliveryId, Effect, Input, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::outbox::MAX_UPDATES;
 use crate::lifecycle::record::Record;
-use crate::lifecycle::request::{CommandId, ReplyTo};
-use crate::lifecycle::status::{Cause, Status};
+use crate::lifecycle::request::CommandId;
 use crate::lifecycle::time::Now;
-use crate::wire::outbound::{self, Presence, PresentClock, PresentLink};
-use crate::wire::topic::{Topics, VENDOR};
+use crate::wire::outbound;
+use crate::wire::topic::Topics;
 use admission::{Admission, Admitted, Denied};
 use local_api::Calls;
 use refusals::Refusals;
@@ -395,17 +393,10 @@ impl Daemon {
             Effect::Reply { reply_to, reply } => self.reply(&reply_to, &reply),
             Effect::Step(record) => {
                 self.refusals.count_step(&record);
-                log_step(&record);
+                outgoing::log_step(&record);
             }
             Effect::Publish { number, record } => {
-                self.mqtt.send(mqtt::Command::Publish(mqtt::Publish {
-                    id: Some(mqtt::PublishId(number)),
-                    topic: self.topics.lifecycle(&record.api_id, record.command_id),
-                    payload: outbound::update(&self.device_id, &record),
-                    retain: false,
-                    correlation_data: None,
-                    user_properties: Vec::new(),
-                }));
+                self.publish_update(mqtt::PublishId(number), &record);
             }
             Effect::Send { ticket, frame, not_after } => {
                 // The commit took its time; a frame must never go out late.
@@ -419,15 +410,7 @@ impl Daemon {
                     });
                 }
             }
-            Effect::Unmatched(ack) => {
-                let (system, component) = (ack.source.system, ack.source.component);
-                warn!(
-                    "a COMMAND_ACK of {system}/{component} for MAV_CMD {} belongs to no command",
-                    ack.command
-                );
-                let payload = outbound::unmatched(&self.device_id, &ack, self.now().wall);
-                self.publish(self.topics.unmatched(), payload, None);
-            }
+            Effect::Unmatched(ack) => self.publish_unmatched(&ack),
             Effect::Link(state) => {
                 info!("the link is {}", state.as_str());
                 self.publish_presence();
@@ -444,85 +427,6 @@ impl Daemon {
         Ok(())
     }
 
-    fn reply(&mut self, reply_to: &ReplyTo, reply: &Reply) {
-        match reply {
-            Reply::Error(error) => {
-                let violation = &error.violations[0];
-                self.refusals.count(violation.code);
-                if is_played_back(violation.code) && !self.admission.may_answer(self.now().boot) {
-                    return;
-                }
-                // Why a sender is not believed is for the log alone, which has it already.
-                if violation.code != Code::AuthFailed {
-                    let (api_id, code) = (reply_to.api_id.as_str(), violation.code.as_str());
-                    warn!(API_ID = api_id, CODE = code; "refused: {violation}");
-                }
-            }
-            Reply::Grant { answer, .. } => {
-                local_api::log_answer(&Opener::Issuer(reply_to.api_id.clone()), answer);
-            }
-            Reply::Created { .. } | Reply::Found { .. } => {}
-        }
-        let own = self.topics.replies(&reply_to.api_id);
-        let payload = outbound::reply(&self.device_id, reply);
-        if let Some(topic) = reply_to.response_topic.clone().filter(|topic| *topic != own) {
-            self.publish(topic, payload.clone(), reply_to.correlation_data.clone());
-        }
-        self.publish(own, payload, reply_to.correlation_data.clone());
-    }
-
-    /// Once, while connected; what must not be lost goes through the outbox instead.
-    fn publish(&self, topic: String, payload: Vec<u8>, correlation_data: Option<Vec<u8>>) {
-        self.publish_maybe_retained(topic, payload, correlation_data, false);
-    }
-
-    fn publish_presence(&mut self) {
-        let Now { wall, wall_trusted, .. } = self.now();
-        self.clock_trusted = wall_trusted;
-        let presence = Presence {
-            online: true,
-            session: self.session,
-            vendor: VENDOR,
-            device_id: &self.device_id,
-            version: env!("CARGO_PKG_VERSION"),
-            guard_mode: self.engine.guard().mode().as_str(),
-            link: PresentLink {
-                state: self.engine.link_state().as_str(),
-                endpoint: &self.endpoint,
-            },
-            clock: PresentClock { trusted: wall_trusted, time: wall },
-            challenge: self.admission.challenge(),
-            grants: self.grants(),
-            catalog_hash: catalog::HASH,
-        };
-        self.publish_maybe_retained(self.topics.presence(), presence.json(), None, true);
-    }
-
-    fn publish_maybe_retained(
-        &self,
-        topic: String,
-        payload: Vec<u8>,
-        correlation_data: Option<Vec<u8>>,
-        retain: bool,
-    ) {
-        if self.connected {
-            self.mqtt.send(mqtt::Command::Publish(mqtt::Publish {
-                id: None,
-                topic,
-                payload,
-                retain,
-                correlation_data,
-                user_properties: Vec::new(),
-            }));
-        }
-    }
-
-    fn follow_clock(&mut self) {
-        if self.now().wall_trusted != self.clock_trusted {
-            self.publish_presence();
-        }
-    }
-
     /// Takes up a new `[guard]`, keys included; commands and connections stay as they are. With a
     /// mistake in the configuration the old one goes on.
     fn reload(&mut self) {
@@ -537,26 +441,13 @@ impl Daemon {
         }
     }
 
-    fn tell_systemd(&self) {
-        systemd::status(&format!(
-            "{}; link {}; broker {}; {} queued, {} outstanding, {} to publish",
-            self.engine.guard().mode().as_str(),
-            self.engine.link_state().as_str(),
-            if self.connected { "connected" } else { "not connected" },
-            self.engine.queued(),
-            self.engine.outstanding(),
-            self.engine.unpublished(),
-        ));
-    }
-
     /// Nothing new is sent; what waits to be written is written, and the broker hears goodbye.
     async fn stop(mut self) -> Result<(), Error> {
         info!("stopping");
         systemd::stopping();
         self.handle(Input::Stop);
         self.carry_out().await?;
-        let absence = outbound::absence(self.session, &self.device_id);
-        self.publish_maybe_retained(self.topics.presence(), absence, None, true);
+        self.publish_absence();
         self.mqtt.send(mqtt::Command::Disconnect);
         // The adapter's events end with its task.
         let gone = async { while self.mqtt_events.recv().await.is_some() {} };
@@ -586,11 +477,6 @@ impl Deliveries {
         debug_assert_eq!(*first, delivery, "PUBACKs go out in the order of arrival");
         self.waiting.pop_front().map(|(_, acknowledgement)| acknowledgement)
     }
-}
-
-/// A genuine signature that does not count now: whoever recorded it can send it as often as they like.
-fn is_played_back(code: Code) -> bool {
-    matches!(code, Code::AuthReplay | Code::AuthStale | Code::AuthClockUntrusted)
 }
 
 fn settings(config: &Config, session: Uuid) -> Settings {
@@ -632,24 +518,4 @@ fn end_process_on_panic() {
         default(panic);
         std::process::abort();
     }));
-}
-
-/// One line per step of a command.
-fn log_step(record: &Record) {
-    let code = record.cause.map_or("none".into(), Cause::response_code);
-    let level = match record.status {
-        Status::TimedOut | Status::UnmatchedResponse | Status::Failed => log::Level::Warn,
-        Status::Accepted | Status::Delivered | Status::Succeeded => log::Level::Info,
-    };
-    log::log!(
-        level,
-        COMMAND_ID = record.command_id.to_string().as_str(),
-        COMMAND_TYPE = record.command_type.as_str(),
-        API_ID = record.api_id.as_str(),
-        CODE = code.as_ref();
-        "{} {}{}",
-        record.command_type,
-        record.status.as_str(),
-        record.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default()
-    );
 }

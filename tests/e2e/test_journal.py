@@ -11,7 +11,7 @@ import pytest
 import agent as agent_module
 import seeds
 import signing
-from agent import Agent, run_to_end
+from agent import run_to_end
 from observed import TIMEOUT_S
 
 DATA, NO_INPUT, IO, IN_USE, PERMISSION = 65, 66, 74, 75, 77
@@ -98,26 +98,6 @@ def test_a_running_agent_keeps_its_journal_to_itself(ready):
     assert second.returncode == IN_USE
     assert "in use by another process" in second.stderr
     send(ready, "after")
-
-
-def test_a_second_agent_on_the_same_port_sends_nothing(ready, tmp_path):
-    second = Agent(tmp_path / "second")
-    second.config.write_text(
-        ready.agent.config.read_text()
-        .replace("px4-real-1", "px4-real-2")
-        .replace(str(ready.agent.journal), str(second.journal))
-    )
-    second.start()
-    try:
-        second.wait_log("is closed: failed to open")
-        presence = "downlink/v1/px4/px4-real-2/presence"
-        ready.publisher().client.subscribe(presence, 1)
-        told = ready.publisher().wait_on(presence, lambda p: p["online"], "its presence")
-        assert told["link"]["state"] == "closed"
-        assert str(ready.vehicle.port) in second.log.read_text()
-        send(ready, "after")
-    finally:
-        second.close()
 
 
 def test_no_journal_and_another_users(rig):
@@ -284,6 +264,28 @@ def test_writes_that_fail_stop_the_agent(rig, tmp_path, monkeypatch):
         patched.setattr(agent_module, "BINARY", limited)
         rig.start_ready()
         check_stops_on_a_disk_that_fails(rig, ("failed to", str(rig.agent.journal)))
+    assert journal(rig, "check").returncode == 0
+    check_every_command_once(rig)
+
+
+@pytest.fixture
+def fails_to_sync(tmp_path):
+    """The daemon, whose disk answers the 20th fdatasync, and each after it, with an I/O error."""
+    inject = "strace -f -D -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:error=EIO:when="
+    probe = subprocess.run([*f"{inject}1+".split(), "true"], capture_output=True, check=False)
+    if probe.returncode != 0:
+        pytest.skip(f"nothing can be traced here: {probe.stderr.decode().strip()}")
+    wrapper = tmp_path / "fails-to-sync"
+    wrapper.write_text(f'#!/bin/sh\nexec {inject}20+ {agent_module.BINARY} "$@"\n')
+    wrapper.chmod(0o755)
+    return wrapper
+
+
+def test_a_disk_that_fails_to_sync_stops_the_agent(rig, fails_to_sync, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(agent_module, "BINARY", fails_to_sync)
+        rig.start_ready()
+        check_stops_on_a_disk_that_fails(rig, ("failed to sync", "Input/output error"))
     assert journal(rig, "check").returncode == 0
     check_every_command_once(rig)
 
