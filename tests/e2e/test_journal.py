@@ -220,8 +220,9 @@ def check_stops_on_a_disk_that_fails(rig, told):
     for number in range(2000):
         if rig.agent.exit_code() is not None:
             break
-        request = seeds.request("image_stop_capture", idempotency_key=f"key-{number}")
-        publisher.publish(request)
+        # What was under way when the disk failed waits out its deadline.
+        changes = {"idempotency_key": f"key-{number}", "timeout_seconds": 5}
+        publisher.publish(seeds.request("image_stop_capture", **changes))
         time.sleep(0.005)
     assert rig.agent.wait_end() == IO
     log = rig.agent.log.read_text()
