@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{CONFIGURATION, DEFAULT_CONFIG};
+use super::{CONFIGURATION, DEFAULT_CONFIG, Output};
 use crate::config::{self, Config, DEFAULT_SOCKET};
 use crate::edge::api::client::{self, Answer, Method};
 
@@ -23,13 +23,6 @@ pub struct Agent {
     /// For people, or the agent's own JSON
     #[arg(long, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    #[default]
-    Text,
-    Json,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use serde_json::{json, to_string};
 use uuid::Uuid;
 
-use super::{CONFIGURATION, DATA, exit_code};
+use super::{CONFIGURATION, DATA, DEFAULT_CONFIG, Output, exit_code};
 use crate::config::Config;
 use crate::edge::journal::{Error, Reader, set_aside};
 use crate::lifecycle::time::Timestamp;
@@ -23,15 +23,10 @@ pub struct Arguments {
     #[command(subcommand)]
     action: Action,
     /// The agent's configuration, which says where the journal is
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "/etc/downlinkd/downlinkd.toml"
-    )]
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// For people or for machines
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(long, global = true, value_enum, default_value_t)]
     output: Output,
 }
 
@@ -51,14 +46,8 @@ enum Action {
     /// Keep a damaged journal under another name, and begin a new one
     ///
     /// Nothing is deleted. What was in it is not known any more, so for a while the agent refuses what
-    /// may have been sent before: what was signed before, and for 10 minutes what is not signed.
+    /// may have been sent before: what was signed before.
     SetAside,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 /// Why it ended early.

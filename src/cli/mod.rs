@@ -72,6 +72,14 @@ struct RunArguments {
     verbose: bool,
 }
 
+/// How a subcommand prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    #[default]
+    Text,
+    Json,
+}
+
 /// The whole program, from the process's own arguments.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
