@@ -422,12 +422,12 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
         .collect();
     assert!(uncommented.len() > 20);
     let keys = tempfile::tempdir().unwrap();
-    let key = keys.path().join("cloud.hmac");
+    let key = keys.path().join("cloud-2026-11.hmac");
     fs::write(&key, format!("hex:{}", "5a".repeat(32))).unwrap();
     let text = uncommented
         .join("\n")
         .replace("mode = \"disabled\"", "mode = \"guarded\"")
-        .replace("/etc/downlinkd/keys/cloud.hmac", &key.display().to_string());
+        .replace("/etc/downlinkd/keys/cloud-2026-11.hmac", &key.display().to_string());
     let config = load(&[("downlinkd.toml", &text)]).unwrap();
     assert_eq!(config.guard.mode(), Mode::Guarded);
     // As commented, the keys say what the defaults are.
@@ -447,7 +447,7 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
 fn guarded_example() -> Guard {
     let keys = tempfile::tempdir().unwrap();
     for (issuer, byte) in [("cloud", "5a"), ("operations", "a5")] {
-        let name = keys.path().join(format!("{issuer}.hmac"));
+        let name = keys.path().join(format!("{issuer}-1.hmac"));
         fs::write(name, format!("hex:{}", byte.repeat(32))).unwrap();
     }
     let text = include_str!("../../config/examples/guarded.toml")
