@@ -50,7 +50,10 @@ class Vehicle:
     It sends HEARTBEAT at 1 Hz and answers every command with ACCEPTED, unless told otherwise.
     """
 
-    def __init__(self, port: Path, heartbeats=True, heartbeat_interval_s=HEARTBEAT_INTERVAL_S):
+    def __init__(
+        self, port: Path, heartbeats=True, heartbeat_interval_s=HEARTBEAT_INTERVAL_S, cable=None
+    ):
+        """`cable` makes the vehicle's end of the link from `port`; without it, a pty."""
         self.port = port
         self.frames = Observed()
         self.heartbeats = heartbeats
@@ -62,7 +65,8 @@ class Vehicle:
         self._answered = {}
         self._codecs = {}
         self._lock = threading.RLock()
-        self._pty = None
+        self._make_cable = cable or Pty
+        self._cable = None
         self._thread = None
         self._unplugged = threading.Event()
 
@@ -84,7 +88,7 @@ class Vehicle:
 
     def plug_in(self):
         self._unplugged.clear()
-        self._pty = Pty(self.port)
+        self._cable = self._make_cable(self.port)
         self._thread = threading.Thread(target=self._run, name="vehicle", daemon=True)
         self._thread.start()
 
@@ -93,7 +97,7 @@ class Vehicle:
         self._unplugged.set()
         self._thread.join()
         self._thread = None
-        self._pty.close()
+        self._cable.close()
 
     def close(self):
         if self._thread is not None:
@@ -138,7 +142,7 @@ class Vehicle:
                     next_heartbeat = time.monotonic() + self._heartbeat_interval_s
             while self._later and self._later[0][0] <= time.monotonic():
                 self._send_ack(*heapq.heappop(self._later)[2])
-            for message in parser.parse_buffer(self._pty.read()) or []:
+            for message in parser.parse_buffer(self._cable.read()) or []:
                 self.frames.append(Frame(message, bytes(message.get_msgbuf())))
                 self._answer(message)
 
@@ -166,7 +170,7 @@ class Vehicle:
             codec = self._codecs.setdefault(source, mavlink.MAVLink(None, *source))
             data = message.pack(codec)
             codec.seq = (codec.seq + 1) % 256
-            return self._pty.write(data)
+            return self._cable.write(data)
 
 
 class Pty:

@@ -1,0 +1,146 @@
+"""What was asked of the agent, what came back, and what of it breaks the promise.
+
+The promise: a command that the agent acknowledged in any way, by a reply, an update or a frame, ends
+in exactly one terminal status, which reaches the publisher; a command is sent once at most; a
+sequence number is never used again for another content.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from seeds import BASE
+
+# Refusals that make no command, and after which the same key can be tried again: signed under the
+# challenge of a boot that is over, or no place in the queue.
+TRY_AGAIN = {"auth.stale", "busy.queue_full"}
+
+
+@dataclass
+class Entry:
+    """One idempotency key."""
+
+    body: bytes
+    # In the journal for certain, since the agent has shown it.
+    shown: bool = False
+    # Shown before the last cut, so a later answer must know it.
+    survives: bool = False
+    # Answered as a command since the last cut.
+    confirmed: bool = False
+    accepted_anew: int = 0
+    frames: int = 0
+    updates: dict = field(default_factory=dict)
+
+    def terminals(self):
+        return [update for update in self.updates.values() if update["terminal"]]
+
+    def is_finished(self):
+        return self.shown and bool(self.terminals())
+
+
+class Ledger:
+    """Follows a publisher and a vehicle; `violations` says what went wrong, in words."""
+
+    def __init__(self, publisher, vehicle):
+        self.entries = {}
+        self.violations = []
+        self.errors = Counter()
+        self.presence = None
+        self._publisher = publisher
+        self._vehicle = vehicle
+        self._messages_read = 0
+        self._frames_read = 0
+        self._keys_by_frame = {}
+
+    def add(self, key, body, command, number):
+        """To be called before the request is published; `number` stands in its frame."""
+        self.entries[key] = Entry(body)
+        self._keys_by_frame[command, number] = key
+
+    def unconfirmed(self):
+        return [key for key, entry in self.entries.items() if not entry.confirmed]
+
+    def unfinished(self):
+        return [key for key, entry in self.entries.items() if not entry.is_finished()]
+
+    def read(self):
+        """Takes in what has come since the last call."""
+        messages = self._publisher.messages.since(self._messages_read)
+        self._messages_read += len(messages)
+        for message in messages:
+            self._read_message(message.topic, message.body)
+        frames = self._vehicle.frames.since(self._frames_read)
+        self._frames_read += len(frames)
+        for frame in frames:
+            if frame.type in ("COMMAND_LONG", "COMMAND_INT"):
+                self._read_frame(frame.message)
+
+    def power_is_off(self):
+        """From now on, whatever was shown so far must be known to the agent."""
+        self.read()
+        for entry in self.entries.values():
+            entry.survives = entry.shown
+            entry.confirmed = False
+
+    def outcomes(self):
+        """How many commands ended how."""
+        return Counter(
+            f"{update['status']} {update['response_code']}"
+            for entry in self.entries.values()
+            for update in entry.terminals()
+        )
+
+    def frames(self):
+        return sum(entry.frames for entry in self.entries.values())
+
+    def complain(self, text):
+        self.violations.append(text)
+
+    def _read_message(self, topic, body):
+        kind = topic.removeprefix(f"{BASE}/").split("/")[0]
+        if kind == "presence":
+            self.presence = body
+        elif kind == "replies":
+            self._read_reply(body)
+        elif kind == "lifecycle":
+            self._read_update(body)
+
+    def _read_reply(self, body):
+        key = body["idempotency_key"]
+        entry = self.entries[key]
+        if "error" in body:
+            code = body["error"]["code"]
+            self.errors[code] += 1
+            if code not in TRY_AGAIN:
+                self.complain(f"{key} was refused: {body['error']}")
+            elif entry.survives:
+                self.complain(f"{key} was lost: after the cut it was answered with {code}")
+            return
+        if not body["duplicate"]:
+            entry.accepted_anew += 1
+            if entry.survives or entry.accepted_anew > 1:
+                self.complain(f"{key} was lost: it was accepted a second time")
+        entry.shown = entry.confirmed = True
+
+    def _read_update(self, update):
+        key = update["idempotency_key"]
+        entry = self.entries[key]
+        entry.shown = True
+        former = entry.updates.setdefault(update["seq"], update)
+        if former != update:
+            self.complain(f"{key} used a number twice: {json.dumps([former, update])}")
+        terminals = entry.terminals()
+        if len(terminals) > 1 and update in terminals and former is update:
+            self.complain(f"{key} ended twice: {json.dumps(terminals)}")
+
+    def _read_frame(self, message):
+        number = message.z if message.get_type() == "COMMAND_INT" else message.param1
+        key = self._keys_by_frame.get((message.command, int(number)))
+        if key is None:
+            self.complain(f"a frame that nobody asked for: {message}")
+            return
+        entry = self.entries[key]
+        entry.shown = True
+        entry.frames += 1
+        if entry.frames > 1:
+            self.complain(f"{key} was sent {entry.frames} times")
