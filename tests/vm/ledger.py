@@ -1,19 +1,19 @@
 """What was asked of the agent, what came back, and what of it breaks the promise.
 
-The promise: a command that the agent acknowledged in any way, by a reply, an update or a frame, ends
-in exactly one terminal status, which reaches the publisher; a command is sent once at most; a
+The promise: a command that the agent acknowledged in any way, by a reply, an update or a frame,
+ends in exactly one terminal status, which reaches the publisher; a command is sent once at most; a
 sequence number is never used again for another content.
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 
 from seeds import BASE
 
 # Refusals that make no command, and after which the same key can be tried again: signed under the
-# challenge of a boot that is over, or no place in the queue.
-TRY_AGAIN = {"auth.stale", "busy.queue_full"}
+# challenge of a boot that is over, which the guest's untrusted clock does not take, or no place in
+# the queue.
+TRY_AGAIN = {"auth.clock_untrusted", "auth.stale", "busy.queue_full"}
 
 
 @dataclass
@@ -27,12 +27,19 @@ class Entry:
     survives: bool = False
     # Answered as a command since the last cut.
     confirmed: bool = False
+    # Refused since it was last published.
+    refused: bool = False
     accepted_anew: int = 0
     frames: int = 0
     updates: dict = field(default_factory=dict)
 
     def terminals(self):
         return [update for update in self.updates.values() if update["terminal"]]
+
+    def is_answered(self):
+        """Until then it is not published again: the broker must deliver it until the agent has it,
+        so what was acknowledged and then lost stays silent for ever."""
+        return self.shown or self.refused
 
     def is_finished(self):
         return self.shown and bool(self.terminals())
@@ -56,6 +63,9 @@ class Ledger:
         """To be called before the request is published; `number` stands in its frame."""
         self.entries[key] = Entry(body)
         self._keys_by_frame[command, number] = key
+
+    def unanswered(self):
+        return [key for key, entry in self.entries.items() if not entry.is_answered()]
 
     def unconfirmed(self):
         return [key for key, entry in self.entries.items() if not entry.confirmed]
@@ -111,6 +121,7 @@ class Ledger:
         if "error" in body:
             code = body["error"]["code"]
             self.errors[code] += 1
+            entry.refused = True
             if code not in TRY_AGAIN:
                 self.complain(f"{key} was refused: {body['error']}")
             elif entry.survives:
@@ -128,10 +139,11 @@ class Ledger:
         entry.shown = True
         former = entry.updates.setdefault(update["seq"], update)
         if former != update:
-            self.complain(f"{key} used a number twice: {json.dumps([former, update])}")
+            both = f"{summary(former)} and {summary(update)}"
+            self.complain(f"{key} used seq {update['seq']} for {both}")
         terminals = entry.terminals()
         if len(terminals) > 1 and update in terminals and former is update:
-            self.complain(f"{key} ended twice: {json.dumps(terminals)}")
+            self.complain(f"{key} ended twice: {', '.join(map(summary, terminals))}")
 
     def _read_frame(self, message):
         number = message.z if message.get_type() == "COMMAND_INT" else message.param1
@@ -144,3 +156,7 @@ class Ledger:
         entry.frames += 1
         if entry.frames > 1:
             self.complain(f"{key} was sent {entry.frames} times")
+
+
+def summary(update):
+    return f"{update['status']} ({update['response_code']}) of {update['updated_at']}"
