@@ -1,19 +1,27 @@
 """What was asked of the agent, what came back, and what of it breaks the promise.
 
-The promise: a command that the agent acknowledged in any way, by a reply, an update or a frame,
-ends in exactly one terminal status, which reaches the publisher; a command is sent once at most; a
-sequence number is never used again for another content.
+The promise: a command that the agent acknowledged in any way, by a PUBACK, a reply, an update or a
+frame, ends in exactly one terminal status, which reaches the publisher; a command is sent once at
+most; a sequence number is never used again for another content.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from seeds import BASE
 
 # Refusals that make no command, and after which the same key can be tried again: signed under the
 # challenge of a boot that is over, which the guest's untrusted clock does not take, or no place in
-# the queue.
+# the queue. Of the former only so many are answered in a second.
 TRY_AGAIN = {"auth.clock_untrusted", "auth.stale", "busy.queue_full"}
+
+# mosquitto's log: what it sends for the first time, in the order of the publishes; a redelivery keeps
+# the number.
+AGENT = "downlinkd-px4-real-1"
+SENT = re.compile(rf"Sending PUBLISH to {AGENT} \(d0, q1, r0, m(\d+), '{BASE}/commands/")
+ACKNOWLEDGED = re.compile(rf"Received PUBACK from {AGENT} \(Mid: (\d+)")
 
 
 @dataclass
@@ -27,8 +35,6 @@ class Entry:
     survives: bool = False
     # Answered as a command since the last cut.
     confirmed: bool = False
-    # Refused since it was last published.
-    refused: bool = False
     accepted_anew: int = 0
     frames: int = 0
     updates: dict = field(default_factory=dict)
@@ -36,19 +42,14 @@ class Entry:
     def terminals(self):
         return [update for update in self.updates.values() if update["terminal"]]
 
-    def is_answered(self):
-        """Until then it is not published again: the broker must deliver it until the agent has it,
-        so what was acknowledged and then lost stays silent for ever."""
-        return self.shown or self.refused
-
     def is_finished(self):
         return self.shown and bool(self.terminals())
 
 
 class Ledger:
-    """Follows a publisher and a vehicle; `violations` says what went wrong, in words."""
+    """Follows publisher, vehicle and broker; `violations` says what went wrong, in words."""
 
-    def __init__(self, publisher, vehicle):
+    def __init__(self, publisher, vehicle, broker_log: Path):
         self.entries = {}
         self.violations = []
         self.errors = Counter()
@@ -58,14 +59,22 @@ class Ledger:
         self._messages_read = 0
         self._frames_read = 0
         self._keys_by_frame = {}
+        self._broker_log = broker_log
+        self._log_read = 0
+        self._sent_to_agent = 0
+        self._index_by_number = {}
+        # The keys in the order of all publishes, and how many of these came before this boot.
+        self._published = []
+        self._of_former_boots = 0
 
     def add(self, key, body, command, number):
         """To be called before the request is published; `number` stands in its frame."""
         self.entries[key] = Entry(body)
         self._keys_by_frame[command, number] = key
 
-    def unanswered(self):
-        return [key for key, entry in self.entries.items() if not entry.is_answered()]
+    def publish(self, key):
+        """To be called before each publish of a request, the first one and all later ones."""
+        self._published.append(key)
 
     def unconfirmed(self):
         return [key for key, entry in self.entries.items() if not entry.confirmed]
@@ -88,6 +97,8 @@ class Ledger:
     def power_is_off(self):
         """From now on, whatever was shown so far must be known to the agent."""
         self.read()
+        self._read_broker_log()
+        self._of_former_boots = len(self._published)
         for entry in self.entries.values():
             entry.survives = entry.shown
             entry.confirmed = False
@@ -115,13 +126,27 @@ class Ledger:
         elif kind == "lifecycle":
             self._read_update(body)
 
+    def _read_broker_log(self):
+        """A request that is acknowledged in the boot that it was signed for has made a command."""
+        with self._broker_log.open(errors="replace") as log:
+            log.seek(self._log_read)
+            lines = log.readlines()
+            self._log_read = log.tell()
+        for line in lines:
+            if sent := SENT.search(line):
+                self._index_by_number[sent[1]] = self._sent_to_agent
+                self._sent_to_agent += 1
+            elif acknowledged := ACKNOWLEDGED.search(line):
+                index = self._index_by_number[acknowledged[1]]
+                if index >= self._of_former_boots:
+                    self.entries[self._published[index]].shown = True
+
     def _read_reply(self, body):
         key = body["idempotency_key"]
         entry = self.entries[key]
         if "error" in body:
             code = body["error"]["code"]
             self.errors[code] += 1
-            entry.refused = True
             if code not in TRY_AGAIN:
                 self.complain(f"{key} was refused: {body['error']}")
             elif entry.survives:

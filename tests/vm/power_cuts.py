@@ -85,7 +85,7 @@ class Rig:
         self.machine = Machine(base, folder)
         self.vehicle = Autopilot(self.machine.port, randomness)
         self.publisher = Publisher(self.broker.port)
-        self.ledger = Ledger(self.publisher, self.vehicle)
+        self.ledger = Ledger(self.publisher, self.vehicle, self.broker.log)
         self._console_read = 0
         self._deb = deb
         self._files = folder / "setup.tar"
@@ -161,16 +161,13 @@ class Rig:
             "timeout_seconds": timeout_seconds or self.randomness.randint(2, 8),
         }).encode()
         self.ledger.add(key, body, command, number)
-        self._publish(body)
+        self.publish_again(key)
         return key
 
     def publish_again(self, key):
         """The same request, signed anew for this boot."""
-        entry = self.ledger.entries[key]
-        entry.refused = False
-        self._publish(entry.body)
-
-    def _publish(self, body):
+        body = self.ledger.entries[key].body
+        self.ledger.publish(key)
         signed = signing.properties(body, challenge=self.ledger.presence["challenge"])
         self.publisher.publish(body, sign=False, properties=signed)
 
@@ -179,13 +176,10 @@ class Rig:
         asked_again = set()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            again = [
-                key
-                for key in self.ledger.unconfirmed()
-                if key not in asked_again and self.ledger.entries[key].is_answered()
-            ]
+            again = [key for key in self.ledger.unconfirmed() if key not in asked_again]
             if again and self.randomness.random() < 0.6:
-                key = self.randomness.choice(again)
+                # The newest first: a disk that loses something loses them.
+                key = again[-1]
                 asked_again.add(key)
                 self.publish_again(key)
             else:
@@ -205,9 +199,6 @@ class Rig:
     def finish(self):
         """Every command must be known and end; what was refused is tried again."""
         ledger = self.ledger
-        self.wait_until(lambda: not ledger.unanswered())
-        for key in ledger.unanswered():
-            ledger.complain(f"{key} was lost: it was acknowledged and never answered")
         self.wait_until(lambda: not ledger.unconfirmed(), again=ledger.unconfirmed())
         self.wait_until(lambda: not ledger.unfinished())
         # Late frames and late updates.
