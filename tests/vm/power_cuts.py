@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 import signing
 import write_log
 from broker import Broker
-from ledger import Ledger
+from ledger import Ledger, summary
 from machine import BOOT_TIMEOUT_S, GUEST_PORT, HOST_ADDRESS, Machine, SerialSocket
 from publisher import Publisher
 from vehicle import Ack, Vehicle
@@ -85,7 +85,7 @@ class Rig:
         self.machine = Machine(base, folder)
         self.vehicle = Autopilot(self.machine.port, randomness)
         self.publisher = Publisher(self.broker.port)
-        self.ledger = Ledger(self.publisher, self.vehicle)
+        self.ledger = Ledger(self.publisher, self.vehicle, self.broker.log)
         self._console_read = 0
         self._deb = deb
         self._files = folder / "setup.tar"
@@ -167,39 +167,38 @@ class Rig:
     def publish_again(self, key):
         """The same request, signed anew for this boot."""
         body = self.ledger.entries[key].body
+        self.ledger.publish(key)
         signed = signing.properties(body, challenge=self.ledger.presence["challenge"])
         self.publisher.publish(body, sign=False, properties=signed)
 
     def load(self, seconds):
         """New commands, and all that the agent was asked before the cut."""
-        again = self.ledger.unconfirmed()
-        self.randomness.shuffle(again)
+        asked_again = set()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
+            again = [key for key in self.ledger.unconfirmed() if key not in asked_again]
             if again and self.randomness.random() < 0.6:
-                self.publish_again(again.pop())
+                # The newest first: a disk that loses something loses them.
+                key = again[-1]
+                asked_again.add(key)
+                self.publish_again(key)
             else:
                 self.publish_new()
             time.sleep(self.randomness.expovariate(REQUESTS_PER_SECOND))
             self.ledger.read()
 
     def wait_until(self, is_done, again=()):
-        """Waits until the ledger says so; False after a long time. `again` is published first."""
+        """Waits until the ledger says so, or for long enough; `again` is published first."""
         for key in again:
             self.publish_again(key)
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        while not is_done():
-            if time.monotonic() > deadline:
-                return False
+        while not is_done() and time.monotonic() < deadline:
             time.sleep(0.05)
             self.ledger.read()
-        return True
 
     def finish(self):
         """Every command must be known and end; what was refused is tried again."""
         ledger = self.ledger
-        self.wait_until(lambda: not ledger.unconfirmed(), again=ledger.unconfirmed())
-        # What was published under an earlier challenge, or found no place, made no command.
         self.wait_until(lambda: not ledger.unconfirmed(), again=ledger.unconfirmed())
         self.wait_until(lambda: not ledger.unfinished())
         # Late frames and late updates.
@@ -208,7 +207,8 @@ class Rig:
         for key in ledger.unconfirmed():
             ledger.complain(f"{key} was lost: nothing answers it")
         for key in ledger.unfinished():
-            ledger.complain(f"{key} has no end: {list(ledger.entries[key].updates.values())}")
+            updates = ledger.entries[key].updates.values()
+            ledger.complain(f"{key} has no end: {[summary(update) for update in updates]}")
 
     def console(self):
         if not self.machine.console.exists():
@@ -254,7 +254,7 @@ def power_cuts(rig, count, cuts, stop_at_first):
         rig.power_on()
         booted = time.monotonic() - began
         known = len(rig.ledger.entries)
-        under_load = rig.randomness.uniform(0.1, 6.0)
+        under_load = rig.randomness.uniform(0.5, 8.0)
         rig.load(under_load)
         # It was the former cut that did it.
         if stop_at_first and rig.ledger.violations:
@@ -357,8 +357,8 @@ def main():
     ledger = rig.ledger
     again = ", ".join(f"{count} {code}" for code, count in ledger.errors.items()) or "none"
     print(
-        f"{cuts.done} power cuts ({cuts.unknown} more not counted): {describe(ledger)}; refused and "
-        f"tried again: {again}; {time.monotonic() - began:.0f} s"
+        f"{cuts.done} power cuts ({cuts.unknown} more not counted): {describe(ledger)}; "
+        f"refused and tried again: {again}; {time.monotonic() - began:.0f} s"
     )
     for violation in ledger.violations:
         print(f"VIOLATION: {violation}")
