@@ -259,6 +259,10 @@ def power_cuts(rig, count, cuts, stop_at_first):
         # It was the former cut that did it.
         if stop_at_first and rig.ledger.violations:
             return
+        # Most moments are between two commits; these are not.
+        for _ in range(rig.randomness.randint(1, 6)):
+            rig.publish_new()
+        time.sleep(rig.randomness.uniform(0, 0.1))
         rig.cut_power()
         fate = settle(rig)
         if fate is None:
