@@ -44,7 +44,16 @@ class Agent:
     def reload(self):
         self._process.send_signal(signal.SIGHUP)
 
-    def configure(self, port, endpoint, mode, issuers, commands, late_ack_window="5min"):
+    def configure(
+        self,
+        port,
+        endpoint,
+        mode,
+        issuers,
+        commands,
+        late_ack_window="5min",
+        stop_timeout="5s",
+    ):
         rules = [
             f"""\
 [[guard.issuer]]
@@ -78,6 +87,7 @@ mode = "{mode}"
 [delivery]
 default_timeout = "30s"
 late_ack_window = "{late_ack_window}"
+stop_timeout = "{stop_timeout}"
 [journal]
 dir = "{self.journal}"
 [api]
@@ -102,6 +112,10 @@ socket = "{self.socket}"
     def terminate(self):
         """SIGTERM; returns the exit code."""
         return self._end(signal.SIGTERM)
+
+    def ask_to_stop(self):
+        """SIGTERM, without waiting for its end."""
+        self._process.send_signal(signal.SIGTERM)
 
     def freeze(self):
         """SIGSTOP: its connections, port and journal stay, and it does nothing."""
