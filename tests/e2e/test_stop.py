@@ -1,13 +1,14 @@
 """SIGTERM: nothing new is taken in or sent, what is out gets its answer."""
 
 import pytest
+from pymavlink.dialects.v20 import development as mavlink
 
 import seeds
-from pymavlink.dialects.v20 import common as mavlink
 from vehicle import Ack
 
+DIGICAM = mavlink.MAV_CMD_DO_DIGICAM_CONTROL
+STOP = mavlink.MAV_CMD_IMAGE_STOP_CAPTURE
 ACCEPTED = Ack(mavlink.MAV_RESULT_ACCEPTED)
-DIGICAM, STOP = 203, 2001
 
 
 @pytest.fixture
