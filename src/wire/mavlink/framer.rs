@@ -6,9 +6,12 @@
 //! frames), and a COMMAND_ACK must never be read out of one. A caller who sees the stream pause
 //! inside of a candidate says so with [`Framer::resynchronize`].
 
+mod unknown;
+
 use mavlink::{MAV_STX, MAV_STX_V2, calculate_crc, consts};
 
 use super::Address;
+use unknown::Seeds;
 
 include!(concat!(env!("OUT_DIR"), "/crc_extra.rs"));
 
@@ -48,6 +51,8 @@ pub struct Framer {
     /// Where the first byte stands that is neither skipped nor part of a returned frame.
     start: usize,
     counters: Counters,
+    /// `None`: a message that no dialect knows is noise.
+    seeds: Option<Seeds>,
 }
 
 impl<'a> Frame<'a> {
@@ -91,6 +96,12 @@ impl Framer {
         Self::default()
     }
 
+    /// Also finds the frames of messages that no dialect knows, apart from the first of each. For
+    /// passing on whatever comes; who reads answers does not let an unknown frame hold them up.
+    pub fn with_unknown_messages() -> Self {
+        Self { seeds: Some(Seeds::default()), ..Self::default() }
+    }
+
     /// Takes in what was read. The buffer stays below the size of one read and one frame, provided
     /// that the frames are taken out in between.
     pub fn push(&mut self, bytes: &[u8]) {
@@ -107,7 +118,7 @@ impl Framer {
     pub fn next(&mut self) -> Option<Frame<'_>> {
         loop {
             let held = &self.buffer[self.start..];
-            match examine(held) {
+            match examine(held, self.seeds.as_ref()) {
                 Candidate::Incomplete => return None,
                 Candidate::Frame { version, length } => {
                     let frame = self.start..self.start + length;
@@ -119,7 +130,11 @@ impl Framer {
                     self.counters.bad_checksum += 1;
                     self.skip(1);
                 }
-                Candidate::UnknownMessage => {
+                Candidate::UnknownMessage { complete } => {
+                    if let (Some(seeds), Some(complete)) = (&mut self.seeds, complete) {
+                        let Complete { message_id, content, checksum } = complete;
+                        seeds.learn(message_id, content, checksum);
+                    }
                     self.counters.unknown_message += 1;
                     self.skip(1);
                 }
@@ -142,8 +157,9 @@ impl Framer {
     /// candidate is kept: it may still be completed.
     pub fn resynchronize(&mut self) -> bool {
         let held = &self.buffer[self.start..];
-        let intact = (0..held.len())
-            .find(|&offset| matches!(examine(&held[offset..]), Candidate::Frame { .. }));
+        let intact = (0..held.len()).find(|&offset| {
+            matches!(examine(&held[offset..], self.seeds.as_ref()), Candidate::Frame { .. })
+        });
         if let Some(offset) = intact {
             self.skip(offset);
         }
@@ -161,12 +177,15 @@ impl Framer {
 }
 
 /// What the bytes at hand begin with.
-enum Candidate {
+enum Candidate<'a> {
     /// No frame begins here.
     Noise,
     /// A frame may begin here; more bytes will tell. Also: there are no bytes.
     Incomplete,
-    UnknownMessage,
+    UnknownMessage {
+        /// Where such messages are looked for.
+        complete: Option<Complete<'a>>,
+    },
     BadChecksum,
     Frame {
         version: Version,
@@ -174,7 +193,16 @@ enum Candidate {
     },
 }
 
-fn examine(bytes: &[u8]) -> Candidate {
+/// What a checksum is about.
+struct Complete<'a> {
+    message_id: u32,
+    /// From behind the marker up to the checksum.
+    content: &'a [u8],
+    checksum: u16,
+}
+
+/// `seeds`: how messages that no dialect knows are told from noise, if at all.
+fn examine<'a>(bytes: &'a [u8], seeds: Option<&Seeds>) -> Candidate<'a> {
     let (version, signature) = match bytes {
         [] | [MAV_STX_V2] | [MAV_STX_V2, _] => return Candidate::Incomplete,
         [MAV_STX, ..] => (Version::V1, 0),
@@ -187,20 +215,30 @@ fn examine(bytes: &[u8]) -> Candidate {
     if bytes.len() < header {
         return Candidate::Incomplete;
     }
-    // Before the frame is complete: an unknown id is noise nearly always, and need not be held.
-    let Some(crc_extra) = crc_extra(message_id(version, bytes)) else {
-        return Candidate::UnknownMessage;
-    };
+    let message_id = message_id(version, bytes);
+    let crc_extra = crc_extra(message_id);
+    if crc_extra.is_none() && seeds.is_none() {
+        // Before the frame is complete: an unknown id is noise nearly always, and need not be held.
+        return Candidate::UnknownMessage { complete: None };
+    }
     let checksum_at = header + usize::from(bytes[consts::PAYLOAD_LEN_OFFSET]);
     let length = checksum_at + consts::CHECKSUM_SIZE + signature;
     if bytes.len() < length {
         return Candidate::Incomplete;
     }
+    let content = &bytes[consts::STX_SIZE..checksum_at];
     let checksum = u16::from_le_bytes([bytes[checksum_at], bytes[checksum_at + 1]]);
-    if calculate_crc(&bytes[consts::STX_SIZE..checksum_at], crc_extra) == checksum {
-        Candidate::Frame { version, length }
-    } else {
-        Candidate::BadChecksum
+    match (crc_extra, seeds) {
+        (Some(crc_extra), _) if calculate_crc(content, crc_extra) == checksum => {
+            Candidate::Frame { version, length }
+        }
+        (Some(_), _) => Candidate::BadChecksum,
+        (None, Some(seeds)) if seeds.confirm(message_id, content, checksum) => {
+            Candidate::Frame { version, length }
+        }
+        (None, _) => {
+            Candidate::UnknownMessage { complete: Some(Complete { message_id, content, checksum }) }
+        }
     }
 }
 

@@ -6,12 +6,14 @@
 
 mod decode;
 mod encode;
+mod foreign;
 mod framer;
 
 use serde::{Deserialize, Serialize};
 
 pub use decode::{CommandAck, Heartbeat, Received, Report, Telemetry, decode, result_name};
 pub use encode::{Body, CommandFrame, FrameBytes, command, heartbeat};
+pub use foreign::ForeignCommand;
 pub use framer::{Counters, Frame, Framer, Version};
 
 /// A MAVLink node: system id and component id, each 1-255; 0 addresses all of them.

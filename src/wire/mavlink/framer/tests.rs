@@ -341,7 +341,7 @@ proptest! {
         }
         // Noise may be a frame by chance, once in 65536; that is not what this is about.
         let by_chance =
-            noise.iter().any(|&at| matches!(examine(&stream[at..]), Candidate::Frame { .. }));
+            noise.iter().any(|&at| matches!(examine(&stream[at..], None), Candidate::Frame { .. }));
         prop_assume!(!by_chance);
 
         let mut framer = Framer::new();
@@ -375,4 +375,58 @@ proptest! {
         let unread = framer.buffer.len() - framer.start;
         prop_assert_eq!(framer.counters().skipped_bytes as usize + read + unread, bytes.len());
     }
+}
+
+/// A frame of a message that is in no dialect, by its sender's own seed.
+fn unknown(sequence: u8, seed: u8) -> Vec<u8> {
+    let mut frame = vec![MAV_STX_V2, 5, 0, 0, sequence, 1, 1, 0x39, 0x30, 0xAB];
+    frame.extend_from_slice(&[1, 2, 3, 4, sequence]);
+    let checksum = calculate_crc(&frame[1..], seed);
+    frame.extend_from_slice(&checksum.to_le_bytes());
+    frame
+}
+
+#[test]
+fn a_message_of_no_dialect_is_known_by_its_second_frame() {
+    let stream = [unknown(0, 77), unknown(1, 77), v2(2, &heartbeat()), unknown(3, 77)];
+    let (mut all, mut known) = (Vec::new(), Vec::new());
+    for (framer, frames) in
+        [(Framer::with_unknown_messages(), &mut all), (Framer::new(), &mut known)]
+    {
+        let mut framer = framer;
+        for byte in stream.concat() {
+            framer.push(&[byte]);
+            drain(&mut framer, frames);
+        }
+    }
+    assert_eq!(all, stream[1..]);
+    assert_eq!(known, stream[2..3]);
+}
+
+#[test]
+fn a_seed_that_changes_proves_nothing() {
+    for (second, expected) in [(unknown(1, 77), 1), (unknown(1, 78), 0)] {
+        let mut broken = unknown(9, 77);
+        broken[12] ^= 1;
+        let mut framer = Framer::with_unknown_messages();
+        let mut frames = Vec::new();
+        framer.push(&[unknown(0, 77), second.clone(), broken].concat());
+        drain_to_the_end(&mut framer, &mut frames);
+        assert_eq!(frames, vec![second; expected]);
+    }
+}
+
+#[test]
+fn noise_does_not_fill_the_memory_for_unknown_messages() {
+    let mut framer = Framer::with_unknown_messages();
+    for id in 0..1000_u32 {
+        let mut frame = unknown(0, 77);
+        frame[7..10].copy_from_slice(&(0xAB_0000 + id).to_le_bytes()[..3]);
+        let checksum_at = frame.len() - 2;
+        let checksum = calculate_crc(&frame[1..checksum_at], 77);
+        frame[checksum_at..].copy_from_slice(&checksum.to_le_bytes());
+        framer.push(&frame);
+        assert_eq!(framer.next(), None);
+    }
+    assert_eq!(framer.seeds.as_ref().map(Seeds::len), Some(64));
 }

@@ -1,0 +1,51 @@
+//! Messages of no public dialect: their checksum is seeded with a CRC_EXTRA that only their senders
+//! know (mavlink.io, "CRC_EXTRA Calculation").
+//!
+//! A frame fits to at most one seed, noise fits to one by chance in 256. Two frames of one message id
+//! that fit to the same seed are as good a proof as the checksum of a known message: from then on the
+//! seed counts as known.
+
+use std::collections::VecDeque;
+
+use mavlink::calculate_crc;
+
+/// Message ids that are remembered; noise must not fill the memory.
+const MAX_MESSAGES: usize = 64;
+
+/// What the frames so far tell of the seeds.
+#[derive(Debug, Default)]
+pub(super) struct Seeds {
+    /// By message id, the oldest first: the seed that the last frame fitted to.
+    seen: VecDeque<(u32, u8)>,
+}
+
+impl Seeds {
+    /// Whether an earlier frame of this message fitted to the same seed. `bytes`: from behind the
+    /// marker up to the checksum.
+    pub(super) fn confirm(&self, message_id: u32, bytes: &[u8], checksum: u16) -> bool {
+        self.seed(message_id).is_some_and(|seed| calculate_crc(bytes, seed) == checksum)
+    }
+
+    /// Takes in a frame that was not confirmed.
+    pub(super) fn learn(&mut self, message_id: u32, bytes: &[u8], checksum: u16) {
+        // The checksum is linear: what a seed changes does not depend on the bytes before it.
+        let change = calculate_crc(bytes, 0) ^ checksum;
+        let none = calculate_crc(&[], 0);
+        let fits = |seed: &u8| calculate_crc(&[], *seed) ^ none == change;
+        let Some(seed) = (0..=u8::MAX).find(fits) else { return };
+        self.seen.retain(|(id, _)| *id != message_id);
+        if self.seen.len() == MAX_MESSAGES {
+            self.seen.pop_front();
+        }
+        self.seen.push_back((message_id, seed));
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    fn seed(&self, message_id: u32) -> Option<u8> {
+        self.seen.iter().find(|(id, _)| *id == message_id).map(|(_, seed)| *seed)
+    }
+}
