@@ -476,6 +476,7 @@ fn settings(config: &Config, session: Uuid) -> Settings {
         max_progress: config.delivery.max_progress,
         session: session.as_fields().0,
         max_updates: MAX_UPDATES,
+        forwards: false,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::guard::Refusal;
 use crate::guard::grants::{Action, Answer, Ending, GrantId, Opener};
 use crate::guard::nonces::NonceKey;
 use crate::guard::vehicle::LinkState;
-use crate::wire::mavlink::{CommandAck, CommandFrame, Heartbeat, Telemetry};
+use crate::wire::mavlink::{CommandAck, CommandFrame, ForeignCommand, Heartbeat, Telemetry};
 
 /// Names an incoming MQTT PUBLISH whose PUBACK is withheld.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +75,8 @@ pub enum Input {
     Heartbeat(Heartbeat),
     Telemetry(Telemetry),
     CommandAck(CommandAck),
+    /// A command of another went to the vehicle by our link.
+    ForeignCommand(ForeignCommand),
     /// Every byte of the frame left the kernel's buffer.
     Sent {
         ticket: Ticket,

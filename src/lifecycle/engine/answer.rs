@@ -31,6 +31,12 @@ impl Engine {
             return;
         }
         let slot: Slot = (ack.source, ack.command);
+        let names_us = (ack.target_system, ack.target_component) == (ours.system, ours.component);
+        let in_progress = ack.result == result::IN_PROGRESS;
+        if !names_us && self.foreign.may_be_answered(&ack, in_progress, now.boot) {
+            self.perhaps_answered(slot);
+            return;
+        }
         // What comes before the frame is out answers something else.
         let asked = self.in_flight.get(&slot).copied().filter(|id| self.live[id].may_be_out);
         if let Some(id) = asked {
@@ -74,10 +80,24 @@ impl Engine {
             )
         } else if in_progress {
             (Code::TimeoutProgress, "the vehicle reported progress, then no more COMMAND_ACK came")
+        } else if live.perhaps_answered {
+            (
+                Code::TimeoutAck,
+                "no COMMAND_ACK came in time that can only be the answer to this command: another \
+                 sent the same to the vehicle, which does not say whom it answers",
+            )
         } else {
             (Code::TimeoutAck, "no COMMAND_ACK came in time")
         };
         self.finish(now, id, Status::TimedOut, code, message);
+    }
+
+    /// The answer to somebody, perhaps to us: nothing is known by it.
+    fn perhaps_answered(&mut self, slot: Slot) {
+        let live = self.in_flight.get(&slot).and_then(|id| self.live.get_mut(id));
+        if let Some(live) = live.filter(|live| live.may_be_out) {
+            live.perhaps_answered = true;
+        }
     }
 
     /// The answer that this command waits for.

@@ -6,11 +6,12 @@
 //! during a `Persist` is best handled right after it: it can still take back a frame that waits.
 //!
 //! Reading order: `intake` (a request arrives), `dispatch` (its frame goes out), `answer` (its
-//! COMMAND_ACK comes, or does not), `recover` (all of it after a restart), `grant` (what may be sent
+//! COMMAND_ACK comes, or does not), `foreign` (or it is perhaps another's), `recover` (all of it after a restart), `grant` (what may be sent
 //! at all meanwhile).
 
 mod answer;
 mod dispatch;
+mod foreign;
 mod grant;
 mod intake;
 mod recover;
@@ -36,6 +37,7 @@ use crate::guard::set_aside::SetAside;
 use crate::guard::vehicle::{LinkState, Vehicle};
 use crate::guard::{Clearance, Guard, Refusal};
 use crate::wire::mavlink::Address;
+use foreign::ForeignCommands;
 
 /// Writes that nothing waits for ride along with the next commit, or go after this time.
 const LAZY_WRITES_AFTER: Duration = Duration::from_secs(1);
@@ -70,6 +72,8 @@ pub struct Settings {
     pub session: u32,
     /// Updates that wait for the broker at most; see [`MAX_UPDATES`](super::outbox::MAX_UPDATES).
     pub max_updates: usize,
+    /// Others command the vehicle through us.
+    pub forwards: bool,
 }
 
 /// COMMAND_ACK tells commands apart by nothing but who answers and the MAV_CMD.
@@ -94,6 +98,8 @@ struct Live {
     unsent: Option<Ticket>,
     /// A frame was handed out, by this process or perhaps by an earlier one.
     may_be_out: bool,
+    /// An answer came that may be to the command of another.
+    perhaps_answered: bool,
 }
 
 impl Live {
@@ -108,6 +114,7 @@ impl Live {
             grant: None,
             confirmation: 0,
             unsent: None,
+            perhaps_answered: false,
         }
     }
 
@@ -133,6 +140,7 @@ pub struct Engine {
     in_flight: BTreeMap<Slot, CommandId>,
     /// No longer waited for, but a late COMMAND_ACK would be theirs.
     late: BTreeMap<Slot, CommandId>,
+    foreign: ForeignCommands,
     tickets: BTreeMap<Ticket, CommandId>,
     timers: Timers,
     outbox: Outbox,
@@ -167,6 +175,7 @@ impl Engine {
             queue: VecDeque::new(),
             in_flight: BTreeMap::new(),
             late: BTreeMap::new(),
+            foreign: ForeignCommands::default(),
             tickets: BTreeMap::new(),
             timers: Timers::default(),
             batch: Batch::default(),
@@ -265,6 +274,7 @@ impl Engine {
             Input::Telemetry(telemetry) => self.vehicle.telemetry(&telemetry, now.boot),
             Input::Tick => {}
             Input::CommandAck(ack) => self.on_command_ack(now, ack),
+            Input::ForeignCommand(command) => self.foreign.passed(command, now.boot),
             Input::Sent { ticket } => self.on_sent(now, ticket),
             Input::NotSent { ticket, code, message } => {
                 self.on_not_sent(now, ticket, code, message);

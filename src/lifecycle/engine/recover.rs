@@ -25,6 +25,9 @@ impl Engine {
         outbox: impl IntoIterator<Item = (OutboxNumber, Record)>,
         nonces: impl IntoIterator<Item = (NonceKey, Timestamp)>,
     ) {
+        if self.settings.forwards {
+            self.foreign.forget(now.boot);
+        }
         self.nonces.restore(nonces);
         self.outbox.restore(outbox);
         records.sort_by_key(|record| record.number);

@@ -443,6 +443,7 @@ pub fn settings() -> Settings {
         max_progress: seconds(600),
         session: 1,
         max_updates: MAX_UPDATES,
+        forwards: false,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod authentication;
 mod flushes;
+mod foreign;
 mod grants;
 mod harness;
 mod outbox;

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::harness::ModelJournal;
 use super::*;
-use crate::wire::mavlink::CommandFrame;
+use crate::wire::mavlink::{CommandAck, CommandFrame};
+
+/// COMMAND_ACK.result_param2 of an answer to somebody else.
+pub const FOR_ANOTHER: i32 = 4242;
 
 #[derive(Clone, Debug, Default)]
 pub struct Witness {
@@ -37,8 +40,16 @@ impl Witness {
         }
     }
 
+    /// The agent found nobody who waits for an answer.
+    pub fn unmatched(&self, ack: &CommandAck) {
+        assert_ne!(ack.result_param2, FOR_ANOTHER, "noise about somebody else's answer");
+    }
+
     /// The agent published an update.
     pub fn publish(&mut self, journal: &ModelJournal, record: &Record) {
+        for answer in [&record.ack, &record.stray].into_iter().flatten() {
+            assert_ne!(answer.ack.result_param2, FOR_ANOTHER, "somebody else's answer counted");
+        }
         if record.is_terminal() {
             let durable = journal.records.get(&record.command_id).map_or(0, |it| it.seq);
             assert!(durable >= record.seq, "an outcome is visible before it is durable");

@@ -7,12 +7,13 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::harness::{ModelJournal, guard, now, request};
-use super::promises::Witness;
+use super::promises::{FOR_ANOTHER, Witness};
 use super::*;
+use crate::catalog;
 use crate::lifecycle::effect::{DeliveryId, OutboxNumber};
 use crate::lifecycle::outbox::WINDOW;
 use crate::lifecycle::request::{CommandRequest, ReplyTo};
-use crate::wire::mavlink::CommandFrame;
+use crate::wire::mavlink::{CommandFrame, ForeignCommand};
 
 const HISTORIES: u64 = 3000;
 const COMMANDS: [&str; 4] =
@@ -22,7 +23,7 @@ const COMMANDS: [&str; 4] =
 const MAX_UPDATES: usize = WINDOW + 10;
 
 fn settings() -> Settings {
-    Settings { max_updates: MAX_UPDATES, ..harness::settings() }
+    Settings { max_updates: MAX_UPDATES, forwards: true, ..harness::settings() }
 }
 
 #[test]
@@ -55,6 +56,7 @@ struct Seen {
     crashes: usize,
     other_forms: usize,
     duplicates: usize,
+    foreign_commands: usize,
 }
 
 impl Seen {
@@ -63,6 +65,7 @@ impl Seen {
         self.crashes += more.crashes;
         self.other_forms += more.other_forms;
         self.duplicates += more.duplicates;
+        self.foreign_commands += more.foreign_commands;
     }
 
     fn expect_variety(&self) {
@@ -70,6 +73,7 @@ impl Seen {
         assert!(self.crashes > 1000, "{} crashes", self.crashes);
         assert!(self.other_forms > 50, "{} other forms", self.other_forms);
         assert!(self.duplicates > 1000, "{} duplicates", self.duplicates);
+        assert!(self.foreign_commands > 1000, "{} foreign commands", self.foreign_commands);
     }
 }
 
@@ -172,6 +176,7 @@ impl World {
             6 => self.deliver_update(),
             8 if self.chance.in_percent(5) => self.disturb_clock(),
             7 if self.chance.in_percent(15) => self.crash(),
+            9 if self.chance.in_percent(20) => self.forward(),
             _ => {
                 self.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
                 self.deliver_link_events();
@@ -179,6 +184,23 @@ impl World {
             }
         }
         self.drain(true);
+    }
+
+    /// A ground station sends one of the same commands by our link. The vehicle answers soon, and may
+    /// not say whom.
+    fn forward(&mut self) {
+        self.seen.foreign_commands += 1;
+        let command =
+            catalog::find(COMMANDS[self.chance.below(4) as usize]).unwrap().mavlink_command_id;
+        self.handle(Input::ForeignCommand(ForeignCommand { target: AUTOPILOT, command }));
+        let result = self.chance.below(4) as u8;
+        let mut answer =
+            CommandAck { result_param2: FOR_ANOTHER, ..ack(AUTOPILOT, command, result) };
+        if self.chance.in_percent(30) {
+            (answer.target_system, answer.target_component) = (255, 190);
+        }
+        let at = self.now.boot + Duration::from_millis(self.chance.below(20_000));
+        self.answers.push((at, answer));
     }
 
     /// A publisher sends a new command, or one of its old ones again.
@@ -266,6 +288,10 @@ impl World {
             self.handle(input);
         }
         let now = self.now.boot;
+        // To others the vehicle answers soon or never.
+        self.answers.retain(|(at, ack)| {
+            ack.result_param2 != FOR_ANOTHER || now < *at + Duration::from_secs(9)
+        });
         let due: Vec<CommandAck> =
             self.answers.iter().filter(|(at, _)| *at <= now).map(|(_, ack)| *ack).collect();
         self.answers.retain(|(at, _)| *at > now);
@@ -342,9 +368,9 @@ impl World {
                 });
             }
             Effect::Send { ticket, frame, .. } => self.vehicle_gets(ticket, frame),
+            Effect::Unmatched(ack) => self.witness.unmatched(&ack),
             Effect::Reply { .. }
             | Effect::Step(_)
-            | Effect::Unmatched(_)
             | Effect::Link(_)
             | Effect::GrantReply { .. }
             | Effect::Grants { .. } => {}
