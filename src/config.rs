@@ -2,6 +2,7 @@
 //! `DOWNLINKD_SECTION__KEY` from the environment. Later values replace earlier ones; lists are
 //! replaced whole.
 
+mod forward;
 mod guard;
 mod seconds;
 
@@ -17,10 +18,11 @@ use url::Url;
 
 use crate::catalog;
 use crate::edge::journal::Retention;
-use crate::edge::link::Endpoint;
+use crate::edge::link::{Endpoint, ForwardOptions};
 use crate::guard::Guard;
 use crate::wire::mavlink::Address;
 use crate::wire::topic::{VENDOR, is_level};
+use forward::RawForward;
 use guard::RawGuard;
 use seconds::Seconds;
 
@@ -45,6 +47,7 @@ pub struct Config {
     pub device_id: String,
     pub mqtt: Mqtt,
     pub link: Link,
+    pub forwards: Vec<ForwardOptions>,
     pub guard: Guard,
     pub delivery: Delivery,
     pub journal: Journal,
@@ -185,6 +188,7 @@ struct Raw {
     device: RawDevice,
     mqtt: RawMqtt,
     link: RawLink,
+    forward: Vec<RawForward>,
     guard: RawGuard,
     delivery: RawDelivery,
     journal: RawJournal,
@@ -319,6 +323,7 @@ impl Raw {
         let link = self.link.check()?;
         Ok(Config {
             mqtt: self.mqtt.check(&device_id)?,
+            forwards: forward::check(self.forward)?,
             guard: self.guard.check(&link)?,
             delivery: self.delivery.check()?,
             journal: self.journal.check()?,

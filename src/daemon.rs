@@ -78,6 +78,7 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         config.mqtt.host,
         config.mqtt.port
     );
+    warn_of_forwards(&config.forwards);
     let session = Uuid::new_v4();
     let mut engine =
         Engine::new(settings(&config, session), config.guard.clone(), recovered.last_number);
@@ -90,7 +91,11 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
     let (mqtt_sender, mqtt_events) = mpsc::channel(EVENTS);
     let endpoint = config.link.endpoint.to_string();
     let link = link::spawn(
-        link::Options { endpoint: config.link.endpoint.clone(), source: config.link.source },
+        link::Options {
+            endpoint: config.link.endpoint.clone(),
+            source: config.link.source,
+            forwards: config.forwards.clone(),
+        },
         link_sender,
     );
     let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
@@ -270,6 +275,15 @@ impl Daemon {
             link::Event::Heartbeat(heartbeat) => Input::Heartbeat(heartbeat),
             link::Event::Telemetry(telemetry) => Input::Telemetry(telemetry),
             link::Event::CommandAck(ack) => Input::CommandAck(ack),
+            link::Event::ForeignCommand(command) => Input::ForeignCommand(command),
+            link::Event::ForwardOpened { endpoint } => {
+                info!("the vehicle's stream is forwarded at {endpoint}");
+                return;
+            }
+            link::Event::ForwardFailed { endpoint, reason } => {
+                warn!("the vehicle's stream is not forwarded at {endpoint}: {reason}");
+                return;
+            }
             link::Event::Sent { ticket } => Input::Sent { ticket: Ticket(ticket) },
             link::Event::NotSent { ticket, cause } => {
                 let (code, message) = match cause {
@@ -465,6 +479,22 @@ impl Deliveries {
     }
 }
 
+/// What the operator may not have meant.
+fn warn_of_forwards(forwards: &[link::ForwardOptions]) {
+    for link::ForwardOptions { endpoint, direction } in forwards {
+        let others = if endpoint.is_loopback() { "this computer" } else { "the network" };
+        match direction {
+            link::Direction::Both => warn!(
+                "the forward {endpoint} lets others on {others} command the vehicle past the guard"
+            ),
+            link::Direction::Out if !endpoint.is_loopback() => {
+                warn!("the forward {endpoint} shows the vehicle's stream to the network");
+            }
+            link::Direction::Out => {}
+        }
+    }
+}
+
 fn settings(config: &Config, session: Uuid) -> Settings {
     Settings {
         source: config.link.source,
@@ -476,7 +506,7 @@ fn settings(config: &Config, session: Uuid) -> Settings {
         max_progress: config.delivery.max_progress,
         session: session.as_fields().0,
         max_updates: MAX_UPDATES,
-        forwards: false,
+        forwards: config.forwards.iter().any(|forward| forward.direction == link::Direction::Both),
     }
 }
 

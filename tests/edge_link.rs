@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use downlinkd::catalog::{IntParams, LongParams};
-use downlinkd::edge::link::{self, Endpoint, Event, Handle, NotSent, Options, Send};
+use downlinkd::edge::link::{
+    self, Direction, Endpoint, Event, ForwardCounts, ForwardOptions, Handle, NotSent, Options, Send,
+};
 use downlinkd::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Framer, heartbeat};
 use mavlink::dialects::development::{
     COMMAND_ACK_DATA, COMMAND_LONG_DATA, MavCmd, MavMessage, MavResult,
@@ -47,8 +49,13 @@ impl Agent {
     }
 
     fn with_capacity(endpoint: Endpoint, capacity: usize) -> Self {
+        Self::with_forwards(endpoint, capacity, Vec::new())
+    }
+
+    fn with_forwards(endpoint: Endpoint, capacity: usize, forwards: Vec<ForwardOptions>) -> Self {
         let (sender, events) = mpsc::channel(capacity);
-        Self { handle: link::spawn(Options { endpoint, source: AGENT }, sender), events }
+        let options = Options { endpoint, source: AGENT, forwards };
+        Self { handle: link::spawn(options, sender), events }
     }
 
     async fn event(&mut self) -> Event {
@@ -372,6 +379,52 @@ async fn a_blocked_port_sends_nothing_late() {
     }
     arrived.pop();
     assert!(arrived.iter().all(|ticket| sent.contains(ticket)), "{arrived:?}");
+}
+
+/// A message of no dialect, as some vendor's component might send it.
+fn vendor_bytes(sequence: u8) -> Vec<u8> {
+    let mut frame = vec![0xFD, 4, 0, 0, sequence, 1, 1, 0x39, 0x30, 0xAB, 1, 2, 3, sequence];
+    let checksum = mavlink::calculate_crc(&frame[1..], 77);
+    frame.extend_from_slice(&checksum.to_le_bytes());
+    frame
+}
+
+#[tokio::test]
+async fn a_ground_station_shares_the_serial_line() {
+    let (mut vehicle, path) = Vehicle::new();
+    let address = loopback_socket().await.local_addr().unwrap();
+    let forward = ForwardOptions {
+        endpoint: format!("udpin:{address}").parse().unwrap(),
+        direction: Direction::Both,
+    };
+    let mut agent = Agent::with_forwards(serial(&path), 10_000, vec![forward]);
+    let mut opened = [agent.event().await, agent.event().await];
+    opened.sort_by_key(|event| *event != Event::Opened);
+    assert!(matches!(opened, [Event::Opened, Event::ForwardOpened { .. }]), "{opened:?}");
+
+    // Its heartbeat reaches the vehicle as it is, by its own count.
+    let station = loopback_socket().await;
+    let own = Address { system: 255, component: 190 };
+    let said = heartbeat(99, own).as_slice().to_vec();
+    station.send_to(&said, address).await.unwrap();
+    while !vehicle.unread.windows(said.len()).any(|window| window == said) {
+        vehicle.read().await;
+    }
+
+    // What the vehicle says reaches both.
+    let stream = [vendor_bytes(0), vendor_bytes(1), ack_bytes(2), vendor_bytes(3)].concat();
+    vehicle.write(&stream).await;
+    agent.expect(ack_event(2)).await;
+    let mut seen = Vec::new();
+    let mut buffer = [0; 2048];
+    while seen.len() < stream.len() - vendor_bytes(0).len() {
+        let length = soon("datagram", station.recv(&mut buffer)).await.unwrap();
+        seen.extend_from_slice(&buffer[..length]);
+    }
+    assert_eq!(seen, stream[vendor_bytes(0).len()..]);
+    let [counts] = &agent.handle.forwards()[..] else { panic!("one forward") };
+    let ForwardCounts { to_vehicle, to_vehicle_dropped, refused, garbage_bytes, .. } = counts;
+    assert_eq!((*to_vehicle, *to_vehicle_dropped, *refused, *garbage_bytes), (1, 0, 0, 0));
 }
 
 /// The port goes away under frames that are written, half written and waiting.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::api::Agent;
 use super::grant::describe;
 use crate::edge::api::client::Method;
-use crate::wire::status::AgentStatus;
+use crate::wire::status::{AgentStatus, ForwardStatus};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -28,12 +28,17 @@ fn screen(status: &AgentStatus) -> String {
         ("vehicle", format!("{}, downlinkd {}", status.device_id, status.version)),
         ("guard", status.guard_mode.clone()),
         ("link", format!("{} ({})", status.link.state, status.link.endpoint)),
+    ];
+    for (index, forward) in status.forwards.iter().enumerate() {
+        lines.push((if index == 0 { "forwards" } else { "" }, forward_line(forward)));
+    }
+    lines.extend([
         ("broker", format!("{connected} ({})", status.broker.address)),
         ("clock", format!("{trusted} ({})", status.clock.time)),
         ("queue", format!("{} commands", counts.queued)),
         ("outstanding", format!("{} commands", counts.outstanding)),
         ("outbox", format!("{} updates", counts.unpublished)),
-    ];
+    ]);
     if status.grants.is_empty() {
         lines.push(("grants", "none".to_owned()));
     }
@@ -47,6 +52,22 @@ fn screen(status: &AgentStatus) -> String {
         let _ = writeln!(screen, "{name:<12} {value}");
         screen
     })
+}
+
+/// `udpin:127.0.0.1:14560, both: 520 frames out, 3 dropped; 20 in, 1 dropped, 2 refused, 9 bytes of garbage`
+fn forward_line(forward: &ForwardStatus) -> String {
+    let alone = if forward.has_peer { "" } else { ", nobody there" };
+    format!(
+        "{}, {}{alone}: {} frames out, {} dropped; {} in, {} dropped, {} refused, {} bytes of garbage",
+        forward.endpoint,
+        forward.direction,
+        forward.to_peer,
+        forward.to_peer_dropped,
+        forward.to_vehicle,
+        forward.to_vehicle_dropped,
+        forward.refused,
+        forward.garbage_bytes,
+    )
 }
 
 #[cfg(test)]
@@ -93,6 +114,17 @@ mod tests {
                 state: "ready".to_owned(),
                 endpoint: "serial:/dev/ttyAMA0:921600".to_owned(),
             },
+            forwards: vec![ForwardStatus {
+                endpoint: "udpin:127.0.0.1:14560".to_owned(),
+                direction: "both".to_owned(),
+                has_peer: false,
+                to_peer: 520,
+                to_peer_dropped: 3,
+                to_vehicle: 20,
+                to_vehicle_dropped: 1,
+                refused: 2,
+                garbage_bytes: 9,
+            }],
             broker: BrokerStatus { connected: false, address: "127.0.0.1:1883".to_owned() },
             clock: ClockStatus { trusted: true, time: Timestamp::from_secs(1_781_481_600) },
             commands: CommandCounts { queued: 1, outstanding: 2, unpublished: 3 },
@@ -106,6 +138,7 @@ mod tests {
 vehicle      px4-real-1, downlinkd 0.1.0
 guard        guarded
 link         ready (serial:/dev/ttyAMA0:921600)
+forwards     udpin:127.0.0.1:14560, both, nobody there: 520 frames out, 3 dropped; 20 in, 1 dropped, 2 refused, 9 bytes of garbage
 broker       not connected (127.0.0.1:1883)
 clock        trusted (2026-06-15T00:00:00.000Z)
 queue        1 commands

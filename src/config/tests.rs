@@ -84,6 +84,26 @@ fn a_mistake_names_its_file_and_key() {
 }
 
 #[test]
+fn forwards_are_off_and_read_only_by_default() {
+    assert_eq!(load(&[("downlinkd.toml", GOOD)]).unwrap().forwards, []);
+    let forwards = "[[forward]]\nendpoint = \"udpin:127.0.0.1:14560\"\n\
+                    [[forward]]\nendpoint = \"udpout:10.0.0.2:14550\"\ndirection = \"both\"\n";
+    let config = load(&[("downlinkd.toml", GOOD), ("conf.d/1.toml", forwards)]).unwrap();
+    let told: Vec<_> = config
+        .forwards
+        .iter()
+        .map(|it| (it.endpoint.to_string(), it.direction.as_str(), it.endpoint.is_loopback()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("udpin:127.0.0.1:14560".to_owned(), "out", true),
+            ("udpout:10.0.0.2:14550".to_owned(), "both", false)
+        ]
+    );
+}
+
+#[test]
 fn two_person_grants_are_by_risk_and_by_command() {
     let text = "two_person = [\"critical\", \"nav_land\"]";
     let config = load(&[("downlinkd.toml", &with_section("guard.grant", text))]).unwrap();
@@ -128,6 +148,15 @@ fn mistakes() {
             "link",
             "endpoint = \"udpin:0.0.0.0:14540\"\ncomponent_by_domain = {gimbal = 0}",
             "broadcast",
+        ),
+        ("[forward]", "endpoint = \"serial:/dev/ttyAMA0:921600\"", "forward.endpoint"),
+        ("[forward]", "endpoint = \"udpin:127.0.0.1:0\"", "127.0.0.1:0"),
+        ("[forward]", "endpoint = \"udpin:127.0.0.1:1\"\ndirection = \"in\"", "both"),
+        ("[forward]", "direction = \"both\"", "endpoint"),
+        (
+            "[forward]",
+            "endpoint = \"udpin:127.0.0.1:1\"\n[[forward]]\nendpoint = \"udpin:127.0.0.1:1\"",
+            "twice",
         ),
         ("guard", "command = [{type = \"nav_roi\", target_component = 0}]", "target_component"),
         ("guard", "mode = \"open\"", "open"),

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Daemon;
 use crate::catalog;
-use crate::edge::api;
+use crate::edge::{api, link};
 use crate::guard::Refusal;
 use crate::guard::explain::Verdict;
 use crate::guard::grants::{Answer, Ending, GrantId, GrantView, Opener};
@@ -15,7 +15,9 @@ use crate::lifecycle::effect::{CallId, ErrorReply, Input};
 use crate::lifecycle::time::Now;
 use crate::wire::explanation::{Explanation, Finding, Rehearsal};
 use crate::wire::grant::Grant;
-use crate::wire::status::{AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
+use crate::wire::status::{
+    AgentStatus, BrokerStatus, ClockStatus, CommandCounts, ForwardStatus, LinkStatus,
+};
 use crate::wire::topic::VENDOR;
 
 impl Daemon {
@@ -68,6 +70,7 @@ impl Daemon {
                 state: self.engine.link_state().as_str().to_owned(),
                 endpoint: self.endpoint.clone(),
             },
+            forwards: self.link.forwards().into_iter().map(forward_status).collect(),
             broker: BrokerStatus { connected: self.connected, address: self.broker.clone() },
             clock: ClockStatus { trusted: wall_trusted, time: wall },
             commands: CommandCounts {
@@ -79,6 +82,20 @@ impl Daemon {
             refusals: self.refusals.iter().map(|(code, n)| (code.as_str().into(), n)).collect(),
             catalog_hash: catalog::HASH.to_owned(),
         }
+    }
+}
+
+fn forward_status(counts: link::ForwardCounts) -> ForwardStatus {
+    ForwardStatus {
+        endpoint: counts.options.endpoint.to_string(),
+        direction: counts.options.direction.as_str().to_owned(),
+        has_peer: counts.has_peer,
+        to_peer: counts.to_peer,
+        to_peer_dropped: counts.to_peer_dropped,
+        to_vehicle: counts.to_vehicle,
+        to_vehicle_dropped: counts.to_vehicle_dropped,
+        refused: counts.refused,
+        garbage_bytes: counts.garbage_bytes,
     }
 }
 

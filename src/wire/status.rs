@@ -19,6 +19,7 @@ pub struct AgentStatus {
     /// `disabled` or `guarded`.
     pub guard_mode: String,
     pub link: LinkStatus,
+    pub forwards: Vec<ForwardStatus>,
     pub broker: BrokerStatus,
     pub clock: ClockStatus,
     pub commands: CommandCounts,
@@ -33,6 +34,28 @@ pub struct LinkStatus {
     /// `closed`, `open` (no heartbeat) or `ready`.
     pub state: String,
     pub endpoint: String,
+}
+
+/// One who shares the line; counts since the start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForwardStatus {
+    pub endpoint: String,
+    /// `out` or `both`.
+    pub direction: String,
+    /// Somebody listens, or is believed to.
+    pub has_peer: bool,
+    /// Frames of the vehicle.
+    pub to_peer: u64,
+    /// Frames of the vehicle that the peer was too slow for.
+    pub to_peer_dropped: u64,
+    /// Frames of the peer.
+    pub to_vehicle: u64,
+    /// Frames of the peer that the line had no time for.
+    pub to_vehicle_dropped: u64,
+    /// Frames of the peer with our own address, or that `direction` keeps out.
+    pub refused: u64,
+    /// Bytes of the peer that were no frame.
+    pub garbage_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

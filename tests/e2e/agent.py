@@ -53,6 +53,7 @@ class Agent:
         commands,
         late_ack_window="5min",
         stop_timeout="5s",
+        forward="",
     ):
         rules = [
             f"""\
@@ -81,6 +82,7 @@ url = "mqtt://127.0.0.1:{port}"
 endpoint = "{endpoint}"
 target_system = 1
 target_component = 1
+{forward}
 [guard]
 mode = "{mode}"
 {"".join(rules)}

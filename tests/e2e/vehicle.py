@@ -63,6 +63,7 @@ class Vehicle:
         self._count = itertools.count()
         self._scripts = {}
         self._answered = {}
+        self._replies = {}
         self._codecs = {}
         self._lock = threading.RLock()
         self._make_cable = cable or Pty
@@ -78,6 +79,10 @@ class Vehicle:
         answers.
         """
         self._scripts[command] = answers
+
+    def on_message(self, message_type, *replies):
+        """Scripts the messages that go out whenever one of this type arrives."""
+        self._replies[message_type] = replies
 
     def answers_to(self, message):
         """The Acks to a command that has just arrived: those of the script."""
@@ -147,6 +152,8 @@ class Vehicle:
                 self._answer(message)
 
     def _answer(self, message):
+        for reply in self._replies.get(message.get_type(), ()):
+            self._send(reply, source=(1, 1))
         if message.get_type() not in ("COMMAND_LONG", "COMMAND_INT"):
             return
         sender = (message.get_srcSystem(), message.get_srcComponent())

@@ -93,19 +93,24 @@ fn udp_in(text: &str, rest: &str) -> Result<Endpoint, EndpointError> {
 }
 
 fn tcp_out(text: &str, rest: &str) -> Result<Endpoint, EndpointError> {
-    let wrong = || EndpointError::TcpOut(text.to_owned());
-    let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().ok().filter(|&port| port != 0).ok_or_else(wrong)?;
+    match host_and_port(rest) {
+        Some((host, port)) => Ok(Endpoint::TcpOut { host, port }),
+        None => Err(EndpointError::TcpOut(text.to_owned())),
+    }
+}
+
+/// A name or an address, IPv6 in brackets and returned without, and a port.
+pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|&port| port != 0)?;
     let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address,
         // An IPv6 address without brackets does not say where it ends.
-        None if host.contains([':', '[', ']']) => return Err(wrong()),
+        None if host.contains([':', '[', ']']) => return None,
         None => host,
     };
-    if host.is_empty() || host.contains(char::is_whitespace) {
-        return Err(wrong());
-    }
-    Ok(Endpoint::TcpOut { host: host.to_owned(), port })
+    let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+    is_host.then(|| (host.to_owned(), port))
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 //! [`Event::Unknown`], within some seconds. Nothing is kept to be sent later: a frame that finds the
 //! port closed, or that cannot be begun within 2 s, is never written.
 //!
+//! Others may share the line (`forward`): their frames are passed on between ours, which go first.
+//!
 //! When the event channel is full the task waits, and then neither reads nor writes.
 //!
 //! Cancel-safe: the task waits in one `select!` of timers, the queue, and polls of the port that
@@ -16,6 +18,7 @@
 //! not be aborted, since a frame could be left half written: drop the [`Handle`].
 
 mod endpoint;
+mod forward;
 mod port;
 mod serial;
 mod session;
@@ -28,9 +31,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::wire::mavlink::{Address, CommandAck, CommandFrame, Heartbeat, Telemetry};
+use crate::wire::mavlink::{
+    Address, CommandAck, CommandFrame, ForeignCommand, Heartbeat, Telemetry,
+};
+use forward::Watch;
 
 pub use endpoint::{Endpoint, EndpointError};
+pub use forward::{
+    Direction, ForwardCounts, ForwardEndpoint, ForwardEndpointError, ForwardOptions,
+};
 
 /// From [`Handle::send`] until the frame's last byte must be in the kernel's buffer.
 const WRITE_BOUND: Duration = Duration::from_secs(2);
@@ -40,6 +49,8 @@ pub struct Options {
     pub endpoint: Endpoint,
     /// Who we are in every frame that we write.
     pub source: Address,
+    /// Who shares the line.
+    pub forwards: Vec<ForwardOptions>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +65,17 @@ pub enum Event {
     Heartbeat(Heartbeat),
     CommandAck(CommandAck),
     Telemetry(Telemetry),
+    /// A whole frame of another, with a command in it, was written to the vehicle.
+    ForeignCommand(ForeignCommand),
+    /// The socket of a forward is open.
+    ForwardOpened {
+        endpoint: ForwardEndpoint,
+    },
+    /// Or it is not; told once per outage.
+    ForwardFailed {
+        endpoint: ForwardEndpoint,
+        reason: String,
+    },
     /// Every byte of the frame left the kernel's buffer; with UDP and TCP: is in it.
     Sent {
         ticket: u64,
@@ -92,9 +114,15 @@ pub struct Send {
 #[derive(Debug)]
 pub struct Handle {
     queue: mpsc::UnboundedSender<Queued>,
+    forwards: Watch,
 }
 
 impl Handle {
+    /// What was passed on, by endpoint.
+    pub fn forwards(&self) -> Vec<ForwardCounts> {
+        self.forwards.counts()
+    }
+
     /// Never blocks. Does nothing once the task has ended, which it does when nobody receives its
     /// events any more.
     pub fn send(&self, send: Send) {
@@ -115,6 +143,8 @@ struct Queued {
 /// Starts the task on the current tokio runtime.
 pub fn spawn(options: Options, events: mpsc::Sender<Event>) -> Handle {
     let (queue, queued) = mpsc::unbounded_channel();
-    tokio::spawn(task::Link::new(options, queued, events).run());
-    Handle { queue }
+    let link = task::Link::new(options, queued, events);
+    let forwards = link.forwards.watch();
+    tokio::spawn(link.run());
+    Handle { queue, forwards }
 }

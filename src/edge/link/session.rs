@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
+use super::forward::Forwarded;
 use super::port::{Activity, Failure, Port};
 use super::task::{Link, Stopped};
 use super::{Event, NotSent, Queued, WRITE_BOUND};
@@ -14,7 +15,7 @@ const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
 const DRAIN_POLL: Duration = Duration::from_millis(1);
 
 /// Senders do not pause so long inside of a frame; a full one takes 49 ms at 57600 baud.
-const STREAM_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const STREAM_PAUSE: Duration = Duration::from_millis(50);
 
 /// A datagram is at most this long.
 const READ_BUFFER: usize = 64 * 1024;
@@ -36,15 +37,31 @@ pub(super) struct Session<'a> {
     heartbeat: Interval,
     heartbeat_is_due: bool,
     outgoing: Option<Outgoing>,
+    forwarded: Option<Waiting>,
+}
+
+/// The next frame of another. It has the line once its first byte is out; until then ours pass it.
+#[derive(Debug)]
+struct Waiting {
+    frame: Forwarded,
+    /// When to look again whether the kernel's buffer is empty. `None`: it is, so that a command that
+    /// comes now waits for this one frame at most.
+    poll_at: Option<Instant>,
 }
 
 /// The frame that has the line. While there is one the queue is not looked at.
 #[derive(Debug)]
 struct Outgoing {
-    /// `None`: our own HEARTBEAT, which nobody asks about.
+    /// `None`: our own HEARTBEAT or a frame of another, which nobody asks about.
     ticket: Option<u64>,
-    frame: FrameBytes,
+    frame: Frame,
     stage: Stage,
+}
+
+#[derive(Debug)]
+enum Frame {
+    Own(FrameBytes),
+    Forwarded(Forwarded),
 }
 
 #[derive(Debug)]
@@ -57,6 +74,8 @@ enum Wake {
     HeartbeatDue,
     OutgoingDue,
     Queued(Option<Queued>),
+    Forwarded(Forwarded),
+    ForwardedDue,
     StreamPaused,
     Port(Result<Activity, Failure>),
 }
@@ -65,6 +84,7 @@ impl<'a> Session<'a> {
     pub(super) fn new(link: &'a mut Link, port: Port) -> Self {
         let mut heartbeat = interval(HEARTBEAT_PERIOD);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        link.forwards.discard();
         Self {
             link,
             port,
@@ -74,6 +94,7 @@ impl<'a> Session<'a> {
             heartbeat,
             heartbeat_is_due: false,
             outgoing: None,
+            forwarded: None,
         }
     }
 
@@ -99,14 +120,19 @@ impl<'a> Session<'a> {
     /// Cancel-safe. Timers first, so that input cannot hold them up.
     async fn wait(&mut self) -> Wake {
         let outgoing = self.outgoing.as_ref();
+        let forwarded = self.forwarded.as_ref();
+        let unwritten = match outgoing {
+            Some(outgoing) => outgoing.unwritten(),
+            None => forwarded.and_then(Waiting::unwritten),
+        };
         tokio::select! {
             biased;
             _ = self.heartbeat.tick() => Wake::HeartbeatDue,
             () = until(outgoing.map(Outgoing::due_at)) => Wake::OutgoingDue,
             queued = self.link.queue.recv(), if outgoing.is_none() => Wake::Queued(queued),
-            activity = self.port.activity(outgoing.and_then(Outgoing::unwritten), &mut self.buffer) => {
-                Wake::Port(activity)
-            }
+            () = until(forwarded.map(Waiting::due_at)) => Wake::ForwardedDue,
+            frame = self.link.forwards.next(), if forwarded.is_none() => Wake::Forwarded(frame),
+            activity = self.port.activity(unwritten, &mut self.buffer) => Wake::Port(activity),
             // Last: bytes that waited while the task did are no pause.
             () = until(self.pause_at) => Wake::StreamPaused,
         }
@@ -123,6 +149,11 @@ impl<'a> Session<'a> {
                 self.pause_at = None;
                 self.pass_on_behind_noise().await
             }
+            Wake::Forwarded(frame) => {
+                self.forwarded = Some(Waiting { frame, poll_at: None });
+                self.forwarded_due()
+            }
+            Wake::ForwardedDue => self.forwarded_due(),
             Wake::Queued(queued) => self.take(queued.ok_or(End::Stopped)?).await,
             Wake::Port(Ok(Activity::Read(length))) => self.read(length).await,
             Wake::Port(Ok(Activity::Wrote(length))) => self.wrote(length).await,
@@ -144,13 +175,33 @@ impl<'a> Session<'a> {
     }
 
     fn begin(&mut self, ticket: Option<u64>, frame: FrameBytes, by: Instant) {
-        self.outgoing = Some(Outgoing { ticket, frame, stage: Stage::Writing { written: 0, by } });
+        let stage = Stage::Writing { written: 0, by };
+        self.outgoing = Some(Outgoing { ticket, frame: Frame::Own(frame), stage });
+    }
+
+    /// Drops the frame of another if it is too late for it, or looks whether the line is free.
+    fn forwarded_due(&mut self) -> Result<(), End> {
+        let Some(Waiting { frame, poll_at }) = &mut self.forwarded else { return Ok(()) };
+        let now = Instant::now();
+        if now >= frame.by() || !self.port.has_peer() {
+            frame.dropped();
+            self.forwarded = None;
+        } else {
+            *poll_at = (self.port.undrained()? > 0).then(|| now + DRAIN_POLL);
+        }
+        Ok(())
     }
 
     async fn wrote(&mut self, length: usize) -> Result<(), End> {
+        if self.outgoing.is_none()
+            && let Some(Waiting { frame, .. }) = self.forwarded.take()
+        {
+            let stage = Stage::Writing { written: 0, by: Instant::now() + WRITE_BOUND };
+            self.outgoing = Some(Outgoing { ticket: None, frame: Frame::Forwarded(frame), stage });
+        }
         let Some(outgoing) = &mut self.outgoing else { return Ok(()) };
         let Stage::Writing { written, .. } = &mut outgoing.stage else { return Ok(()) };
-        if *written == 0 {
+        if *written == 0 && matches!(outgoing.frame, Frame::Own(_)) {
             // A frame that was dropped before its first byte has not used its number.
             self.link.sequence = self.link.sequence.wrapping_add(1);
         }
@@ -197,14 +248,29 @@ impl<'a> Session<'a> {
     }
 
     async fn sent(&mut self) -> Result<(), End> {
-        if let Some(Outgoing { ticket: Some(ticket), .. }) = self.outgoing.take() {
-            self.link.emit(Event::Sent { ticket }).await?;
+        if let Some(waiting) = &mut self.forwarded {
+            waiting.poll_at = Some(Instant::now());
+        }
+        match self.outgoing.take() {
+            Some(Outgoing { ticket: Some(ticket), .. }) => {
+                self.link.emit(Event::Sent { ticket }).await?;
+            }
+            Some(Outgoing { frame: Frame::Forwarded(frame), .. }) => {
+                // Before anything is read: the answer must not overtake it.
+                if let Some(command) = frame.written() {
+                    self.link.emit(Event::ForeignCommand(command)).await?;
+                }
+            }
+            Some(Outgoing { frame: Frame::Own(_), .. }) | None => {}
         }
         Ok(())
     }
 
     /// Answers the frame that has the line, if there is one.
     async fn end(&mut self, end: End) -> End {
+        if let Some(Waiting { frame, .. }) = self.forwarded.take() {
+            frame.dropped();
+        }
         let Some(Outgoing { ticket, stage, .. }) = self.outgoing.take() else { return end };
         // Before anything is waited for.
         self.port.discard_undrained();
@@ -232,10 +298,12 @@ impl<'a> Session<'a> {
         if draining && self.port.undrained()? == 0 {
             self.sent().await?;
         }
+        let is_datagram = self.port.is_datagram();
+        self.link.forwards.from_vehicle(&self.buffer[..length], is_datagram, Instant::now());
         let before = self.framer.counters().frames;
         self.framer.push(&self.buffer[..length]);
         self.pass_on().await?;
-        if self.port.is_datagram() {
+        if is_datagram {
             self.pass_on_behind_noise().await?;
         }
         // Not for any datagram: a port scan must not turn our commands to itself.
@@ -264,6 +332,25 @@ impl<'a> Session<'a> {
             self.pass_on().await?;
         }
         Ok(())
+    }
+}
+
+impl Frame {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Own(frame) => frame.as_slice(),
+            Self::Forwarded(frame) => frame.as_slice(),
+        }
+    }
+}
+
+impl Waiting {
+    fn unwritten(&self) -> Option<&[u8]> {
+        self.poll_at.is_none().then(|| self.frame.as_slice())
+    }
+
+    fn due_at(&self) -> Instant {
+        self.poll_at.unwrap_or(self.frame.by())
     }
 }
 

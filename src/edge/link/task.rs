@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::forward::Forwards;
 use super::port::{Failure, Port};
 use super::session::{End, Session};
 use super::{Event, NotSent, Options, Queued};
@@ -18,6 +19,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 pub(super) struct Link {
     pub(super) options: Options,
     pub(super) queue: mpsc::UnboundedReceiver<Queued>,
+    pub(super) forwards: Forwards,
     events: mpsc::Sender<Event>,
     /// MAVLink's: counts every frame of ours.
     pub(super) sequence: u8,
@@ -33,7 +35,8 @@ impl Link {
         queue: mpsc::UnboundedReceiver<Queued>,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { options, queue, events, sequence: 0 }
+        let forwards = Forwards::start(&options.forwards, options.source, &events);
+        Self { options, queue, forwards, events, sequence: 0 }
     }
 
     /// Ends when the handle or the receiver of the events is dropped.

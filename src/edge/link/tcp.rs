@@ -1,4 +1,4 @@
-//! A TCP connection that we open.
+//! A TCP connection that we open or accept.
 
 use std::io;
 use std::pin::Pin;
@@ -20,6 +20,10 @@ impl Tcp {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port)))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s"))??;
+        Self::of(stream)
+    }
+
+    pub(super) fn of(stream: TcpStream) -> io::Result<Self> {
         // A frame is small, and must not wait for the next one.
         stream.set_nodelay(true)?;
         Ok(Self(stream))

@@ -1,5 +1,7 @@
 //! Sessions over a scripted port, in virtual time.
 
+mod forward;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -99,12 +101,18 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Link)) -> Self {
         let port = Scripted::default();
         let (queue, queued) = mpsc::unbounded_channel();
         let (sender, events) = mpsc::channel(100);
         let endpoint = Endpoint::Serial { path: "/dev/scripted".to_owned(), baud: 57_600 };
         let opened = Port::new(endpoint.clone(), Box::new(port.clone()));
-        let mut link = Link::new(Options { endpoint, source: AGENT }, queued, sender);
+        let mut link =
+            Link::new(Options { endpoint, source: AGENT, forwards: Vec::new() }, queued, sender);
+        change(&mut link);
         let session = tokio::spawn(async move { Session::new(&mut link, opened).run().await });
         let running = Self { port, queue, events, session };
         running.port.change(|script| script.room = HEARTBEAT_LENGTH);
