@@ -310,6 +310,30 @@ async fn serial_comes_back_under_the_same_name_after_an_unplug() {
     assert_eq!(ticket_of(&vehicle.command().await.1), 1_000_000);
 }
 
+/// In virtual time, which stands still while the port is opened: what is left are the task's own waits.
+#[tokio::test(start_paused = true)]
+async fn serial_that_returns_is_open_within_a_second_however_long_it_was_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join("usb-autopilot");
+    let mut agent = Agent::start(serial(&name));
+    agent.expect_closed().await;
+    for away in [0, 50, 900, 10_000, 3_600_000].map(Duration::from_millis) {
+        tokio::time::sleep(away).await;
+        let (vehicle, path) = Vehicle::new();
+        let returned = tokio::time::Instant::now();
+        symlink(path, &name).unwrap();
+        let opened = agent.events.recv().await;
+        assert_eq!(opened, Some(Event::Opened), "after {away:?}");
+        let taken = returned.elapsed();
+        assert!(taken <= Duration::from_secs(1), "{taken:?} after {away:?}");
+        // Also a port that said nothing before it was lost again.
+        std::fs::remove_file(&name).unwrap();
+        drop(vehicle);
+        let closed = agent.events.recv().await;
+        assert!(matches!(closed, Some(Event::Closed { .. })), "{closed:?}");
+    }
+}
+
 #[tokio::test]
 async fn serial_that_is_not_there_at_the_start_is_told_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -60,7 +60,7 @@ struct Outgoing {
 
 #[derive(Debug)]
 enum Frame {
-    Own(FrameBytes),
+    Own(Box<FrameBytes>),
     Forwarded(Forwarded),
 }
 
@@ -176,7 +176,7 @@ impl<'a> Session<'a> {
 
     fn begin(&mut self, ticket: Option<u64>, frame: FrameBytes, by: Instant) {
         let stage = Stage::Writing { written: 0, by };
-        self.outgoing = Some(Outgoing { ticket, frame: Frame::Own(frame), stage });
+        self.outgoing = Some(Outgoing { ticket, frame: Frame::Own(Box::new(frame)), stage });
     }
 
     /// Drops the frame of another if it is too late for it, or looks whether the line is free.
