@@ -240,7 +240,7 @@ impl Forwards {
     }
 
     /// Takes in what was read from the vehicle. `is_datagram`: it ends with a frame's end.
-    pub(super) fn from_vehicle(&mut self, bytes: &[u8], is_datagram: bool, now: Instant) {
+    pub(super) fn vehicle_said(&mut self, bytes: &[u8], is_datagram: bool, now: Instant) {
         if !self.lines.iter().any(|line| line.shared.has_peer.load(Ordering::Relaxed)) {
             self.last_read = None;
             return;

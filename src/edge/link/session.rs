@@ -299,7 +299,7 @@ impl<'a> Session<'a> {
             self.sent().await?;
         }
         let is_datagram = self.port.is_datagram();
-        self.link.forwards.from_vehicle(&self.buffer[..length], is_datagram, Instant::now());
+        self.link.forwards.vehicle_said(&self.buffer[..length], is_datagram, Instant::now());
         let before = self.framer.counters().frames;
         self.framer.push(&self.buffer[..length]);
         self.pass_on().await?;

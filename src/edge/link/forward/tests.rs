@@ -61,8 +61,8 @@ impl Rig {
         }
     }
 
-    fn vehicle_says(&mut self, bytes: &[u8]) {
-        self.forwards.from_vehicle(bytes, false, Instant::now());
+    fn says(&mut self, bytes: &[u8]) {
+        self.forwards.vehicle_said(bytes, false, Instant::now());
     }
 
     async fn for_vehicle(&mut self) -> Vec<u8> {
@@ -88,7 +88,7 @@ async fn udpin_learns_its_peer_by_a_frame_and_passes_both_ways() {
     let address = free_address().await;
     let mut rig = Rig::start(&format!("udpin:{address}"), Direction::Both).await;
     // Nobody to send to yet: this is gone, and no loss.
-    rig.vehicle_says(&frames(AUTOPILOT, 0..9));
+    rig.says(&frames(AUTOPILOT, 0..9));
     let station = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     station.send_to(b"GET / HTTP/1.0", address).await.unwrap();
     rig.wait("garbage", |counts| counts.garbage_bytes == 14).await;
@@ -102,7 +102,7 @@ async fn udpin_learns_its_peer_by_a_frame_and_passes_both_ways() {
     stream.extend_from_slice(b"noise");
     stream.extend(frames(AUTOPILOT, 12..90));
     for piece in stream.chunks(7) {
-        rig.vehicle_says(piece);
+        rig.says(piece);
     }
     let mut seen = Vec::new();
     let mut buffer = [0; 2048];
@@ -142,7 +142,7 @@ async fn out_is_read_only() {
     peer.send_to(&frame(GROUND_STATION, 0), address).await.unwrap();
     rig.wait("refusal", |counts| counts.refused == 1 && counts.has_peer).await;
     assert!(timeout(Duration::ZERO, rig.forwards.next()).await.is_err());
-    rig.vehicle_says(&frame(AUTOPILOT, 1));
+    rig.says(&frame(AUTOPILOT, 1));
     let mut buffer = [0; 100];
     let length = soon("datagram", peer.recv(&mut buffer)).await.unwrap();
     assert_eq!(&buffer[..length], frame(AUTOPILOT, 1));
@@ -199,7 +199,7 @@ async fn a_peer_that_does_not_read_costs_only_itself() {
     // Nothing here waits for the peer; its socket's buffers are of some MB.
     while rig.counts().to_peer_dropped < 1000 {
         for _ in 0..100 {
-            rig.vehicle_says(&burst);
+            rig.says(&burst);
         }
         tokio::task::yield_now().await;
     }
@@ -208,7 +208,7 @@ async fn a_peer_that_does_not_read_costs_only_itself() {
     rig.wait("end", |counts| !counts.has_peer).await;
     let mut next = TcpStream::connect(address).await.unwrap();
     rig.wait("peer", |counts| counts.has_peer).await;
-    rig.vehicle_says(&frame(AUTOPILOT, 77));
+    rig.says(&frame(AUTOPILOT, 77));
     let mut first = vec![0; frame(AUTOPILOT, 77).len()];
     soon("bytes", next.read_exact(&mut first)).await.unwrap();
     assert_eq!(first, frame(AUTOPILOT, 77));
@@ -237,14 +237,14 @@ async fn udpout_needs_nobody_there_and_listens_to_nobody_else() {
     rig.wait("peer", |counts| counts.has_peer).await;
     for sequence in 0..50 {
         // The kernel answers each with ECONNREFUSED.
-        rig.vehicle_says(&frame(AUTOPILOT, sequence));
+        rig.says(&frame(AUTOPILOT, sequence));
         tokio::task::yield_now().await;
     }
     let station = UdpSocket::bind(address).await.unwrap();
     let mut buffer = [0; 2048];
     let sender = soon("datagram", async {
         loop {
-            rig.vehicle_says(&frame(AUTOPILOT, 99));
+            rig.says(&frame(AUTOPILOT, 99));
             let received = station.recv_from(&mut buffer);
             if let Ok(received) = timeout(Duration::from_millis(20), received).await {
                 return received.unwrap().1;
