@@ -13,17 +13,8 @@ const MAX_FORWARDS: usize = 8;
 pub struct RawForward {
     #[serde(deserialize_with = "endpoint")]
     endpoint: ForwardEndpoint,
-    #[serde(default)]
-    direction: RawDirection,
-}
-
-/// Reading commands nothing.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawDirection {
-    #[default]
-    Out,
-    Both,
+    #[serde(default = "read_only", deserialize_with = "direction")]
+    direction: Direction,
 }
 
 pub fn check(all: Vec<RawForward>) -> Result<Vec<ForwardOptions>, Mistake> {
@@ -36,14 +27,23 @@ pub fn check(all: Vec<RawForward>) -> Result<Vec<ForwardOptions>, Mistake> {
             return wrong(format!("{} is there twice", forward.endpoint));
         }
     }
-    let options = all.into_iter().map(|RawForward { endpoint, direction }| ForwardOptions {
-        endpoint,
-        direction: match direction {
-            RawDirection::Out => Direction::Out,
-            RawDirection::Both => Direction::Both,
-        },
-    });
+    let options = all
+        .into_iter()
+        .map(|RawForward { endpoint, direction }| ForwardOptions { endpoint, direction });
     Ok(options.collect())
+}
+
+/// Who only reads commands nothing.
+fn read_only() -> Direction {
+    Direction::Out
+}
+
+fn direction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Direction, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let known = [Direction::Out, Direction::Both].into_iter().find(|it| it.as_str() == text);
+    known.ok_or_else(|| {
+        de::Error::custom(format!("forward.direction: {text:?} is neither \"out\" nor \"both\""))
+    })
 }
 
 fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ForwardEndpoint, D::Error> {

@@ -51,15 +51,15 @@ impl ForeignCommands {
         now: Duration,
     ) -> bool {
         let Address { system, component } = ack.source;
-        let mut found = now < self.any_until;
-        for (system, component) in [(system, component), (system, 0), (0, component), (0, 0)] {
-            let slot = (Address { system, component }, ack.command);
-            if let Some(until) = self.recent.get_mut(&slot).filter(|until| now < **until) {
-                found = true;
-                if in_progress {
-                    *until = now + REMEMBERED;
-                }
-            }
+        let found = now < self.any_until
+            || [(system, component), (system, 0), (0, component), (0, 0)].iter().any(
+                |&(system, component)| {
+                    let slot = (Address { system, component }, ack.command);
+                    self.recent.get(&slot).is_some_and(|until| now < *until)
+                },
+            );
+        if found && in_progress {
+            self.passed(ForeignCommand { target: ack.source, command: ack.command }, now);
         }
         found
     }

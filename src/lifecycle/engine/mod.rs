@@ -6,8 +6,8 @@
 //! during a `Persist` is best handled right after it: it can still take back a frame that waits.
 //!
 //! Reading order: `intake` (a request arrives), `dispatch` (its frame goes out), `answer` (its
-//! COMMAND_ACK comes, or does not), `foreign` (or it is perhaps another's), `recover` (all of it after a restart), `grant` (what may be sent
-//! at all meanwhile).
+//! COMMAND_ACK comes, or does not), `foreign` (or it is perhaps another's), `recover` (all of it after
+//! a restart), `grant` (what may be sent at all meanwhile).
 
 mod answer;
 mod dispatch;

@@ -142,11 +142,19 @@ fn what_passed_before_a_restart_is_not_known_after_it() {
     for (forwards, status) in [(true, Status::Delivered), (false, Status::Succeeded)] {
         let mut it = Harness::ready();
         it.settings.forwards = forwards;
-        let id = it.request_and_send("do_digicam_control", "a");
+        let id = it.with_request("do_digicam_control", "a", |it| it.timeout_seconds = Some(120));
+        it.drain();
+        it.sent();
         it.pass(seconds(2));
         it.drain();
         it.crash(seconds(1));
         it.link_up();
+        if forwards {
+            // Nor how long it goes on.
+            it.pass(seconds(29));
+            it.ack(ack(AUTOPILOT, DIGICAM, 5));
+            it.pass(seconds(29));
+        }
         it.ack(ack(AUTOPILOT, DIGICAM, 0));
         it.drain();
         assert_eq!(it.record(id).status, status);
