@@ -2,6 +2,7 @@
 //! `DOWNLINKD_SECTION__KEY` from the environment. Later values replace earlier ones; lists are
 //! replaced whole.
 
+mod extra_link;
 mod forward;
 mod guard;
 mod seconds;
@@ -22,6 +23,7 @@ use crate::edge::link::{Endpoint, ForwardOptions};
 use crate::guard::Guard;
 use crate::wire::mavlink::Address;
 use crate::wire::topic::{VENDOR, is_level};
+use extra_link::{Extra, RawExtraLink};
 use forward::RawForward;
 use guard::RawGuard;
 use seconds::Seconds;
@@ -76,6 +78,8 @@ pub struct Link {
     pub target: Address,
     /// Where the commands of a domain go, if not to the autopilot.
     pub component_by_domain: BTreeMap<String, u8>,
+    /// Other ways, to other components.
+    pub extra: Vec<Extra>,
 }
 
 #[derive(Debug)]
@@ -224,6 +228,7 @@ struct RawLink {
     target_system: u8,
     target_component: u8,
     component_by_domain: BTreeMap<String, u8>,
+    extra: Vec<RawExtraLink>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -282,6 +287,7 @@ impl Default for RawLink {
             // MAV_COMP_ID_AUTOPILOT1
             target_component: 1,
             component_by_domain: BTreeMap::new(),
+            extra: Vec::new(),
         }
     }
 }
@@ -410,7 +416,9 @@ impl RawLink {
                 return Err(value("link", "component_by_domain", message));
             }
         }
-        Ok(Link { endpoint, source, target, component_by_domain: self.component_by_domain })
+        let component_by_domain = self.component_by_domain;
+        let main = Link { endpoint, source, target, component_by_domain, extra: Vec::new() };
+        Ok(Link { extra: extra_link::check(self.extra, &main)?, ..main })
     }
 }
 

@@ -1,11 +1,12 @@
 //! The one loop: inputs in, one commit, effects out. It alone knows the engine and all adapters.
 //!
-//! Tasks, all on one thread: this loop; `edge/mqtt`, which owns the connection; `edge/link`, which
-//! owns the port; `edge/api`, which serves the operator's socket. Threads: `edge/journal` for
+//! Tasks, all on one thread: this loop; `edge/mqtt`, which owns the connection; `edge/link`, one for
+//! each port; `edge/api`, which serves the operator's socket. Threads: `edge/journal` for
 //! commits, `edge/log` for output. The loop waits only in `wait` (its branches are cancel-safe
 //! receives) and for a commit.
 
 mod admission;
+mod links;
 mod local_api;
 mod outgoing;
 mod refusals;
@@ -25,6 +26,7 @@ use crate::config::Config;
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
 use crate::edge::{api, link, mqtt, systemd};
+use crate::guard::extra_link::LinkId;
 use crate::lifecycle::effect::{DeliveryId, Effect, Input, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::outbox::MAX_UPDATES;
@@ -34,6 +36,7 @@ use crate::lifecycle::time::Now;
 use crate::wire::outbound;
 use crate::wire::topic::Topics;
 use admission::{Admission, Admitted, Denied};
+use links::Links;
 use local_api::Calls;
 use refusals::Refusals;
 
@@ -87,17 +90,8 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
     engine.recover(&now, recovered.open, recovered.outbox, recovered.nonces);
 
     let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
-    let (link_sender, link_events) = mpsc::channel(EVENTS);
     let (mqtt_sender, mqtt_events) = mpsc::channel(EVENTS);
-    let endpoint = config.link.endpoint.to_string();
-    let link = link::spawn(
-        link::Options {
-            endpoint: config.link.endpoint.clone(),
-            source: config.link.source,
-            forwards: config.forwards.clone(),
-        },
-        link_sender,
-    );
+    let links = Links::spawn(&config);
     let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
     let (api_sender, api_events) = mpsc::channel(EVENTS);
     // Without it nobody can open a grant; everything else goes on.
@@ -114,13 +108,11 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         broker: format!("{}:{}", config.mqtt.host, config.mqtt.port),
         topics,
         session,
-        endpoint,
         clock,
         journal,
         engine,
-        link,
+        links,
         mqtt,
-        link_events,
         mqtt_events,
         config_path,
         api,
@@ -143,13 +135,11 @@ struct Daemon {
     topics: Topics,
     admission: Admission,
     session: Uuid,
-    endpoint: String,
     clock: Clock,
     journal: Journal,
     engine: Engine,
-    link: link::Handle,
+    links: Links,
     mqtt: mqtt::Handle,
-    link_events: mpsc::Receiver<link::Event>,
     mqtt_events: mpsc::Receiver<mqtt::Event>,
     config_path: PathBuf,
     /// `None`: it could not be started.
@@ -167,7 +157,7 @@ struct Daemon {
 
 /// What ended a wait.
 enum Woken {
-    Link(link::Event),
+    Link(LinkId, link::Event),
     Mqtt(mqtt::Event),
     Api(api::Request),
     Time,
@@ -191,7 +181,7 @@ impl Daemon {
         let watchdog = systemd::watchdog_interval();
         loop {
             match self.wait(watchdog, &mut signals).await? {
-                Woken::Link(event) => self.on_link(event),
+                Woken::Link(link, event) => self.on_link(link, event),
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
                 Woken::Api(request) => self.on_api(request),
                 Woken::Time => self.handle(Input::Tick),
@@ -225,8 +215,9 @@ impl Daemon {
             _ = signals.terminate.recv() => Ok(Woken::Stop),
             _ = signals.interrupt.recv() => Ok(Woken::Stop),
             _ = signals.hangup.recv() => Ok(Woken::Reload),
-            event = self.link_events.recv() => {
-                event.map(Woken::Link).ok_or(Error::AdapterEnded("link"))
+            event = self.links.next_event() => {
+                let (link, event) = event.ok_or(Error::AdapterEnded("link"))?;
+                Ok(Woken::Link(link, event))
             }
             event = self.mqtt_events.recv() => {
                 event.map(Woken::Mqtt).ok_or(Error::AdapterEnded("MQTT"))
@@ -241,8 +232,8 @@ impl Daemon {
     /// Whatever is here already shares the coming commit.
     fn take_waiting_events(&mut self) -> Result<(), Error> {
         for _ in 0..MAX_INPUTS_PER_COMMIT {
-            if let Ok(event) = self.link_events.try_recv() {
-                self.on_link(event);
+            if let Some((link, event)) = self.links.waiting_event() {
+                self.on_link(link, event);
             } else if let Ok(event) = self.mqtt_events.try_recv() {
                 self.on_mqtt(event)?;
             } else if let Ok(request) = self.api_events.try_recv() {
@@ -262,19 +253,21 @@ impl Daemon {
         self.engine.handle(&self.now(), input);
     }
 
-    fn on_link(&mut self, event: link::Event) {
+    fn on_link(&mut self, link: LinkId, event: link::Event) {
         let input = match event {
             link::Event::Opened => {
-                info!("the link {} is open", self.endpoint);
-                Input::LinkOpened
+                info!("the link {} is open", self.links.describe(link));
+                Input::LinkOpened(link)
             }
             link::Event::Closed { reason } => {
-                warn!("the link {} is closed: {reason}", self.endpoint);
-                Input::LinkClosed
+                warn!("the link {} is closed: {reason}", self.links.describe(link));
+                Input::LinkClosed(link)
             }
-            link::Event::Heartbeat(heartbeat) => Input::Heartbeat(heartbeat),
+            link::Event::Heartbeat(heartbeat) => Input::Heartbeat(link, heartbeat),
+            // The autopilot's alone counts, and it is behind the main link.
+            link::Event::Telemetry(_) if link != LinkId::MAIN => return,
             link::Event::Telemetry(telemetry) => Input::Telemetry(telemetry),
-            link::Event::CommandAck(ack) => Input::CommandAck(ack),
+            link::Event::CommandAck(ack) => Input::CommandAck(link, ack),
             link::Event::ForeignCommand(command) => Input::ForeignCommand(command),
             link::Event::ForwardOpened { endpoint } => {
                 info!("the vehicle's stream is forwarded at {endpoint}");
@@ -374,10 +367,10 @@ impl Daemon {
                 self.carry_out_one(effect, &mut late).await?;
                 while is_commit
                     && news > 0
-                    && let Ok(event) = self.link_events.try_recv()
+                    && let Some((link, event)) = self.links.waiting_event()
                 {
                     news -= 1;
-                    self.on_link(event);
+                    self.on_link(link, event);
                 }
             }
             if late.is_empty() {
@@ -414,10 +407,10 @@ impl Daemon {
             Effect::Publish { number, record } => {
                 self.publish_update(mqtt::PublishId(number), &record);
             }
-            Effect::Send { ticket, frame, not_after } => {
+            Effect::Send { link, ticket, frame, not_after } => {
                 // The commit took its time; a frame must never go out late.
                 if self.now().boot < not_after {
-                    self.link.send(link::Send { ticket: ticket.0, frame });
+                    self.links.send(link, link::Send { ticket: ticket.0, frame });
                 } else {
                     late.push(Input::NotSent {
                         ticket,
@@ -427,8 +420,9 @@ impl Daemon {
                 }
             }
             Effect::Unmatched(ack) => self.publish_unmatched(&ack),
-            Effect::Link(state) => {
-                info!("the link is {}", state.as_str());
+            Effect::Link(link, state) => {
+                let name = self.links.name(link).map(|it| format!(" {it}")).unwrap_or_default();
+                info!("the link{name} is {}", state.as_str());
                 self.publish_presence();
                 self.tell_systemd();
             }
@@ -499,6 +493,7 @@ fn settings(config: &Config, session: Uuid) -> Settings {
     Settings {
         source: config.link.source,
         target: config.link.target,
+        extra_links: config.link.extra.iter().map(|it| it.link.clone()).collect(),
         default_timeout_seconds: config.delivery.default_timeout_seconds,
         max_outstanding: config.delivery.max_outstanding,
         max_queue: config.delivery.max_queue,

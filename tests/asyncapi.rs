@@ -18,7 +18,7 @@ use downlinkd::lifecycle::time::{Now, Stamp, Timestamp};
 use downlinkd::wire::grant::{Grant, read_action};
 use downlinkd::wire::inbound::{MAX_TIMEOUT_SECONDS, read_query, read_request};
 use downlinkd::wire::mavlink::{Address, CommandAck};
-use downlinkd::wire::outbound::{self, Presence, PresentClock, PresentLink};
+use downlinkd::wire::outbound::{self, Presence, PresentClock, PresentExtraLink, PresentLink};
 use downlinkd::wire::signature;
 use downlinkd::wire::topic::{Kind, Topics, VENDOR};
 use serde_json::{Map, Value, json};
@@ -143,7 +143,9 @@ fn the_vocabularies_are_the_agents() {
     let modes = [Mode::Disabled, Mode::Guarded].map(Mode::as_str);
     assert_eq!(words(&online["guard_mode"]["enum"]), modes);
     let links = [LinkState::Closed, LinkState::Open, LinkState::Ready].map(LinkState::as_str);
-    assert_eq!(words(&online["link"]["properties"]["state"]["enum"]), links);
+    for link in [&online["link"], &online["links"]["items"]] {
+        assert_eq!(words(&link["properties"]["state"]["enum"]), links);
+    }
     let transports = [Transport::CommandLong, Transport::CommandInt].map(Transport::as_str);
     let vendor_response = &schemas["VendorResponse"]["properties"];
     assert_eq!(words(&vendor_response["transport"]["enum"]), transports);
@@ -531,6 +533,11 @@ fn presences() -> Vec<Value> {
     let forms = links.into_iter().flat_map(|state| modes.map(|mode| (state, mode)));
     forms
         .map(|(state, guard_mode)| {
+            let extra_link = PresentExtraLink {
+                name: "camera",
+                state,
+                endpoint: "udpin:0.0.0.0:14540".to_owned(),
+            };
             let presence = Presence {
                 online: true,
                 session: Uuid::from_u128(9),
@@ -539,6 +546,8 @@ fn presences() -> Vec<Value> {
                 version: "0.1.0",
                 guard_mode,
                 link: PresentLink { state, endpoint: "serial:/dev/ttyAMA0:921600" },
+                // Absent where there is none.
+                links: (guard_mode == "guarded").then_some(extra_link).into_iter().collect(),
                 clock: clock.clone(),
                 challenge: "0123456789abcdef",
                 grants: grants().iter().map(Grant::of).collect(),

@@ -29,6 +29,9 @@ fn screen(status: &AgentStatus) -> String {
         ("guard", status.guard_mode.clone()),
         ("link", format!("{} ({})", status.link.state, status.link.endpoint)),
     ];
+    for link in &status.links {
+        lines.push(("", format!("{} {} ({})", link.name, link.state, link.endpoint)));
+    }
     for (index, forward) in status.forwards.iter().enumerate() {
         lines.push((if index == 0 { "forwards" } else { "" }, forward_line(forward)));
     }
@@ -77,7 +80,9 @@ mod tests {
     use super::*;
     use crate::lifecycle::time::Timestamp;
     use crate::wire::grant::{Grant, GrantOpener, GrantScope};
-    use crate::wire::status::{BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
+    use crate::wire::status::{
+        BrokerStatus, ClockStatus, CommandCounts, ExtraLinkStatus, LinkStatus,
+    };
 
     #[test]
     fn one_screen() {
@@ -114,6 +119,11 @@ mod tests {
                 state: "ready".to_owned(),
                 endpoint: "serial:/dev/ttyAMA0:921600".to_owned(),
             },
+            links: vec![ExtraLinkStatus {
+                name: "camera".to_owned(),
+                state: "open".to_owned(),
+                endpoint: "serial:/dev/ttyUSB0:115200".to_owned(),
+            }],
             forwards: vec![ForwardStatus {
                 endpoint: "udpin:127.0.0.1:14560".to_owned(),
                 direction: "both".to_owned(),
@@ -138,6 +148,7 @@ mod tests {
 vehicle      px4-real-1, downlinkd 0.1.0
 guard        guarded
 link         ready (serial:/dev/ttyAMA0:921600)
+             camera open (serial:/dev/ttyUSB0:115200)
 forwards     udpin:127.0.0.1:14560, both, nobody there: 520 frames out, 3 dropped; 20 in, 1 dropped, 2 refused, 9 bytes of garbage
 broker       not connected (127.0.0.1:1883)
 clock        trusted (2026-06-15T00:00:00.000Z)

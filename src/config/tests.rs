@@ -6,6 +6,7 @@ use super::*;
 use crate::catalog::Risk;
 use crate::code::Code;
 use crate::guard::explain::{Layer, Verdict};
+use crate::guard::extra_link::LinkId;
 use crate::guard::grants::{Grants, Limits, TwoPerson};
 use crate::guard::rate::Rates;
 use crate::guard::vehicle::Vehicle;
@@ -378,7 +379,7 @@ frames = ["MAV_FRAME_GLOBAL_RELATIVE_ALT", "MAV_FRAME_GLOBAL"]
     let source = config.link.target;
     let now = Duration::from_secs(10);
     let mut vehicle = Vehicle::new(source);
-    vehicle.opened();
+    vehicle.opened(LinkId::MAIN);
     let refused = |vehicle: &Vehicle, now, what: &str| {
         let refusal = config.guard.check_state(reboot, vehicle, now).unwrap_err();
         assert!(refusal.message.starts_with(what), "{}", refusal.message);
@@ -392,7 +393,7 @@ frames = ["MAV_FRAME_GLOBAL_RELATIVE_ALT", "MAV_FRAME_GLOBAL"]
         custom_mode: 0x0304_0000,
         system_status: 3,
     };
-    vehicle.heartbeat(&heartbeat, now);
+    vehicle.heartbeat(LinkId::MAIN, &heartbeat, now);
     for (what, report) in [
         ("landed", Report::ExtendedSysState { landed_state: 1 }),
         ("home_set", Report::HomePosition { latitude: 1, longitude: 1 }),
@@ -404,9 +405,9 @@ frames = ["MAV_FRAME_GLOBAL_RELATIVE_ALT", "MAV_FRAME_GLOBAL"]
     }
     assert_eq!(config.guard.check_state(reboot, &vehicle, now), Ok(()));
     refused(&vehicle, now + Duration::from_secs(2), "whether the vehicle is still there");
-    vehicle.heartbeat(&Heartbeat { base_mode: 129, ..heartbeat }, now);
+    vehicle.heartbeat(LinkId::MAIN, &Heartbeat { base_mode: 129, ..heartbeat }, now);
     refused(&vehicle, now, "armed is true");
-    vehicle.heartbeat(&Heartbeat { custom_mode: 0x0404_0000, ..heartbeat }, now);
+    vehicle.heartbeat(LinkId::MAIN, &Heartbeat { custom_mode: 0x0404_0000, ..heartbeat }, now);
     refused(&vehicle, now, "mode is auto.mission");
 }
 
@@ -543,7 +544,7 @@ fn the_example_reboots_only_disarmed_and_on_the_ground() {
         [(0, 1, true), (ARMED, 1, false), (0, 2, false), (ARMED, 2, false), (0, 0, false)]
     {
         let mut vehicle = Vehicle::new(AUTOPILOT);
-        vehicle.opened();
+        vehicle.opened(LinkId::MAIN);
         let heartbeat = Heartbeat {
             source: AUTOPILOT,
             autopilot: 12,
@@ -552,7 +553,7 @@ fn the_example_reboots_only_disarmed_and_on_the_ground() {
             custom_mode: 0,
             system_status: 3,
         };
-        vehicle.heartbeat(&heartbeat, HEARD);
+        vehicle.heartbeat(LinkId::MAIN, &heartbeat, HEARD);
         let report = Report::ExtendedSysState { landed_state };
         vehicle.telemetry(&Telemetry { source: AUTOPILOT, report }, HEARD);
         for action in [1, 2] {

@@ -10,13 +10,15 @@ use crate::catalog;
 use crate::edge::{api, link};
 use crate::guard::Refusal;
 use crate::guard::explain::Verdict;
+use crate::guard::extra_link::LinkId;
 use crate::guard::grants::{Answer, Ending, GrantId, GrantView, Opener};
 use crate::lifecycle::effect::{CallId, ErrorReply, Input};
 use crate::lifecycle::time::Now;
 use crate::wire::explanation::{Explanation, Finding, Rehearsal};
 use crate::wire::grant::Grant;
 use crate::wire::status::{
-    AgentStatus, BrokerStatus, ClockStatus, CommandCounts, ForwardStatus, LinkStatus,
+    AgentStatus, BrokerStatus, ClockStatus, CommandCounts, ExtraLinkStatus, ForwardStatus,
+    LinkStatus,
 };
 use crate::wire::topic::VENDOR;
 
@@ -60,6 +62,11 @@ impl Daemon {
 
     fn status(&self) -> AgentStatus {
         let Now { wall, wall_trusted, .. } = self.now();
+        let extra_links = self.links.extra().map(|it| ExtraLinkStatus {
+            name: it.name.to_owned(),
+            state: self.engine.link_state(it.id).as_str().to_owned(),
+            endpoint: it.endpoint,
+        });
         AgentStatus {
             vendor: VENDOR.to_owned(),
             device_id: self.device_id.clone(),
@@ -67,10 +74,11 @@ impl Daemon {
             session: self.session,
             guard_mode: self.engine.guard().mode().as_str().to_owned(),
             link: LinkStatus {
-                state: self.engine.link_state().as_str().to_owned(),
-                endpoint: self.endpoint.clone(),
+                state: self.engine.link_state(LinkId::MAIN).as_str().to_owned(),
+                endpoint: self.links.endpoint(),
             },
-            forwards: self.link.forwards().into_iter().map(forward_status).collect(),
+            links: extra_links.collect(),
+            forwards: self.links.forwards().into_iter().map(forward_status).collect(),
             broker: BrokerStatus { connected: self.connected, address: self.broker.clone() },
             clock: ClockStatus { trusted: wall_trusted, time: wall },
             commands: CommandCounts {

@@ -6,6 +6,7 @@ use super::{Daemon, local_api};
 use crate::catalog;
 use crate::code::Code;
 use crate::edge::{mqtt, systemd};
+use crate::guard::extra_link::LinkId;
 use crate::guard::grants::Opener;
 use crate::lifecycle::effect::Reply;
 use crate::lifecycle::record::Record;
@@ -13,7 +14,7 @@ use crate::lifecycle::request::ReplyTo;
 use crate::lifecycle::status::{Cause, Status};
 use crate::lifecycle::time::Now;
 use crate::wire::mavlink::CommandAck;
-use crate::wire::outbound::{self, Presence, PresentClock, PresentLink};
+use crate::wire::outbound::{self, Presence, PresentClock, PresentExtraLink, PresentLink};
 use crate::wire::topic::VENDOR;
 
 impl Daemon {
@@ -59,6 +60,11 @@ impl Daemon {
     pub(super) fn publish_presence(&mut self) {
         let Now { wall, wall_trusted, .. } = self.now();
         self.clock_trusted = wall_trusted;
+        let extra_links = self.links.extra().map(|it| PresentExtraLink {
+            name: it.name,
+            state: self.engine.link_state(it.id).as_str(),
+            endpoint: it.endpoint,
+        });
         let presence = Presence {
             online: true,
             session: self.session,
@@ -67,9 +73,10 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION"),
             guard_mode: self.engine.guard().mode().as_str(),
             link: PresentLink {
-                state: self.engine.link_state().as_str(),
-                endpoint: &self.endpoint,
+                state: self.engine.link_state(LinkId::MAIN).as_str(),
+                endpoint: &self.links.endpoint(),
             },
+            links: extra_links.collect(),
             clock: PresentClock { trusted: wall_trusted, time: wall },
             challenge: self.admission.challenge(),
             grants: self.grants(),
@@ -101,10 +108,15 @@ impl Daemon {
     }
 
     pub(super) fn tell_systemd(&self) {
+        let extra_links: String = self
+            .links
+            .extra()
+            .map(|it| format!("; link {} {}", it.name, self.engine.link_state(it.id).as_str()))
+            .collect();
         systemd::status(&format!(
-            "{}; link {}; broker {}; {} queued, {} outstanding, {} to publish",
+            "{}; link {}{extra_links}; broker {}; {} queued, {} outstanding, {} to publish",
             self.engine.guard().mode().as_str(),
-            self.engine.link_state().as_str(),
+            self.engine.link_state(LinkId::MAIN).as_str(),
             if self.connected { "connected" } else { "not connected" },
             self.engine.queued(),
             self.engine.outstanding(),

@@ -25,7 +25,7 @@ impl Daemon {
         let due = Instant::now() + self.stop_timeout;
         while self.is_unfinished() && Instant::now() < due {
             match self.wait(Some(due - Instant::now()), signals).await? {
-                Woken::Link(event) => self.on_link(event),
+                Woken::Link(link, event) => self.on_link(link, event),
                 // Its PUBACK is withheld, so the broker brings it again after the next start.
                 Woken::Mqtt(mqtt::Event::Message(_)) => {}
                 Woken::Mqtt(event) => self.on_mqtt(event)?,

@@ -13,6 +13,7 @@
 pub mod authentication;
 pub mod clock;
 pub mod explain;
+pub mod extra_link;
 pub mod grants;
 pub mod nonces;
 pub mod permission;
@@ -33,6 +34,7 @@ use crate::code::Code;
 use crate::wire::mavlink::Address;
 use crate::wire::signature::{self, Credentials};
 use authentication::{Authenticated, Clock, Keys};
+use extra_link::LinkId;
 use grants::{GrantId, Grants, Limits};
 use permission::Permission;
 use policy::{Policy, Retransmit, Rule};
@@ -289,8 +291,12 @@ impl Guard {
         vehicle: &Vehicle,
         now: Duration,
     ) -> Result<(), Refusal> {
+        let link = vehicle.link_of(target);
+        if let Some(name) = vehicle.link_name(link) {
+            return extra_link_ready(name, link, target, vehicle, now);
+        }
         let autopilot = self.policy.autopilot();
-        let because = match vehicle.link_state(now) {
+        let because = match vehicle.link_state(link, now) {
             LinkState::Ready if vehicle.hears(target.component, now) => return Ok(()),
             LinkState::Ready => format!(
                 "no heartbeat of component {}/{} has come by this link; behind PX4 it needs MAVLink \
@@ -310,6 +316,29 @@ impl Guard {
             format!("the link to the target is not ready: {because}"),
         ))
     }
+}
+
+fn extra_link_ready(
+    name: &str,
+    link: LinkId,
+    target: Address,
+    vehicle: &Vehicle,
+    now: Duration,
+) -> Result<(), Refusal> {
+    if vehicle.ready_for(target, now) {
+        return Ok(());
+    }
+    let because = match vehicle.link_state(link, now) {
+        LinkState::Closed => "its port is not open".to_owned(),
+        LinkState::Open | LinkState::Ready => format!(
+            "no heartbeat of component {}/{} has come by it within {} s",
+            target.system,
+            target.component,
+            HEARTBEAT_MAX_AGE.as_secs()
+        ),
+    };
+    let message = format!("the link {name} is not ready: {because}");
+    Err(Refusal::new(Code::TransportNotReady, message))
 }
 
 #[cfg(test)]

@@ -86,8 +86,9 @@ fn judged(fails: &[Layer]) -> (Result<Clearance, Refusal>, Vec<(explain::Layer, 
         assert!(rates.take("cloud", Some(1), NOW));
     }
     let mut vehicle = Vehicle::new(AUTOPILOT);
-    vehicle.opened();
+    vehicle.opened(LinkId::MAIN);
     vehicle.heartbeat(
+        LinkId::MAIN,
         &Heartbeat {
             source: AUTOPILOT,
             autopilot: 12,

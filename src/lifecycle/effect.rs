@@ -8,6 +8,7 @@ use super::request::{CommandId, CommandRequest, GrantMessage, Query, ReplyTo};
 use super::time::Timestamp;
 use crate::code::{Code, Violation};
 use crate::guard::Refusal;
+use crate::guard::extra_link::LinkId;
 use crate::guard::grants::{Action, Answer, Ending, GrantId, Opener};
 use crate::guard::nonces::NonceKey;
 use crate::guard::vehicle::LinkState;
@@ -70,12 +71,13 @@ pub enum Input {
         number: OutboxNumber,
         accepted: bool,
     },
-    LinkOpened,
-    LinkClosed,
-    Heartbeat(Heartbeat),
+    LinkOpened(LinkId),
+    LinkClosed(LinkId),
+    Heartbeat(LinkId, Heartbeat),
+    /// By the main link.
     Telemetry(Telemetry),
-    CommandAck(CommandAck),
-    /// A command of another went to the vehicle by our link.
+    CommandAck(LinkId, CommandAck),
+    /// A command of another went to the vehicle by our main link.
     ForeignCommand(ForeignCommand),
     /// Every byte of the frame left the kernel's buffer.
     Sent {
@@ -115,16 +117,17 @@ pub enum Effect {
         number: OutboxNumber,
         record: Box<Record>,
     },
-    /// Hand a frame to the link, unless the boot clock has passed `not_after`.
+    /// Hand a frame to a link, unless the boot clock has passed `not_after`.
     Send {
+        link: LinkId,
         ticket: Ticket,
         frame: CommandFrame,
         not_after: Duration,
     },
     /// A COMMAND_ACK that belongs to no command.
     Unmatched(CommandAck),
-    /// The link's state changed.
-    Link(LinkState),
+    /// A link's state changed.
+    Link(LinkId, LinkState),
     /// The answer to an [`Input::Grant`].
     GrantReply {
         call: CallId,

@@ -55,6 +55,9 @@ pub struct Presence<'a> {
     pub version: &'static str,
     pub guard_mode: &'static str,
     pub link: PresentLink<'a>,
+    /// The extra ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<PresentExtraLink<'a>>,
     pub clock: PresentClock,
     /// To be signed when the vehicle's clock cannot be trusted.
     pub challenge: &'a str,
@@ -67,6 +70,14 @@ pub struct PresentLink<'a> {
     /// `closed`, `open` (no heartbeat) or `ready`.
     pub state: &'static str,
     pub endpoint: &'a str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PresentExtraLink<'a> {
+    pub name: &'a str,
+    /// `closed`, `open` (a component sends no heartbeat) or `ready`.
+    pub state: &'static str,
+    pub endpoint: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

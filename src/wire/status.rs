@@ -19,6 +19,9 @@ pub struct AgentStatus {
     /// `disabled` or `guarded`.
     pub guard_mode: String,
     pub link: LinkStatus,
+    /// The extra ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<ExtraLinkStatus>,
     pub forwards: Vec<ForwardStatus>,
     pub broker: BrokerStatus,
     pub clock: ClockStatus,
@@ -32,6 +35,14 @@ pub struct AgentStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinkStatus {
     /// `closed`, `open` (no heartbeat) or `ready`.
+    pub state: String,
+    pub endpoint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExtraLinkStatus {
+    pub name: String,
+    /// `closed`, `open` (a component sends no heartbeat) or `ready`.
     pub state: String,
     pub endpoint: String,
 }

@@ -43,6 +43,16 @@ pub enum EndpointError {
 
 const LOWEST_BAUD: u32 = 1200;
 
+impl Endpoint {
+    /// Whether only one of the two can be open, whatever the baud rates.
+    pub fn is_same_port(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Serial { path, .. }, Self::Serial { path: other, .. }) => path == other,
+            _ => self == other,
+        }
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = EndpointError;
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::code::Code;
+use crate::guard::extra_link::LinkId;
 use crate::guard::vehicle::Vehicle;
 use crate::wire::mavlink::{Address, Telemetry};
 
@@ -31,7 +32,7 @@ fn heartbeat(base_mode: u8, custom_mode: u32) -> Heartbeat {
 /// A vehicle whose link is open, and to whom nothing was told.
 fn silent() -> Vehicle {
     let mut vehicle = Vehicle::new(AUTOPILOT);
-    vehicle.opened();
+    vehicle.opened(LinkId::MAIN);
     vehicle
 }
 
@@ -42,7 +43,7 @@ fn tell(vehicle: &mut Vehicle, source: Address, report: Report, now: Duration) {
 /// Everything known at 10 s: disarmed, landed, holding its position.
 fn known_vehicle() -> Vehicle {
     let mut vehicle = silent();
-    vehicle.heartbeat(&heartbeat(0x1D, LOITER), millis(10_000));
+    vehicle.heartbeat(LinkId::MAIN, &heartbeat(0x1D, LOITER), millis(10_000));
     for report in [LANDED, FIX_3D, HOME, BATTERY] {
         tell(&mut vehicle, AUTOPILOT, report, millis(10_000));
     }
@@ -104,8 +105,8 @@ fn a_reopened_link_forgets_everything() {
     let mut vehicle = known_vehicle();
     tell(&mut vehicle, AUTOPILOT, Report::SystemTime { time_unix_usec: 1 << 50 }, millis(10_000));
     assert!(vehicle.gps_time(millis(10_000)).is_some());
-    vehicle.closed();
-    vehicle.opened();
+    vehicle.closed(LinkId::MAIN);
+    vehicle.opened(LinkId::MAIN);
     for (_, require, _) in requirements() {
         let refusal = require.check(vehicle.state(), millis(10_001)).unwrap_err();
         assert_eq!(refusal.code, Code::StateUnknown, "{require:?}");
@@ -118,7 +119,7 @@ fn only_the_configured_autopilot_counts() {
     let mut vehicle = silent();
     let now = millis(10_000);
     for source in [CAMERA, OTHER_VEHICLE, Address { system: 1, component: 191 }] {
-        vehicle.heartbeat(&Heartbeat { source, ..heartbeat(0x1D, LOITER) }, now);
+        vehicle.heartbeat(LinkId::MAIN, &Heartbeat { source, ..heartbeat(0x1D, LOITER) }, now);
         let time = Report::SystemTime { time_unix_usec: 1 << 50 };
         for report in [LANDED, FIX_3D, HOME, BATTERY, time] {
             tell(&mut vehicle, source, report, now);
@@ -131,7 +132,7 @@ fn only_the_configured_autopilot_counts() {
     assert_eq!(vehicle.gps_time(now), None);
     // Nor can they take back what the autopilot said.
     let mut vehicle = known_vehicle();
-    vehicle.heartbeat(&Heartbeat { source: CAMERA, ..heartbeat(0x9D, 0) }, now);
+    vehicle.heartbeat(LinkId::MAIN, &Heartbeat { source: CAMERA, ..heartbeat(0x9D, 0) }, now);
     tell(&mut vehicle, OTHER_VEHICLE, Report::ExtendedSysState { landed_state: 2 }, now);
     assert_eq!(vehicle.state().armed(now), Ok(false));
     assert_eq!(vehicle.state().landed(now), Ok(true));
@@ -187,7 +188,7 @@ fn what_is_against_what_must_be() {
     ] {
         let mut vehicle = silent();
         let now = millis(10_000);
-        vehicle.heartbeat(&heartbeat(base_mode, custom_mode), now);
+        vehicle.heartbeat(LinkId::MAIN, &heartbeat(base_mode, custom_mode), now);
         tell(&mut vehicle, AUTOPILOT, report, now);
         let refusal = require.check(vehicle.state(), now).unwrap_err();
         assert_eq!((refusal.code, refusal.message.as_str()), (Code::StatePrecondition, told));
@@ -249,7 +250,11 @@ fn the_mode_is_known_of_a_px4_only() {
         (8, 0x1D, Err(Why::Undefined), Err(Why::Undefined)),
     ] {
         let mut vehicle = silent();
-        vehicle.heartbeat(&Heartbeat { autopilot, ..heartbeat(base_mode, LOITER) }, now);
+        vehicle.heartbeat(
+            LinkId::MAIN,
+            &Heartbeat { autopilot, ..heartbeat(base_mode, LOITER) },
+            now,
+        );
         let state = vehicle.state();
         assert_eq!(state.armed(now).map_err(|unknown| unknown.why), armed, "{autopilot}");
         assert_eq!(state.mode(now).map_err(|unknown| unknown.why), mode_is, "{autopilot}");

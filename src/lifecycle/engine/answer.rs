@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Engine, Slot};
 use crate::catalog::Transport;
 use crate::code::Code;
+use crate::guard::extra_link::LinkId;
 use crate::lifecycle::effect::Effect;
 use crate::lifecycle::record::{Acknowledged, Record};
 use crate::lifecycle::request::CommandId;
@@ -22,7 +23,7 @@ mod result {
 }
 
 impl Engine {
-    pub(super) fn on_command_ack(&mut self, now: &Now, ack: CommandAck) {
+    pub(super) fn on_command_ack(&mut self, now: &Now, link: LinkId, ack: CommandAck) {
         let ours = self.settings.source;
         let for_other_system = ack.target_system != 0 && ack.target_system != ours.system;
         let for_other_component =
@@ -37,13 +38,15 @@ impl Engine {
             self.perhaps_answered(slot);
             return;
         }
+        // Whoever was asked answers by the link that the frame went by.
+        let by_its_link = self.vehicle.link_of(ack.source) == link;
         // What comes before the frame is out answers something else.
         let asked = self.in_flight.get(&slot).copied().filter(|id| self.live[id].may_be_out);
-        if let Some(id) = asked {
+        if let Some(id) = asked.filter(|_| by_its_link) {
             self.answered(now, id, ack);
-        } else if let Some(id) = self.waiting_for_another_component(&ack) {
+        } else if let Some(id) = self.waiting_for_another_component(link, &ack) {
             self.strayed(now, id, ack);
-        } else if let Some(id) = self.late.get(&slot).copied() {
+        } else if let Some(id) = self.late.get(&slot).copied().filter(|_| by_its_link) {
             self.answered_late(now, id, ack);
         } else {
             self.effects.push_back(Effect::Unmatched(ack));
@@ -175,9 +178,9 @@ impl Engine {
     /// COMMAND_LONG_ONLY and COMMAND_INT_ONLY refuse the form, not the command: the other form goes
     /// out, once.
     fn other_form(&mut self, now: &Now, id: CommandId, ack: CommandAck, wanted: Transport) {
-        let sendable = self.vehicle.ready(now.boot) && !self.stopping;
         let state = self.recheck(now, id);
         let Some(live) = self.live.get_mut(&id) else { return };
+        let sendable = self.vehicle.ready_for(live.record.target, now.boot) && !self.stopping;
         let Some(dispatch) = &live.record.dispatch else { return };
         // What an earlier process sent is never sent again: what let it in may be gone.
         let swaps = sendable
@@ -198,14 +201,16 @@ impl Engine {
         }
     }
 
-    /// The oldest command of this MAV_CMD that waits for another component of the same system.
-    fn waiting_for_another_component(&self, ack: &CommandAck) -> Option<CommandId> {
+    /// The oldest command of this MAV_CMD that went out by this link and waits for another component
+    /// of the same system.
+    fn waiting_for_another_component(&self, link: LinkId, ack: &CommandAck) -> Option<CommandId> {
         self.in_flight
             .iter()
             .filter(|((target, command), id)| {
                 *command == ack.command
                     && *target != ack.source
                     && target.system == ack.source.system
+                    && self.vehicle.link_of(*target) == link
                     && self.live[id].may_be_out
             })
             .map(|(_, id)| *id)

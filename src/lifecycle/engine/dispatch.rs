@@ -15,14 +15,15 @@ impl Engine {
     /// Sends what may go now, in the order of acceptance.
     pub(super) fn dispatch(&mut self, now: &Now) {
         self.withdraw(now);
-        if self.stopping || !self.vehicle.ready(now.boot) {
+        if self.stopping {
             return;
         }
         let mut at = 0;
         while at < self.queue.len() && self.in_flight.len() < self.settings.max_outstanding {
             let id = self.queue[at];
             let slot = self.live[&id].slot();
-            if self.in_flight.contains_key(&slot) {
+            let (target, _) = slot;
+            if self.in_flight.contains_key(&slot) || !self.vehicle.ready_for(target, now.boot) {
                 at += 1;
                 continue;
             }
@@ -170,7 +171,7 @@ impl Engine {
             return;
         }
         self.timers.set(Timer::Retransmit(id), now.boot + retransmit.interval);
-        let sendable = self.vehicle.ready(now.boot) && !self.stopping;
+        let sendable = self.vehicle.ready_for(live.record.target, now.boot) && !self.stopping;
         if !sendable || self.recheck(now, id).is_err() {
             return;
         }
@@ -212,13 +213,15 @@ impl Engine {
         let ticket = self.ticket(id);
         let Some(live) = self.live.get_mut(&id) else { return };
         live.unsent = Some(ticket);
+        let target = live.record.target;
         let frame = CommandFrame {
-            target: live.record.target,
+            target,
             command: live.record.content.command,
             confirmation: live.confirmation,
             body,
         };
-        self.effects.push_back(Effect::Send { ticket, frame, not_after: live.deadline });
+        let link = self.vehicle.link_of(target);
+        self.effects.push_back(Effect::Send { link, ticket, frame, not_after: live.deadline });
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::code::{Code, Violation};
 use crate::guard::Refusal;
+use crate::guard::extra_link::LinkId;
 use crate::guard::grants::{Action, Answer, Opener};
 use crate::guard::vehicle::LinkState;
 use crate::lifecycle::effect::{CallId, DeliveryId, Effect, ErrorReply, Reply};
@@ -89,7 +90,7 @@ impl Engine {
 
     /// A grant must not outlive the link, so it cannot be older than the link either.
     fn link_is_ready(&self, now: &Now) -> Result<(), Refusal> {
-        let link = self.vehicle.link_state(now.boot);
+        let link = self.vehicle.link_state(LinkId::MAIN, now.boot);
         if link == LinkState::Ready {
             return Ok(());
         }

@@ -29,6 +29,7 @@ use super::status::{Cause, Status};
 use super::time::{Now, Stamp, Timestamp};
 use super::timers::{Timer, Timers};
 use crate::code::Code;
+use crate::guard::extra_link::{ExtraLink, LinkId};
 use crate::guard::grants::{GrantId, Grants};
 use crate::guard::nonces::Nonces;
 use crate::guard::policy::Retransmit;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub source: Address,
     /// The autopilot.
     pub target: Address,
+    /// In the order of their [`LinkId`]s.
+    pub extra_links: Vec<ExtraLink>,
     /// Seconds, 1 to 300.
     pub default_timeout_seconds: u32,
     /// Commands that wait for their COMMAND_ACK at a time.
@@ -89,6 +92,8 @@ struct Live {
     recovered: bool,
     /// It waits since before a restart, so the vehicle may yet have to tell its state.
     waits_for_state: bool,
+    /// It waits since before a restart, and its link has not been ready since.
+    waits_for_link: bool,
     retransmit: Option<Retransmit>,
     /// It may be sent while this grant holds.
     grant: Option<GrantId>,
@@ -110,6 +115,7 @@ impl Live {
             deadline,
             recovered: false,
             waits_for_state: false,
+            waits_for_link: false,
             retransmit: None,
             grant: None,
             confirmation: 0,
@@ -152,7 +158,8 @@ pub struct Engine {
     /// Closed by a batch that has been handed out.
     closed: Vec<CommandId>,
     effects: VecDeque<Effect>,
-    link_state: LinkState,
+    /// As last told.
+    link_states: BTreeMap<LinkId, LinkState>,
     last_ticket: u64,
     last_number: u64,
     stopping: bool,
@@ -162,8 +169,10 @@ impl Engine {
     /// An engine with nothing to remember; see [`Engine::recover`].
     /// `last_number`: the highest `Record::number` ever journaled.
     pub fn new(settings: Settings, guard: Guard, last_number: u64) -> Self {
+        let vehicle = Vehicle::with_extra_links(settings.target, &settings.extra_links);
         Self {
-            vehicle: Vehicle::new(settings.target),
+            link_states: vehicle.links().map(|link| (link, LinkState::Closed)).collect(),
+            vehicle,
             rates: Rates::default(),
             nonces: Nonces::new(MAX_NONCES),
             grants: Grants::new(guard.grant_limits().clone(), settings.session),
@@ -183,7 +192,6 @@ impl Engine {
             closing: Vec::new(),
             closed: Vec::new(),
             effects: VecDeque::new(),
-            link_state: LinkState::Closed,
             last_ticket: 0,
             last_number,
             stopping: false,
@@ -218,8 +226,8 @@ impl Engine {
         self.vehicle.gps_time(boot)
     }
 
-    pub fn link_state(&self) -> LinkState {
-        self.link_state
+    pub fn link_state(&self, link: LinkId) -> LinkState {
+        self.link_states[&link]
     }
 
     /// The highest `Record::number` given so far.
@@ -268,12 +276,14 @@ impl Engine {
             Input::BrokerConnected => self.outbox.connected(),
             Input::BrokerDisconnected => self.outbox.disconnected(),
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
-            Input::LinkOpened => self.vehicle.opened(),
-            Input::LinkClosed => self.vehicle.closed(),
-            Input::Heartbeat(heartbeat) => self.vehicle.heartbeat(&heartbeat, now.boot),
+            Input::LinkOpened(link) => self.vehicle.opened(link),
+            Input::LinkClosed(link) => self.vehicle.closed(link),
+            Input::Heartbeat(link, heartbeat) => {
+                self.vehicle.heartbeat(link, &heartbeat, now.boot);
+            }
             Input::Telemetry(telemetry) => self.vehicle.telemetry(&telemetry, now.boot),
             Input::Tick => {}
-            Input::CommandAck(ack) => self.on_command_ack(now, ack),
+            Input::CommandAck(link, ack) => self.on_command_ack(now, link, ack),
             Input::ForeignCommand(command) => self.foreign.passed(command, now.boot),
             Input::Sent { ticket } => self.on_sent(now, ticket),
             Input::NotSent { ticket, code, message } => {
@@ -287,7 +297,7 @@ impl Engine {
         }
         self.fire_timers(now);
         self.forget_nonces(now);
-        self.follow_link(now);
+        self.follow_links(now);
         self.follow_grants(now);
         self.dispatch(now);
     }
@@ -328,7 +338,7 @@ impl Engine {
     fn fire_timers(&mut self, now: &Now) {
         while let Some(timer) = self.timers.pop_due(now.boot) {
             match timer {
-                // `follow_link` looks at the clock itself.
+                // `follow_links` looks at the clock itself.
                 Timer::LinkStale => {}
                 // So does `follow_grants`.
                 Timer::GrantExpiry => {}
@@ -365,28 +375,40 @@ impl Engine {
         self.batch.outbox.remove(&number).is_none() && self.batch.published.insert(number)
     }
 
-    /// Reports a change of the link's state; commands that wait for a link that is gone end.
-    fn follow_link(&mut self, now: &Now) {
-        let state = self.vehicle.link_state(now.boot);
-        if let (LinkState::Ready, Some(stale_at)) = (state, self.vehicle.stale_at()) {
+    /// Reports changes of the links' states; commands that wait for a link that is gone end.
+    fn follow_links(&mut self, now: &Now) {
+        if let Some(stale_at) = self.vehicle.stale_at(now.boot) {
             self.timers.set(Timer::LinkStale, stale_at);
         }
-        let before = std::mem::replace(&mut self.link_state, state);
-        if before == state {
-            return;
-        }
-        self.effects.push_back(Effect::Link(state));
-        if before == LinkState::Ready {
-            self.grants.link_lost(now.boot);
-            for id in std::mem::take(&mut self.queue) {
-                self.finish(
-                    now,
-                    id,
-                    Status::Failed,
-                    Code::TransportLost,
-                    "the link to the vehicle was lost while the command waited for its turn",
-                );
+        for link in self.vehicle.links() {
+            let state = self.vehicle.link_state(link, now.boot);
+            let before = self.link_states.insert(link, state);
+            if before == Some(state) {
+                continue;
             }
+            self.effects.push_back(Effect::Link(link, state));
+            if link == LinkId::MAIN && before == Some(LinkState::Ready) {
+                self.grants.link_lost(now.boot);
+            }
+        }
+        self.end_unreachable(now);
+    }
+
+    fn end_unreachable(&mut self, now: &Now) {
+        let mut lost = Vec::new();
+        for id in &self.queue {
+            let Some(live) = self.live.get_mut(id) else { continue };
+            if self.vehicle.ready_for(live.record.target, now.boot) {
+                live.waits_for_link = false;
+            } else if !live.waits_for_link {
+                // It was ready when the guard let the command in, or since.
+                lost.push((*id, self.vehicle.link_of(live.record.target)));
+            }
+        }
+        for (id, link) in lost {
+            let link = self.vehicle.link_name(link).map_or("to the vehicle".into(), str::to_owned);
+            let message = format!("the link {link} was lost while the command waited for its turn");
+            self.finish(now, id, Status::Failed, Code::TransportLost, message);
         }
     }
 

@@ -124,6 +124,7 @@ impl Engine {
         let permitted = self.permit(now, &record, None);
         let mut live = Live::new(record, now.boot + left.unwrap_or_default());
         live.waits_for_state = true;
+        live.waits_for_link = true;
         let deadline = live.deadline;
         self.live.insert(id, live);
         match (left, permitted) {

@@ -181,23 +181,23 @@ impl Harness {
     }
 
     pub fn link_up(&mut self) {
-        self.input(Input::LinkOpened);
+        self.input(Input::LinkOpened(LinkId::MAIN));
         self.heartbeat();
     }
 
     pub fn link_down(&mut self) {
-        self.input(Input::LinkClosed);
+        self.input(Input::LinkClosed(LinkId::MAIN));
     }
 
     /// Of the autopilot and the camera.
     pub fn heartbeat(&mut self) {
         for source in [AUTOPILOT, CAMERA] {
-            self.input(Input::Heartbeat(heartbeat(source)));
+            self.input(Input::Heartbeat(LinkId::MAIN, heartbeat(source)));
         }
     }
 
     pub fn ack(&mut self, ack: CommandAck) {
-        self.input(Input::CommandAck(ack));
+        self.input(Input::CommandAck(LinkId::MAIN, ack));
     }
 
     pub fn sent(&mut self) {
@@ -364,7 +364,7 @@ impl Harness {
                 short
             }
             Effect::Unmatched(ack) => format!("unmatched {}", ack.command),
-            Effect::Link(_) => return None,
+            Effect::Link(..) => return None,
             Effect::GrantReply { outcome, .. } => {
                 let short = match &outcome {
                     Ok(_) => "grant reply".to_owned(),
@@ -436,6 +436,7 @@ pub fn settings() -> Settings {
     Settings {
         source: US,
         target: AUTOPILOT,
+        extra_links: Vec::new(),
         default_timeout_seconds: 30,
         max_outstanding: 3,
         max_queue: 4,

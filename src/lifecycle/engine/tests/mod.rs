@@ -139,9 +139,9 @@ fn a_target_component_must_be_allowed_by_its_rule() {
 #[test]
 fn a_component_that_was_never_heard_is_refused_by_name() {
     let mut it = Harness::new(Mode::Guarded);
-    it.input(Input::LinkOpened);
-    it.input(Input::Heartbeat(heartbeat(AUTOPILOT)));
-    it.input(Input::Heartbeat(heartbeat(Address { system: 2, component: 100 })));
+    it.input(Input::LinkOpened(LinkId::MAIN));
+    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
+    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(Address { system: 2, component: 100 })));
     it.drain();
     let to_camera = |request: &mut CommandRequest| request.target_component = Some(100);
     let refused = it.with_request("image_stop_capture", "a", to_camera);
@@ -149,7 +149,7 @@ fn a_component_that_was_never_heard_is_refused_by_name() {
     it.expect(refused, Status::Failed, Code::TransportNotReady);
     let message = it.record(refused).message.unwrap();
     assert!(message.contains("component 1/100"), "{message}");
-    it.input(Input::Heartbeat(heartbeat(CAMERA)));
+    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(CAMERA)));
     it.with_request("image_stop_capture", "b", to_camera);
     it.drain();
     assert_eq!(it.frames.len(), 1);
@@ -183,8 +183,8 @@ fn a_duplicate_changes_nothing_whenever_it_comes() {
     for (status, step) in [
         ("ACCEPTED", None),
         ("DELIVERED", Some(Input::Sent { ticket: it.ticket() })),
-        ("DELIVERED", Some(Input::CommandAck(progress))),
-        ("SUCCEEDED", Some(Input::CommandAck(ack(AUTOPILOT, DIGICAM, 0)))),
+        ("DELIVERED", Some(Input::CommandAck(LinkId::MAIN, progress))),
+        ("SUCCEEDED", Some(Input::CommandAck(LinkId::MAIN, ack(AUTOPILOT, DIGICAM, 0)))),
     ] {
         if let Some(input) = step {
             it.input(input);
@@ -616,15 +616,15 @@ fn a_lost_link_ends_what_waits_but_not_what_is_out() {
 #[test]
 fn a_heartbeat_of_somebody_else_makes_no_link_ready() {
     let mut it = Harness::new(Mode::Guarded);
-    it.input(Input::LinkOpened);
+    it.input(Input::LinkOpened(LinkId::MAIN));
     for source in [CAMERA, Address { system: 2, component: 1 }, US] {
-        it.input(Input::Heartbeat(heartbeat(source)));
+        it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(source)));
     }
     it.drain();
-    assert_eq!(it.engine.link_state(), LinkState::Open);
+    assert_eq!(it.engine.link_state(LinkId::MAIN), LinkState::Open);
     it.heartbeat();
     it.drain();
-    assert_eq!(it.engine.link_state(), LinkState::Ready);
+    assert_eq!(it.engine.link_state(LinkId::MAIN), LinkState::Ready);
 }
 
 #[test]

@@ -142,8 +142,8 @@ impl World {
             seen: Seen::default(),
         };
         it.connect();
-        it.handle(Input::LinkOpened);
-        it.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
+        it.handle(Input::LinkOpened(LinkId::MAIN));
+        it.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
         it
     }
 
@@ -165,9 +165,9 @@ impl World {
             }
             2 if !self.connected => self.connect(),
             3 if self.chance.in_percent(10) => {
-                self.handle(Input::LinkClosed);
+                self.handle(Input::LinkClosed(LinkId::MAIN));
                 self.drain(true);
-                self.handle(Input::LinkOpened);
+                self.handle(Input::LinkOpened(LinkId::MAIN));
             }
             4 | 5 => {
                 let span = Duration::from_millis(self.chance.below(8000));
@@ -178,7 +178,7 @@ impl World {
             7 if self.chance.in_percent(15) => self.crash(),
             9 if self.chance.in_percent(20) => self.forward(),
             _ => {
-                self.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
+                self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
                 self.deliver_link_events();
                 self.hand_over();
             }
@@ -296,7 +296,7 @@ impl World {
             self.answers.iter().filter(|(at, _)| *at <= now).map(|(_, ack)| *ack).collect();
         self.answers.retain(|(at, _)| *at > now);
         for ack in due {
-            self.handle(Input::CommandAck(ack));
+            self.handle(Input::CommandAck(LinkId::MAIN, ack));
         }
     }
 
@@ -371,7 +371,7 @@ impl World {
             Effect::Unmatched(ack) => self.witness.unmatched(&ack),
             Effect::Reply { .. }
             | Effect::Step(_)
-            | Effect::Link(_)
+            | Effect::Link(..)
             | Effect::GrantReply { .. }
             | Effect::Grants { .. } => {}
         }
@@ -444,7 +444,7 @@ impl World {
         self.link_events.clear();
         self.engine = self.journal.recover(&self.now, settings(), guard(Mode::Guarded, []));
         self.connect();
-        self.handle(Input::LinkOpened);
+        self.handle(Input::LinkOpened(LinkId::MAIN));
     }
 
     /// The world comes to rest: everything arrives, no more crashes.
@@ -456,7 +456,7 @@ impl World {
             while !self.in_transit.is_empty() {
                 self.deliver_update();
             }
-            self.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
+            self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
             self.drain(false);
             self.pass(Duration::from_secs(2));
             self.drain(false);

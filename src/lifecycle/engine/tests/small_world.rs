@@ -193,9 +193,11 @@ impl World {
 
     /// Connections come up, and the process has done what it does at its start.
     fn start(&mut self) {
-        for input in
-            [Input::BrokerConnected, Input::LinkOpened, Input::Heartbeat(heartbeat(AUTOPILOT))]
-        {
+        for input in [
+            Input::BrokerConnected,
+            Input::LinkOpened(LinkId::MAIN),
+            Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)),
+        ] {
             self.handle(input);
         }
     }
@@ -243,7 +245,7 @@ impl World {
                     5 => self.left.progress -= 1,
                     _ => {}
                 }
-                self.handle(Input::CommandAck(ack(AUTOPILOT, DIGICAM, result)));
+                self.handle(Input::CommandAck(LinkId::MAIN, ack(AUTOPILOT, DIGICAM, result)));
             }
             Step::Pubacks => self.take_updates(),
             Step::Reconnect => {
@@ -306,7 +308,7 @@ impl World {
                     self.witness.publish(&self.journal, &record);
                     self.publishing.push_back((number, *record));
                 }
-                Some(Effect::Send { ticket, frame, not_after }) => {
+                Some(Effect::Send { ticket, frame, not_after, .. }) => {
                     // Time passes between the steps of this process only.
                     assert!(self.now.boot < not_after, "a frame goes out late");
                     self.witness.send(&self.engine, &self.journal, frame);
@@ -316,7 +318,7 @@ impl World {
                     Effect::Reply { .. }
                     | Effect::Step(_)
                     | Effect::Unmatched(_)
-                    | Effect::Link(_)
+                    | Effect::Link(..)
                     | Effect::GrantReply { .. }
                     | Effect::Grants { .. },
                 ) => continue,
@@ -358,7 +360,7 @@ impl World {
 
     fn pass(&mut self, span: Duration) {
         self.sleep(span);
-        self.handle(Input::Heartbeat(heartbeat(AUTOPILOT)));
+        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
     }
 
     fn crash(&mut self, restart: Restart) {
@@ -412,12 +414,17 @@ impl World {
         let engine = &self.engine;
         for live in engine.live.values() {
             digest.record(&live.record);
-            digest.debug(&(live.deadline, live.recovered, live.waits_for_state));
+            digest.debug(&(
+                live.deadline,
+                live.recovered,
+                live.waits_for_state,
+                live.waits_for_link,
+            ));
             digest.debug(&(live.retransmit, live.confirmation, live.unsent, live.may_be_out));
         }
         digest.debug(&(&engine.queue, &engine.in_flight, &engine.late, &engine.tickets));
         digest.debug(&(&engine.closing, &engine.closed, &engine.timers, engine.urgent));
-        digest.debug(&(engine.link_state, engine.last_ticket, engine.last_number));
+        digest.debug(&(&engine.link_states, engine.last_ticket, engine.last_number));
         for (in_flight, number, record) in engine.outbox.entries() {
             digest.debug(&(in_flight, number));
             digest.record(record);

@@ -20,7 +20,7 @@ fn disarmed_and_landed() -> Rule {
 }
 
 fn armed(it: &mut Harness) {
-    it.input(Input::Heartbeat(Heartbeat { base_mode: 0x9D, ..heartbeat(AUTOPILOT) }));
+    it.input(Input::Heartbeat(LinkId::MAIN, Heartbeat { base_mode: 0x9D, ..heartbeat(AUTOPILOT) }));
 }
 
 impl Harness {
@@ -286,7 +286,7 @@ fn a_policy_shortens_what_a_request_leaves_open() {
 #[test]
 fn what_the_vehicle_says_during_the_commit_still_stops_the_frame() {
     let heartbeat_when_armed =
-        || Input::Heartbeat(Heartbeat { base_mode: 0x9D, ..heartbeat(AUTOPILOT) });
+        || Input::Heartbeat(LinkId::MAIN, Heartbeat { base_mode: 0x9D, ..heartbeat(AUTOPILOT) });
     let mut it = on_the_ground(disarmed_and_landed());
     let id = it.request(STATUS, "a");
     it.heard_while_committing = vec![heartbeat_when_armed()];
@@ -310,7 +310,7 @@ fn what_the_vehicle_says_during_the_commit_still_stops_the_frame() {
     // A rule that does not ask for it, and news that change nothing, cost nothing.
     for (rule, news) in [
         (Rule::default(), heartbeat_when_armed()),
-        (disarmed_and_landed(), Input::Heartbeat(heartbeat(AUTOPILOT))),
+        (disarmed_and_landed(), Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT))),
     ] {
         let mut it = on_the_ground(rule);
         it.request(STATUS, "a");
