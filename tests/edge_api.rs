@@ -115,6 +115,7 @@ fn status(grants: Vec<Grant>) -> AgentStatus {
         version: "0.1.0".to_owned(),
         session: Default::default(),
         guard_mode: "guarded".to_owned(),
+        links: Vec::new(),
         forwards: Vec::new(),
         link: LinkStatus { state: "ready".to_owned(), endpoint: "udpin:0.0.0.0:14540".to_owned() },
         broker: BrokerStatus { connected: true, address: "127.0.0.1:1883".to_owned() },

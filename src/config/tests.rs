@@ -105,6 +105,66 @@ fn forwards_are_off_and_read_only_by_default() {
 }
 
 #[test]
+fn extra_links_lead_to_components() {
+    assert!(load(&[("downlinkd.toml", GOOD)]).unwrap().link.extra.is_empty());
+    let extra = "[[link.extra]]\nname = \"camera\"\nendpoint = \"serial:/dev/ttyUSB0:115200\"\n\
+                 components = [100, 101]\n\
+                 [[link.extra]]\nname = \"gimbal-1\"\nendpoint = \"udpin:0.0.0.0:14540\"\n\
+                 components = [154]\n";
+    let config = load(&[("downlinkd.toml", GOOD), ("conf.d/1.toml", extra)]).unwrap();
+    let told: Vec<_> = config
+        .link
+        .extra
+        .iter()
+        .map(|it| (it.link.name.as_str(), it.endpoint.to_string(), it.link.components.clone()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("camera", "serial:/dev/ttyUSB0:115200".to_owned(), [100, 101].into()),
+            ("gimbal-1", "udpin:0.0.0.0:14540".to_owned(), [154].into())
+        ]
+    );
+}
+
+#[test]
+fn mistakes_of_extra_links() {
+    let link = |name: &str, endpoint: &str, components: &str| {
+        format!(
+            "[[link.extra]]\nname = \"{name}\"\nendpoint = \"{endpoint}\"\ncomponents = {components}\n"
+        )
+    };
+    let udp = |port: u32| format!("udpin:0.0.0.0:{port}");
+    let five: String =
+        (1..6).map(|n| link(&format!("n{n}"), &udp(n), &format!("[10{n}]"))).collect();
+    for (text, key, told) in [
+        (link("", &udp(1), "[100]"), "name", "1 to 32"),
+        (link("a b", &udp(1), "[100]"), "name", "a b"),
+        (link(&"a".repeat(33), &udp(1), "[100]"), "name", "1 to 32"),
+        (link("a", &udp(1), "[100]") + &link("a", &udp(2), "[101]"), "name", "twice"),
+        (link("a", &udp(1), "[100]") + &link("b", &udp(1), "[101]"), "endpoint", "two links"),
+        // Whatever the baud rate.
+        (link("a", "serial:/dev/ttyAMA0:57600", "[100]"), "endpoint", "two links"),
+        (link("a", "serial:/dev/ttyAMA1", "[100]"), "link.extra.endpoint", "baud"),
+        (link("a", &udp(1), "[]"), "components", "1 to 4"),
+        (link("a", &udp(1), "[100, 101, 102, 103, 104]"), "components", "1 to 4"),
+        (link("a", &udp(1), "[0]"), "components", "broadcast"),
+        (link("a", &udp(1), "[1]"), "components", "autopilot"),
+        (link("a", &udp(1), "[191]"), "components", "our own"),
+        (link("a", &udp(1), "[100, 100]"), "components", "twice"),
+        (link("a", &udp(1), "[100]") + &link("b", &udp(2), "[101, 100]"), "components", "twice"),
+        (five, "name", "at most 4"),
+        ("[[link.extra]]\nname = \"a\"\n".to_owned(), "endpoint", "missing"),
+    ] {
+        let error = load(&[("downlinkd.toml", GOOD), ("conf.d/10-a.toml", &text)]).unwrap_err();
+        let message = error.to_string();
+        for part in ["10-a.toml", key, told] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+    }
+}
+
+#[test]
 fn two_person_grants_are_by_risk_and_by_command() {
     let text = "two_person = [\"critical\", \"nav_land\"]";
     let config = load(&[("downlinkd.toml", &with_section("guard.grant", text))]).unwrap();

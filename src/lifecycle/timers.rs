@@ -8,7 +8,7 @@ use super::request::CommandId;
 /// What can become due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Timer {
-    /// The heartbeat becomes too old to be ready.
+    /// A heartbeat becomes too old for its link to be ready.
     LinkStale,
     /// A grant's time is over.
     GrantExpiry,

@@ -54,6 +54,7 @@ class Agent:
         late_ack_window="5min",
         stop_timeout="5s",
         forward="",
+        extra_link="",
     ):
         rules = [
             f"""\
@@ -82,6 +83,7 @@ url = "mqtt://127.0.0.1:{port}"
 endpoint = "{endpoint}"
 target_system = 1
 target_component = 1
+{extra_link}
 {forward}
 [guard]
 mode = "{mode}"

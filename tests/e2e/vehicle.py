@@ -21,12 +21,12 @@ HEARTBEAT_INTERVAL_S = 1.0
 
 @dataclass(frozen=True)
 class Ack:
-    """A COMMAND_ACK. Its target is the sender of the command, unless given."""
+    """A COMMAND_ACK, of the vehicle to the sender of the command unless told otherwise."""
 
     result: int
     progress: int = 0
     result_param2: int = 0
-    source: tuple = (1, 1)
+    source: tuple | None = None
     target: tuple | None = None
     # Seconds from the frame to the answer.
     after: float = 0.0
@@ -45,16 +45,22 @@ class Frame:
 
 
 class Vehicle:
-    """An autopilot 1/1 behind `port`, a symlink to the slave side of a pty.
+    """An autopilot, or another component, behind `port`, a symlink to the slave side of a pty.
 
     It sends HEARTBEAT at 1 Hz and answers every command with ACCEPTED, unless told otherwise.
     """
 
     def __init__(
-        self, port: Path, heartbeats=True, heartbeat_interval_s=HEARTBEAT_INTERVAL_S, cable=None
+        self,
+        port: Path,
+        heartbeats=True,
+        heartbeat_interval_s=HEARTBEAT_INTERVAL_S,
+        cable=None,
+        source=(1, 1),
     ):
         """`cable` makes the vehicle's end of the link from `port`; without it, a pty."""
         self.port = port
+        self.source = source
         self.frames = Observed()
         self.heartbeats = heartbeats
         self._heartbeat_interval_s = heartbeat_interval_s
@@ -143,7 +149,7 @@ class Vehicle:
         while not self._unplugged.is_set():
             if self.heartbeats and time.monotonic() >= next_heartbeat:
                 # The first one goes out as soon as somebody listens: it saves every test a second.
-                if self._send(heartbeat(), source=(1, 1)):
+                if self._send(heartbeat(), self.source):
                     next_heartbeat = time.monotonic() + self._heartbeat_interval_s
             while self._later and self._later[0][0] <= time.monotonic():
                 self._send_ack(*heapq.heappop(self._later)[2])
@@ -153,7 +159,7 @@ class Vehicle:
 
     def _answer(self, message):
         for reply in self._replies.get(message.get_type(), ()):
-            self._send(reply, source=(1, 1))
+            self._send(reply, self.source)
         if message.get_type() not in ("COMMAND_LONG", "COMMAND_INT"):
             return
         sender = (message.get_srcSystem(), message.get_srcComponent())
@@ -170,7 +176,7 @@ class Vehicle:
         message = mavlink.MAVLink_command_ack_message(
             command, ack.result, ack.progress, ack.result_param2, target_system, target_component
         )
-        return self._send(message, ack.source)
+        return self._send(message, ack.source or self.source)
 
     def _send(self, message, source):
         with self._lock:

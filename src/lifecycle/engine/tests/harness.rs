@@ -22,6 +22,8 @@ use crate::wire::mavlink::{Body, CommandAck, CommandFrame, Heartbeat};
 pub const US: Address = Address { system: 1, component: 191 };
 pub const AUTOPILOT: Address = Address { system: 1, component: 1 };
 pub const CAMERA: Address = Address { system: 1, component: 100 };
+/// Where [`two_links`] puts the camera.
+pub const EXTRA: LinkId = LinkId(1);
 pub const BOOT: Uuid = Uuid::from_u128(1);
 
 /// What a commit made durable.
@@ -64,6 +66,8 @@ pub struct Harness {
     pub settings: Settings,
     pub persists: usize,
     pub frames: Vec<CommandFrame>,
+    /// By which they went.
+    pub links: Vec<LinkId>,
     pub replies: Vec<Reply>,
     pub published: Vec<(OutboxNumber, Record)>,
     pub grant_replies: Vec<Result<Answer, Refusal>>,
@@ -117,7 +121,7 @@ impl Harness {
         Self::with_settings(settings(), guard)
     }
 
-    fn with_settings(settings: Settings, guard: Guard) -> Self {
+    pub fn with_settings(settings: Settings, guard: Guard) -> Self {
         let mut it = Self {
             engine: Engine::new(settings.clone(), guard.clone(), 0),
             now: now(),
@@ -126,6 +130,7 @@ impl Harness {
             settings,
             persists: 0,
             frames: Vec::new(),
+            links: Vec::new(),
             replies: Vec::new(),
             published: Vec::new(),
             grant_replies: Vec::new(),
@@ -353,7 +358,7 @@ impl Harness {
                 });
                 return None;
             }
-            Effect::Send { ticket, frame, .. } => {
+            Effect::Send { link, ticket, frame, .. } => {
                 let form = match frame.body {
                     Body::Long(_) => "LONG",
                     Body::Int { .. } => "INT",
@@ -361,6 +366,7 @@ impl Harness {
                 let short = format!("send {form} {}", frame.command);
                 self.tickets.push(ticket);
                 self.frames.push(frame);
+                self.links.push(link);
                 short
             }
             Effect::Unmatched(ack) => format!("unmatched {}", ack.command),
@@ -446,6 +452,12 @@ pub fn settings() -> Settings {
         max_updates: MAX_UPDATES,
         forwards: false,
     }
+}
+
+/// With a link of its own for the camera.
+pub fn two_links(settings: Settings) -> Settings {
+    let camera = ExtraLink { name: "camera".to_owned(), components: [100].into() };
+    Settings { extra_links: vec![camera], ..settings }
 }
 
 pub fn guard(mode: Mode, extra: impl IntoIterator<Item = (&'static str, Rule)>) -> Guard {

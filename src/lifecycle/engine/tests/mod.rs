@@ -2,6 +2,7 @@
 //! [`simulation`].
 
 mod authentication;
+mod extra_link;
 mod flushes;
 mod foreign;
 mod grants;

@@ -8,6 +8,8 @@ use crate::wire::mavlink::{CommandAck, CommandFrame};
 
 /// COMMAND_ACK.result_param2 of an answer to somebody else.
 pub const FOR_ANOTHER: i32 = 4242;
+/// And of one that comes by another link than the command went out.
+pub const BY_ANOTHER_LINK: i32 = 4243;
 
 #[derive(Clone, Debug, Default)]
 pub struct Witness {
@@ -48,7 +50,10 @@ impl Witness {
     /// The agent published an update.
     pub fn publish(&mut self, journal: &ModelJournal, record: &Record) {
         for answer in [&record.ack, &record.stray].into_iter().flatten() {
-            assert_ne!(answer.ack.result_param2, FOR_ANOTHER, "somebody else's answer counted");
+            let CommandAck { result_param2, source, .. } = answer.ack;
+            assert_ne!(result_param2, FOR_ANOTHER, "somebody else's answer counted");
+            let is_astray = result_param2 == BY_ANOTHER_LINK && source == record.target;
+            assert!(!is_astray, "an answer by another link counted");
         }
         if record.is_terminal() {
             let durable = journal.records.get(&record.command_id).map_or(0, |it| it.seq);
@@ -68,13 +73,18 @@ impl Witness {
         assert!(!is_new || record.seq > last, "{} came after {last}", record.seq);
     }
 
-    /// A frame was handed to the link. Returns whose it is.
+    /// A frame was handed to a link. Returns whose it is.
     pub fn send(
         &mut self,
         engine: &Engine,
         journal: &ModelJournal,
+        link: LinkId,
         frame: CommandFrame,
     ) -> CommandId {
+        let extra = &engine.settings.extra_links;
+        let leads_there = |it: &ExtraLink| it.components.contains(&frame.target.component);
+        let way = extra.iter().position(leads_there).map_or(LinkId::MAIN, LinkId::of_extra);
+        assert_eq!(link, way, "a frame went astray");
         let slot = (frame.target, frame.command);
         let command = *engine.in_flight.get(&slot).expect("a frame has its place");
         let durable = journal.records[&command].dispatch.as_ref();

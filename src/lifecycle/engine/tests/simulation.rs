@@ -1,13 +1,13 @@
 //! Random histories in virtual time, with a crash possible between any two effects.
 //!
 //! The world: a broker that redelivers what was not acknowledged and may drop its connection, a
-//! journal that holds what was committed, a vehicle that answers at once, late, twice, wrongly or
-//! never. Every history is checked against what the product promises.
+//! journal that holds what was committed, an autopilot and, behind a link of its own, a camera that
+//! answer at once, late, twice, wrongly or never. Every history is checked against what the product promises.
 
 use std::collections::{HashSet, VecDeque};
 
-use super::harness::{ModelJournal, guard, now, request};
-use super::promises::{FOR_ANOTHER, Witness};
+use super::harness::{EXTRA, ModelJournal, guard, now, request, two_links};
+use super::promises::{BY_ANOTHER_LINK, FOR_ANOTHER, Witness};
 use super::*;
 use crate::catalog;
 use crate::lifecycle::effect::{DeliveryId, OutboxNumber};
@@ -19,11 +19,14 @@ const HISTORIES: u64 = 3000;
 const COMMANDS: [&str; 4] =
     ["do_digicam_control", "image_stop_capture", "request_camera_capture_status", "nav_roi"];
 
+/// Behind the same link as whoever was asked.
+const SECOND_CAMERA: Address = Address { system: 1, component: 101 };
+
 /// Few enough that a short outage reaches it.
 const MAX_UPDATES: usize = WINDOW + 10;
 
 fn settings() -> Settings {
-    Settings { max_updates: MAX_UPDATES, forwards: true, ..harness::settings() }
+    two_links(Settings { max_updates: MAX_UPDATES, forwards: true, ..harness::settings() })
 }
 
 #[test]
@@ -57,6 +60,8 @@ struct Seen {
     other_forms: usize,
     duplicates: usize,
     foreign_commands: usize,
+    by_extra_link: usize,
+    by_another_link: usize,
 }
 
 impl Seen {
@@ -66,6 +71,8 @@ impl Seen {
         self.other_forms += more.other_forms;
         self.duplicates += more.duplicates;
         self.foreign_commands += more.foreign_commands;
+        self.by_extra_link += more.by_extra_link;
+        self.by_another_link += more.by_another_link;
     }
 
     fn expect_variety(&self) {
@@ -74,6 +81,8 @@ impl Seen {
         assert!(self.other_forms > 50, "{} other forms", self.other_forms);
         assert!(self.duplicates > 1000, "{} duplicates", self.duplicates);
         assert!(self.foreign_commands > 1000, "{} foreign commands", self.foreign_commands);
+        assert!(self.by_extra_link > 1000, "{} frames to the camera", self.by_extra_link);
+        assert!(self.by_another_link > 1000, "{} answers astray", self.by_another_link);
     }
 }
 
@@ -116,8 +125,8 @@ struct World {
     /// The wall clock does not go on.
     clock_stands: bool,
     true_wall: Timestamp,
-    /// Answers on their way, by when they arrive.
-    answers: Vec<(Duration, CommandAck)>,
+    /// Answers on their way, by when they arrive, and by which link.
+    answers: Vec<(Duration, LinkId, CommandAck)>,
     link_events: VecDeque<Input>,
     seen: Seen,
 }
@@ -142,9 +151,19 @@ impl World {
             seen: Seen::default(),
         };
         it.connect();
-        it.handle(Input::LinkOpened(LinkId::MAIN));
-        it.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
+        it.open_links();
+        it.all_speak();
         it
+    }
+
+    fn open_links(&mut self) {
+        self.handle(Input::LinkOpened(LinkId::MAIN));
+        self.handle(Input::LinkOpened(EXTRA));
+    }
+
+    fn all_speak(&mut self) {
+        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
+        self.handle(Input::Heartbeat(EXTRA, heartbeat(CAMERA)));
     }
 
     fn run(mut self) -> Seen {
@@ -165,9 +184,10 @@ impl World {
             }
             2 if !self.connected => self.connect(),
             3 if self.chance.in_percent(10) => {
-                self.handle(Input::LinkClosed(LinkId::MAIN));
+                let link = [LinkId::MAIN, EXTRA][self.chance.below(2) as usize];
+                self.handle(Input::LinkClosed(link));
                 self.drain(true);
-                self.handle(Input::LinkOpened(LinkId::MAIN));
+                self.handle(Input::LinkOpened(link));
             }
             4 | 5 => {
                 let span = Duration::from_millis(self.chance.below(8000));
@@ -178,7 +198,11 @@ impl World {
             7 if self.chance.in_percent(15) => self.crash(),
             9 if self.chance.in_percent(20) => self.forward(),
             _ => {
-                self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
+                match self.chance.below(10) {
+                    0 => self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT))),
+                    1 => self.handle(Input::Heartbeat(EXTRA, heartbeat(CAMERA))),
+                    _ => self.all_speak(),
+                }
                 self.deliver_link_events();
                 self.hand_over();
             }
@@ -200,14 +224,17 @@ impl World {
             (answer.target_system, answer.target_component) = (255, 190);
         }
         let at = self.now.boot + Duration::from_millis(self.chance.below(20_000));
-        self.answers.push((at, answer));
+        self.answers.push((at, LinkId::MAIN, answer));
     }
 
     /// A publisher sends a new command, or one of its old ones again.
     fn publish(&mut self) {
         let command = COMMANDS[self.chance.below(4) as usize];
-        let key = format!("{command}-{}", self.chance.below(6));
-        let mut request = request(command, &key);
+        let number = self.chance.below(6);
+        let mut request = request(command, &format!("{command}-{number}"));
+        // Of the same MAV_CMD some go to the autopilot and some to the camera.
+        let to_camera = command == "image_stop_capture" && number.is_multiple_of(2);
+        request.target_component = to_camera.then_some(CAMERA.component);
         request.timeout_seconds = [None, Some(0), Some(2), Some(10)][self.chance.below(4) as usize];
         self.at_broker.push_back((None, request));
         self.hand_over();
@@ -289,14 +316,13 @@ impl World {
         }
         let now = self.now.boot;
         // To others the vehicle answers soon or never.
-        self.answers.retain(|(at, ack)| {
+        self.answers.retain(|(at, _, ack)| {
             ack.result_param2 != FOR_ANOTHER || now < *at + Duration::from_secs(9)
         });
-        let due: Vec<CommandAck> =
-            self.answers.iter().filter(|(at, _)| *at <= now).map(|(_, ack)| *ack).collect();
-        self.answers.retain(|(at, _)| *at > now);
-        for ack in due {
-            self.handle(Input::CommandAck(LinkId::MAIN, ack));
+        let due: Vec<_> = self.answers.iter().filter(|(at, ..)| *at <= now).copied().collect();
+        self.answers.retain(|(at, ..)| *at > now);
+        for (_, link, ack) in due {
+            self.handle(Input::CommandAck(link, ack));
         }
     }
 
@@ -367,7 +393,7 @@ impl World {
                     message: "late".to_owned(),
                 });
             }
-            Effect::Send { ticket, frame, .. } => self.vehicle_gets(ticket, frame),
+            Effect::Send { link, ticket, frame, .. } => self.vehicle_gets(link, ticket, frame),
             Effect::Unmatched(ack) => self.witness.unmatched(&ack),
             Effect::Reply { .. }
             | Effect::Step(_)
@@ -377,8 +403,9 @@ impl World {
         }
     }
 
-    fn vehicle_gets(&mut self, ticket: Ticket, frame: CommandFrame) {
-        let command = self.witness.send(&self.engine, &self.journal, frame);
+    fn vehicle_gets(&mut self, link: LinkId, ticket: Ticket, frame: CommandFrame) {
+        let command = self.witness.send(&self.engine, &self.journal, link, frame);
+        self.seen.by_extra_link += usize::from(link == EXTRA);
         let first = self.witness.frames[&command].len() == 1;
         self.link_events.push_back(match self.chance.below(20) {
             0 => Input::SendUnknown { ticket },
@@ -388,41 +415,47 @@ impl World {
             world.now.boot + Duration::from_millis(world.chance.below(bound))
         };
         let answer = |result| ack(frame.target, frame.command, result);
+        if self.chance.in_percent(20) {
+            self.seen.by_another_link += 1;
+            let astray = CommandAck { result_param2: BY_ANOTHER_LINK, ..answer(2) };
+            let at = after(self, 40_000);
+            self.answers.push((at, if link == EXTRA { LinkId::MAIN } else { EXTRA }, astray));
+        }
         match self.chance.below(10) {
             0 | 1 => {}
             2 => {
                 for _ in 0..2 {
                     let at = after(self, 3000);
-                    self.answers.push((at, answer(0)));
+                    self.answers.push((at, link, answer(0)));
                 }
             }
             3 => {
                 let at = after(self, 60_000);
-                self.answers.push((at, answer(0)));
+                self.answers.push((at, link, answer(0)));
             }
             4 => {
                 let at = after(self, 1000);
-                self.answers.push((at, ack(CAMERA, frame.command, 3)));
+                self.answers.push((at, link, ack(SECOND_CAMERA, frame.command, 3)));
             }
             5 if first => {
                 let wish = if matches!(frame.body, Body::Long(_)) { 8 } else { 7 };
                 let at = after(self, 500);
-                self.answers.push((at, answer(wish)));
+                self.answers.push((at, link, answer(wish)));
                 self.seen.other_forms += 1;
             }
             6 => {
                 let at = after(self, 1000);
-                self.answers.push((at, CommandAck { progress: 30, ..answer(5) }));
+                self.answers.push((at, link, CommandAck { progress: 30, ..answer(5) }));
                 let at = at + Duration::from_millis(self.chance.below(20_000));
-                self.answers.push((at, answer(0)));
+                self.answers.push((at, link, answer(0)));
             }
             7 => {
                 let at = after(self, 1000);
-                self.answers.push((at, answer(2)));
+                self.answers.push((at, link, answer(2)));
             }
             _ => {
                 let at = after(self, 1000);
-                self.answers.push((at, answer(0)));
+                self.answers.push((at, link, answer(0)));
             }
         }
     }
@@ -444,7 +477,7 @@ impl World {
         self.link_events.clear();
         self.engine = self.journal.recover(&self.now, settings(), guard(Mode::Guarded, []));
         self.connect();
-        self.handle(Input::LinkOpened(LinkId::MAIN));
+        self.open_links();
     }
 
     /// The world comes to rest: everything arrives, no more crashes.
@@ -456,7 +489,7 @@ impl World {
             while !self.in_transit.is_empty() {
                 self.deliver_update();
             }
-            self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
+            self.all_speak();
             self.drain(false);
             self.pass(Duration::from_secs(2));
             self.drain(false);

@@ -308,10 +308,10 @@ impl World {
                     self.witness.publish(&self.journal, &record);
                     self.publishing.push_back((number, *record));
                 }
-                Some(Effect::Send { ticket, frame, not_after, .. }) => {
+                Some(Effect::Send { link, ticket, frame, not_after }) => {
                     // Time passes between the steps of this process only.
                     assert!(self.now.boot < not_after, "a frame goes out late");
-                    self.witness.send(&self.engine, &self.journal, frame);
+                    self.witness.send(&self.engine, &self.journal, link, frame);
                     self.leaving.push_back(ticket);
                 }
                 Some(
