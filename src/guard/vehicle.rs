@@ -32,7 +32,7 @@ impl LinkState {
 #[derive(Clone, Debug)]
 pub struct Vehicle {
     autopilot: Address,
-    /// The main link, as `heard`.
+    /// Of the main link, as is `heard`.
     open: bool,
     /// The last HEARTBEAT of each component of the autopilot's system.
     heard: BTreeMap<u8, Duration>,
