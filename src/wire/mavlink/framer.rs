@@ -21,7 +21,7 @@ pub enum Version {
     V2,
 }
 
-/// One intact frame. Signatures are not looked at.
+/// One intact frame. Its signature is not looked at here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     version: Version,
@@ -222,7 +222,7 @@ fn message_id(version: Version, bytes: &[u8]) -> u32 {
     }
 }
 
-fn crc_extra(message_id: u32) -> Option<u8> {
+pub(super) fn crc_extra(message_id: u32) -> Option<u8> {
     let index = CRC_EXTRA.binary_search_by_key(&message_id, |&(id, _)| id).ok()?;
     Some(CRC_EXTRA[index].1)
 }
