@@ -115,6 +115,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
     recovered.last_number = meta.last_number;
     recovered.clock_floor = meta.clock_floor;
     recovered.set_aside = meta.set_aside;
+    recovered.signing_bound = directory.signing_bound()?;
     // Everything that counts has been found.
     for removed in [directory.remove_leftovers(&current), archive.remove_leftovers()] {
         if let Err(error) = removed {
@@ -132,6 +133,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
         generation,
         shared: Arc::new(RwLock::new(contents)),
         meta,
+        signing_bound: recovered.signing_bound,
         rewrite: None,
         retention,
         unpublished,
