@@ -9,6 +9,7 @@ mod admission;
 mod local_api;
 mod outgoing;
 mod refusals;
+mod signing;
 mod stop;
 
 use std::collections::VecDeque;
@@ -25,7 +26,7 @@ use crate::config::Config;
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
 use crate::edge::{api, link, mqtt, systemd};
-use crate::lifecycle::effect::{DeliveryId, Effect, Input, Ticket};
+use crate::lifecycle::effect::{Batch, DeliveryId, Effect, Input, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::outbox::MAX_UPDATES;
 use crate::lifecycle::record::Record;
@@ -36,6 +37,7 @@ use crate::wire::topic::Topics;
 use admission::{Admission, Admitted, Denied};
 use local_api::Calls;
 use refusals::Refusals;
+use signing::Leases;
 
 /// Inputs that share one commit; more only make the first of them wait.
 const MAX_INPUTS_PER_COMMIT: usize = 64;
@@ -89,8 +91,19 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
     let (link_sender, link_events) = mpsc::channel(EVENTS);
     let (mqtt_sender, mqtt_events) = mpsc::channel(EVENTS);
     let endpoint = config.link.endpoint.to_string();
+    let signing = config.link.signing.as_ref().map(|signing| link::Signing {
+        key: signing.key.clone(),
+        link_id: signing.link_id,
+        start: recovered.signing_bound,
+        now: signing::time(&clock, &now),
+    });
     let link = link::spawn(
-        link::Options { endpoint: config.link.endpoint.clone(), source: config.link.source },
+        link::Options {
+            endpoint: config.link.endpoint.clone(),
+            source: config.link.source,
+            vehicle: config.link.target.system,
+            signing,
+        },
         link_sender,
     );
     let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
@@ -115,6 +128,7 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         engine,
         link,
         mqtt,
+        leases: Leases::default(),
         link_events,
         mqtt_events,
         config_path,
@@ -143,6 +157,7 @@ struct Daemon {
     journal: Journal,
     engine: Engine,
     link: link::Handle,
+    leases: Leases,
     mqtt: mqtt::Handle,
     link_events: mpsc::Receiver<link::Event>,
     mqtt_events: mpsc::Receiver<mqtt::Event>,
@@ -259,6 +274,10 @@ impl Daemon {
 
     fn on_link(&mut self, event: link::Event) {
         let input = match event {
+            link::Event::SigningLease { until } => return self.leases.ask(until),
+            link::Event::Rejected { source, why, count } => {
+                return signing::log_rejected(source, why, count);
+            }
             link::Event::Opened => {
                 info!("the link {} is open", self.endpoint);
                 Input::LinkOpened
@@ -367,26 +386,40 @@ impl Daemon {
                 }
             }
             if late.is_empty() {
-                return Ok(());
+                break;
             }
             for input in late {
                 self.handle(input);
             }
         }
+        if self.leases.wanted().is_some() {
+            // No commit came along that could have taken it.
+            self.commit(Batch::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<(), Error> {
+        let now = self.now();
+        let lease = self.leases.wanted();
+        let moment = journal::Moment {
+            last_number: self.engine.last_number(),
+            clock_floor: self.clock.floor(),
+            trusted_now: now.wall_trusted.then_some(now.wall),
+            set_aside: self.engine.set_aside(),
+            signing_bound: lease.unwrap_or_default(),
+        };
+        self.journal.commit(batch, moment).await?;
+        if let Some(until) = lease {
+            self.leases.granted(until);
+            self.link.grant(link::Lease { now: signing::time(&self.clock, &now), until });
+        }
+        Ok(())
     }
 
     async fn carry_out_one(&mut self, effect: Effect, late: &mut Vec<Input>) -> Result<(), Error> {
         match effect {
-            Effect::Persist(batch) => {
-                let now = self.now();
-                let moment = journal::Moment {
-                    last_number: self.engine.last_number(),
-                    clock_floor: self.clock.floor(),
-                    trusted_now: now.wall_trusted.then_some(now.wall),
-                    set_aside: self.engine.set_aside(),
-                };
-                self.journal.commit(batch, moment).await?;
-            }
+            Effect::Persist(batch) => self.commit(batch).await?,
             Effect::Acknowledge(delivery) => {
                 if let Some(acknowledgement) = self.deliveries.take(delivery) {
                     self.mqtt.send(mqtt::Command::Acknowledge(acknowledgement));

@@ -48,7 +48,8 @@ impl Agent {
 
     fn with_capacity(endpoint: Endpoint, capacity: usize) -> Self {
         let (sender, events) = mpsc::channel(capacity);
-        Self { handle: link::spawn(Options { endpoint, source: AGENT }, sender), events }
+        let options = Options { endpoint, source: AGENT, vehicle: AUTOPILOT.system, signing: None };
+        Self { handle: link::spawn(options, sender), events }
     }
 
     async fn event(&mut self) -> Event {

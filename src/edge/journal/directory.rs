@@ -252,8 +252,7 @@ impl Directory {
     }
 
     fn untouched(&self) -> Result<Option<Current>, Error> {
-        let is_other =
-            |name: &String| name.starts_with(SET_ASIDE) || !is_beside_journals(name);
+        let is_other = |name: &String| name.starts_with(SET_ASIDE) || !is_beside_journals(name);
         match self.names()?.into_iter().find(is_other) {
             None => Ok(None),
             Some(name) => Err(Error::damaged(

@@ -15,7 +15,9 @@
 //! have taken effect only if they are ready; a write goes on where the last one ended. The task must
 //! not be aborted, since a frame could be left half written: drop the [`Handle`].
 
+mod counters;
 mod endpoint;
+mod gate;
 mod port;
 mod serial;
 mod session;
@@ -23,23 +25,51 @@ mod task;
 mod tcp;
 mod udp;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::wire::mavlink::{Address, CommandAck, CommandFrame, Heartbeat, Telemetry};
+use crate::wire::mavlink::{
+    Address, CommandAck, CommandFrame, Heartbeat, Key, Rejection, SigningTime, Telemetry,
+};
 
+pub use counters::Counters;
 pub use endpoint::{Endpoint, EndpointError};
 
 /// From [`Handle::send`] until the frame's last byte must be in the kernel's buffer.
 const WRITE_BOUND: Duration = Duration::from_secs(2);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub endpoint: Endpoint,
     /// Who we are in every frame that we write.
     pub source: Address,
+    /// The vehicle's system id.
+    pub vehicle: u8,
+    /// `None`: nothing is signed, and everything that is intact counts.
+    pub signing: Option<Signing>,
+}
+
+/// With it, every frame that we write is signed, and only what is signed counts.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    pub key: Key,
+    pub link_id: u8,
+    /// Timestamps before this one may have been used by an earlier process.
+    pub start: SigningTime,
+    /// What time it is at least.
+    pub now: SigningTime,
+}
+
+/// Timestamps that may be used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lease {
+    /// What time it is at least. The task goes on from there.
+    pub now: SigningTime,
+    /// Timestamps before this one. It must be durable, so that a later process begins there.
+    pub until: SigningTime,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +84,18 @@ pub enum Event {
     Heartbeat(Heartbeat),
     CommandAck(CommandAck),
     Telemetry(Telemetry),
+    /// Of these there were so many since the last time, which was at least 30 s ago; `source` is the
+    /// last one's.
+    Rejected {
+        source: Address,
+        why: Rejection,
+        count: u64,
+    },
+    /// Timestamps are running out: a [`Lease`] until then is needed within a minute. Comes before what
+    /// made it necessary.
+    SigningLease {
+        until: SigningTime,
+    },
     /// Every byte of the frame left the kernel's buffer; with UDP and TCP: is in it.
     Sent {
         ticket: u64,
@@ -92,6 +134,8 @@ pub struct Send {
 #[derive(Debug)]
 pub struct Handle {
     queue: mpsc::UnboundedSender<Queued>,
+    lease: watch::Sender<(Lease, Instant)>,
+    counters: Arc<Mutex<Counters>>,
 }
 
 impl Handle {
@@ -99,6 +143,16 @@ impl Handle {
     /// events any more.
     pub fn send(&self, send: Send) {
         let _ = self.queue.send(Queued { send, by: Instant::now() + WRITE_BOUND });
+    }
+
+    /// From now on these timestamps may be used, too.
+    pub fn grant(&self, lease: Lease) {
+        self.lease.send_replace((lease, Instant::now()));
+    }
+
+    /// As of the last read.
+    pub fn counters(&self) -> Counters {
+        *self.counters.lock().expect("no holder panics")
     }
 
     /// What dropping does, by name.
@@ -115,6 +169,8 @@ struct Queued {
 /// Starts the task on the current tokio runtime.
 pub fn spawn(options: Options, events: mpsc::Sender<Event>) -> Handle {
     let (queue, queued) = mpsc::unbounded_channel();
-    tokio::spawn(task::Link::new(options, queued, events).run());
-    Handle { queue }
+    let counters = Arc::default();
+    let (gate, lease) = gate::Gate::new(&options, Arc::clone(&counters));
+    tokio::spawn(task::Link::new(options, gate, queued, events).run());
+    Handle { queue, lease, counters }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::gate::Gate;
 use super::port::{Failure, Port};
 use super::session::{End, Session};
 use super::{Event, NotSent, Options, Queued};
@@ -17,6 +18,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) options: Options,
+    pub(super) gate: Gate,
     pub(super) queue: mpsc::UnboundedReceiver<Queued>,
     events: mpsc::Sender<Event>,
     /// MAVLink's: counts every frame of ours.
@@ -30,10 +32,11 @@ pub(super) struct Stopped;
 impl Link {
     pub(super) fn new(
         options: Options,
+        gate: Gate,
         queue: mpsc::UnboundedReceiver<Queued>,
         events: mpsc::Sender<Event>,
     ) -> Self {
-        Self { options, queue, events, sequence: 0 }
+        Self { options, gate, queue, events, sequence: 0 }
     }
 
     /// Ends when the handle or the receiver of the events is dropped.

@@ -28,15 +28,20 @@ pub struct Frame<'a> {
     bytes: &'a [u8],
 }
 
-/// What went through a [`Framer`] since it was made; the counts wrap.
+/// What went through a [`Framer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    pub bytes: u64,
     /// Intact frames.
     pub frames: u64,
+    /// Those of them that are MAVLink 1.
+    pub mavlink_1: u64,
     /// Candidates of a known message whose checksum did not fit.
     pub bad_checksum: u64,
     /// Candidates with a message id that is in no dialect; noise mostly.
     pub unknown_message: u64,
+    /// Candidates with incompatibility flags that we do not know; noise mostly.
+    pub unknown_flags: u64,
     /// Bytes that belonged to no intact frame.
     pub skipped_bytes: u64,
 }
@@ -91,12 +96,18 @@ impl Framer {
         Self::default()
     }
 
+    /// Its counters go on from those of another one.
+    pub fn counting_from(counters: Counters) -> Self {
+        Self { counters, ..Self::default() }
+    }
+
     /// Takes in what was read. The buffer stays below the size of one read and one frame, provided
     /// that the frames are taken out in between.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
+        self.counters.bytes += bytes.len() as u64;
     }
 
     /// The next intact frame; `None` until more bytes come.
@@ -113,6 +124,7 @@ impl Framer {
                     let frame = self.start..self.start + length;
                     self.start = frame.end;
                     self.counters.frames += 1;
+                    self.counters.mavlink_1 += u64::from(version == Version::V1);
                     return Some(Frame { version, bytes: &self.buffer[frame] });
                 }
                 Candidate::BadChecksum => {
@@ -121,6 +133,10 @@ impl Framer {
                 }
                 Candidate::UnknownMessage => {
                     self.counters.unknown_message += 1;
+                    self.skip(1);
+                }
+                Candidate::UnknownFlags => {
+                    self.counters.unknown_flags += 1;
                     self.skip(1);
                 }
                 Candidate::Noise => {
@@ -167,6 +183,7 @@ enum Candidate {
     /// A frame may begin here; more bytes will tell. Also: there are no bytes.
     Incomplete,
     UnknownMessage,
+    UnknownFlags,
     BadChecksum,
     Frame {
         version: Version,
@@ -180,7 +197,8 @@ fn examine(bytes: &[u8]) -> Candidate {
         [MAV_STX, ..] => (Version::V1, 0),
         [MAV_STX_V2, _, 0, ..] => (Version::V2, 0),
         [MAV_STX_V2, _, consts::v2::IFLAG_SIGNED, ..] => (Version::V2, consts::v2::SIGNATURE_SIZE),
-        // Also MAVLink 2 with other incompatibility flags: to be dropped, says the protocol.
+        // To be dropped, says the protocol.
+        [MAV_STX_V2, ..] => return Candidate::UnknownFlags,
         _ => return Candidate::Noise,
     };
     let header = header_length(version);

@@ -83,8 +83,8 @@ impl SigningTime {
     const MAX: Self = Self((1 << (8 * TIMESTAMP_SIZE)) - 1);
 
     /// Later than 2104 is as late as can be written.
-    pub fn from_ticks(ticks: u64) -> Self {
-        Self(ticks).min(Self::MAX)
+    pub const fn from_ticks(ticks: u64) -> Self {
+        if ticks < Self::MAX.0 { Self(ticks) } else { Self::MAX }
     }
 
     /// In 10 µs.

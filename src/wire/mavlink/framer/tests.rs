@@ -104,7 +104,10 @@ fn fields_of_both_versions() {
         assert_eq!(frame.as_slice(), bytes);
         assert_eq!(framer.next(), None);
         assert!(!framer.is_holding());
-        assert_eq!(framer.counters(), Counters { frames: 1, ..Counters::default() });
+        let counters = framer.counters();
+        assert_eq!(counters.mavlink_1, u64::from(version == Version::V1));
+        let expected = Counters { bytes: bytes.len() as u64, frames: 1, ..Counters::default() };
+        assert_eq!(Counters { mavlink_1: 0, ..counters }, expected);
     }
 }
 
@@ -166,7 +169,9 @@ fn a_stray_marker_with_length_255_holds_back_until_the_stream_pauses() {
     assert!(!framer.is_holding());
     assert!(!framer.resynchronize());
     let skipped_bytes = stray.len() as u64;
-    assert_eq!(framer.counters(), Counters { frames: 1, skipped_bytes, ..Counters::default() });
+    let bytes = skipped_bytes + good.len() as u64;
+    let expected = Counters { bytes, frames: 1, skipped_bytes, ..Counters::default() };
+    assert_eq!(framer.counters(), expected);
 }
 
 #[test]
@@ -278,7 +283,8 @@ fn ten_seconds_of_a_telemetry_stream() {
             break;
         }
     }
-    assert_eq!(framer.counters(), Counters { frames: 5200, ..Counters::default() });
+    let bytes = stream.len() as u64;
+    assert_eq!(framer.counters(), Counters { bytes, frames: 5200, ..Counters::default() });
     assert_eq!((heartbeats, received_acks), (10, acks));
     // The buffer has not grown beyond a read and a frame.
     assert!(framer.buffer.capacity() <= 1024, "{}", framer.buffer.capacity());

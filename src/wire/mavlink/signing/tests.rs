@@ -141,7 +141,7 @@ fn a_timestamp_counts_once_in_its_stream() {
 fn our_time_follows_the_clock_the_vehicle_and_our_own_frames() {
     let mut signer = signer(0, SigningTime(0));
     let frame = heartbeat(0, AGENT);
-    let mut sign = |signer: &mut Signer, now| {
+    let sign = |signer: &mut Signer, now| {
         let sealed = signer.sign(&frame, now).unwrap();
         let (signed, _) = sealed.as_slice().split_at(sealed.as_slice().len() - 6);
         origin(AGENT, signed).1
