@@ -6,6 +6,7 @@
 //! receives) and for a commit.
 
 mod admission;
+mod autopilots;
 mod local_api;
 mod outgoing;
 mod refusals;
@@ -35,6 +36,7 @@ use crate::lifecycle::time::Now;
 use crate::wire::outbound;
 use crate::wire::topic::Topics;
 use admission::{Admission, Admitted, Denied};
+use autopilots::Autopilots;
 use local_api::Calls;
 use refusals::Refusals;
 use signing::Leases;
@@ -129,6 +131,8 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         link,
         mqtt,
         leases: Leases::default(),
+        signed: config.link.signing.is_some(),
+        autopilots: Autopilots::new(config.link.target),
         link_events,
         mqtt_events,
         config_path,
@@ -158,6 +162,9 @@ struct Daemon {
     engine: Engine,
     link: link::Handle,
     leases: Leases,
+    /// Whether MAVLink frames are.
+    signed: bool,
+    autopilots: Autopilots,
     mqtt: mqtt::Handle,
     link_events: mpsc::Receiver<link::Event>,
     mqtt_events: mpsc::Receiver<mqtt::Event>,
@@ -286,7 +293,10 @@ impl Daemon {
                 warn!("the link {} is closed: {reason}", self.endpoint);
                 Input::LinkClosed
             }
-            link::Event::Heartbeat(heartbeat) => Input::Heartbeat(heartbeat),
+            link::Event::Heartbeat(heartbeat) => {
+                self.autopilots.hear(&heartbeat);
+                Input::Heartbeat(heartbeat)
+            }
             link::Event::Telemetry(telemetry) => Input::Telemetry(telemetry),
             link::Event::CommandAck(ack) => Input::CommandAck(ack),
             link::Event::Sent { ticket } => Input::Sent { ticket: Ticket(ticket) },

@@ -18,7 +18,9 @@ use downlinkd::guard::grants::{Grants, Limits, Opener, TwoPerson};
 use downlinkd::wire::grant::Grant;
 use downlinkd::wire::inbound::read_request;
 use downlinkd::wire::mavlink::{Address, heartbeat};
-use downlinkd::wire::status::{AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
+use downlinkd::wire::status::{
+    AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkCounters, LinkStatus,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,7 +117,13 @@ fn status(grants: Vec<Grant>) -> AgentStatus {
         version: "0.1.0".to_owned(),
         session: Default::default(),
         guard_mode: "guarded".to_owned(),
-        link: LinkStatus { state: "ready".to_owned(), endpoint: "udpin:0.0.0.0:14540".to_owned() },
+        link: LinkStatus {
+            state: "ready".to_owned(),
+            endpoint: "udpin:0.0.0.0:14540".to_owned(),
+            signed: false,
+            counters: LinkCounters { frames: 7, ..LinkCounters::default() },
+            other_autopilots: vec!["2/1".to_owned()],
+        },
         broker: BrokerStatus { connected: true, address: "127.0.0.1:1883".to_owned() },
         clock: ClockStatus { trusted: true, time: Default::default() },
         commands: CommandCounts { queued: 1, outstanding: 2, unpublished: 3 },

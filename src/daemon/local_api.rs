@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Daemon;
 use crate::catalog;
-use crate::edge::api;
+use crate::edge::{api, link};
 use crate::guard::Refusal;
 use crate::guard::explain::Verdict;
 use crate::guard::grants::{Answer, Ending, GrantId, GrantView, Opener};
@@ -15,7 +15,9 @@ use crate::lifecycle::effect::{CallId, ErrorReply, Input};
 use crate::lifecycle::time::Now;
 use crate::wire::explanation::{Explanation, Finding, Rehearsal};
 use crate::wire::grant::Grant;
-use crate::wire::status::{AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
+use crate::wire::status::{
+    AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkCounters, LinkStatus,
+};
 use crate::wire::topic::VENDOR;
 
 impl Daemon {
@@ -67,6 +69,9 @@ impl Daemon {
             link: LinkStatus {
                 state: self.engine.link_state().as_str().to_owned(),
                 endpoint: self.endpoint.clone(),
+                signed: self.signed,
+                counters: link_counters(self.link.counters()),
+                other_autopilots: self.autopilots.others().collect(),
             },
             broker: BrokerStatus { connected: self.connected, address: self.broker.clone() },
             clock: ClockStatus { trusted: wall_trusted, time: wall },
@@ -79,6 +84,24 @@ impl Daemon {
             refusals: self.refusals.iter().map(|(code, n)| (code.as_str().into(), n)).collect(),
             catalog_hash: catalog::HASH.to_owned(),
         }
+    }
+}
+
+fn link_counters(counters: link::Counters) -> LinkCounters {
+    let link::Counters { framed, foreign, unsigned, bad_signature, replayed, stale } = counters;
+    LinkCounters {
+        bytes: framed.bytes,
+        frames: framed.frames,
+        mavlink_1: framed.mavlink_1,
+        foreign,
+        garbage_bytes: framed.skipped_bytes,
+        bad_checksum: framed.bad_checksum,
+        unknown_message: framed.unknown_message,
+        unknown_flags: framed.unknown_flags,
+        unsigned,
+        bad_signature,
+        replayed,
+        stale,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::wire::mavlink::{Body, CommandFrame, Framer, command, heartbeat};
 
 const AGENT: Address = Address { system: 1, component: 191 };
 const AUTOPILOT: Address = Address { system: 1, component: 1 };
-const T: SigningTime = SigningTime(0x1234_5678_9A);
+const T: SigningTime = SigningTime(0x0012_3456_789A);
 
 fn key() -> Key {
     Key::read(&std::array::from_fn::<u8, 32, _>(|index| index as u8)).unwrap()
