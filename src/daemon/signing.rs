@@ -37,7 +37,7 @@ pub fn time(clock: &Clock, now: &Now) -> SigningTime {
 
 pub fn log_rejected(source: Address, why: Rejection, count: u64) {
     let Address { system, component } = source;
-    let frames = format!("{count} frames that do not count, the last of {system}/{component}");
+    let frames = format!("frames that do not count: {count}, the last of {system}/{component}");
     match why {
         Rejection::Unsigned => warn!(
             "{frames}: {why}; give the vehicle the key of [link] signing_key_file \

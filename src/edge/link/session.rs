@@ -213,9 +213,9 @@ impl<'a> Session<'a> {
 
     /// Answers the frame that has the line, if there is one.
     async fn end(&mut self, end: End) -> End {
-        let Some(Outgoing { ticket, stage, .. }) = self.outgoing.take() else { return end };
-        // Before anything is waited for.
+        // Before anything is waited for; a HEARTBEAT that a port does not take may be in it, too.
         self.port.discard_undrained();
+        let Some(Outgoing { ticket, stage, .. }) = self.outgoing.take() else { return end };
         let (End::Failed(failure), Some(ticket)) = (&end, ticket) else { return end };
         let reason = failure.to_string();
         let event = match (stage, failure) {

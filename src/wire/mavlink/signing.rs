@@ -49,10 +49,12 @@ pub enum Rejection {
     #[error("signed with another key")]
     BadSignature,
     /// Its timestamp is not newer than that of the frame before it.
-    #[error("a repetition, or from two senders that share a link id")]
+    #[error(
+        "a repetition, or two senders share a link id, or one has restarted and not heard our time yet"
+    )]
     Replayed,
     /// The first of its stream, and over a minute old or perhaps of before our start.
-    #[error("signed too long ago, by a sender that has not heard our time yet")]
+    #[error("signed too long ago, or the sender has not heard our time yet")]
     Stale,
 }
 

@@ -115,7 +115,8 @@ impl Running {
         let port = Scripted::default();
         let (queue, queued) = mpsc::unbounded_channel();
         let (sender, events) = mpsc::channel(100);
-        let endpoint = Endpoint::Serial { path: "/dev/scripted".to_owned(), baud: 57_600 };
+        let endpoint =
+            Endpoint::Serial { path: "/dev/scripted".to_owned(), baud: 57_600, rtscts: false };
         let opened = Port::new(endpoint.clone(), Box::new(port.clone()));
         let options = Options { endpoint, source: AGENT, vehicle: 1, signing };
         let counters = Arc::default();
@@ -302,6 +303,17 @@ async fn half_a_heartbeat_ends_the_session_without_an_answer() {
     running.pass(WRITE_BOUND + MILLISECOND).await;
     assert_eq!(running.seen(), []);
     assert!(matches!(running.session.await.unwrap(), End::Failed(Failure::Stalled { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_heartbeats_left_in_the_buffer_does_not_hold_up_the_end() {
+    let running = Running::start().await;
+    running.port.change(|script| {
+        script.undrained = 21;
+        script.to_read.push_back(Ok(Vec::new()));
+    });
+    assert!(matches!(running.session.await.unwrap(), End::Failed(Failure::Ended { .. })));
+    assert!(running.port.change(|script| script.discarded));
 }
 
 #[tokio::test(start_paused = true)]
