@@ -115,7 +115,7 @@ mod tests {
                 counters: LinkCounters {
                     bytes: 12_345,
                     frames: 678,
-                    garbage_bytes: 90,
+                    skipped_bytes: 90,
                     unsigned: 1,
                     ..LinkCounters::default()
                 },
@@ -134,7 +134,7 @@ mod tests {
 vehicle      px4-real-1, downlinkd 0.1.0
 guard        guarded
 link         ready (serial:/dev/ttyAMA0:921600), signed, beside the autopilots 2/1, 3/1
-received     678 frames, 12345 bytes; 90 garbage_bytes, 1 unsigned
+received     678 frames, 12345 bytes; 90 skipped_bytes, 1 unsigned
 broker       not connected (127.0.0.1:1883)
 clock        trusted (2026-06-15T00:00:00.000Z)
 queue        1 commands

@@ -94,7 +94,7 @@ fn link_counters(counters: link::Counters) -> LinkCounters {
         frames: framed.frames,
         mavlink_1: framed.mavlink_1,
         foreign,
-        garbage_bytes: framed.skipped_bytes,
+        skipped_bytes: framed.skipped_bytes,
         bad_checksum: framed.bad_checksum,
         unknown_message: framed.unknown_message,
         unknown_flags: framed.unknown_flags,

@@ -49,8 +49,8 @@ pub struct LinkCounters {
     pub frames: u64,
     pub mavlink_1: u64,
     pub foreign: u64,
-    /// Bytes of no intact frame, and what in them looked like one.
-    pub garbage_bytes: u64,
+    /// Bytes of no known frame, and what in them looked like one.
+    pub skipped_bytes: u64,
     pub bad_checksum: u64,
     pub unknown_message: u64,
     pub unknown_flags: u64,
@@ -67,7 +67,7 @@ impl LinkCounters {
         [
             ("mavlink_1", self.mavlink_1),
             ("foreign", self.foreign),
-            ("garbage_bytes", self.garbage_bytes),
+            ("skipped_bytes", self.skipped_bytes),
             ("bad_checksum", self.bad_checksum),
             ("unknown_message", self.unknown_message),
             ("unknown_flags", self.unknown_flags),

@@ -3,7 +3,8 @@
 //! A candidate whose checksum does not fit costs one byte, so a frame behind noise is found as soon
 //! as the noise is told from a frame. A candidate that is still incomplete holds back what follows
 //! it: what looks like a frame there may be this frame's payload (a log or a tunnel carries whole
-//! frames), and a COMMAND_ACK must never be read out of one. A caller who sees the stream pause
+//! frames), and a COMMAND_ACK must never be read out of one. For the same reason a message that is in no
+//! dialect is skipped whole. A caller who sees the stream pause
 //! inside of a candidate says so with [`Framer::resynchronize`].
 
 use mavlink::{MAV_STX, MAV_STX_V2, calculate_crc, consts};
@@ -36,13 +37,14 @@ pub struct Counters {
     pub frames: u64,
     /// Those of them that are MAVLink 1.
     pub mavlink_1: u64,
-    /// Candidates of a known message whose checksum did not fit.
+    /// Candidates whose checksum did not fit.
     pub bad_checksum: u64,
-    /// Candidates with a message id that is in no dialect; noise mostly.
+    /// Frames with a message id that is in no dialect: their checksum fits with some CRC_EXTRA, as it
+    /// does for one noise in 256.
     pub unknown_message: u64,
     /// Candidates with incompatibility flags that we do not know; noise mostly.
     pub unknown_flags: u64,
-    /// Bytes that belonged to no intact frame.
+    /// Bytes that belonged to no frame that was returned: noise, and messages that are not known.
     pub skipped_bytes: u64,
 }
 
@@ -131,9 +133,9 @@ impl Framer {
                     self.counters.bad_checksum += 1;
                     self.skip(1);
                 }
-                Candidate::UnknownMessage => {
+                Candidate::UnknownMessage { length } => {
                     self.counters.unknown_message += 1;
-                    self.skip(1);
+                    self.skip(length);
                 }
                 Candidate::UnknownFlags => {
                     self.counters.unknown_flags += 1;
@@ -153,13 +155,17 @@ impl Framer {
     }
 
     /// Gives up an incomplete candidate if an intact frame stands behind it, and says so; then
-    /// [`Framer::next`] returns that frame. For a stream that paused for longer than senders pause
+    /// [`Framer::next`] returns that frame, if its message is known. For a stream that paused for longer than senders pause
     /// inside of a frame, and for the end of a datagram. Without an intact frame behind it the
     /// candidate is kept: it may still be completed.
     pub fn resynchronize(&mut self) -> bool {
         let held = &self.buffer[self.start..];
-        let intact = (0..held.len())
-            .find(|&offset| matches!(examine(&held[offset..]), Candidate::Frame { .. }));
+        let intact = (0..held.len()).find(|&offset| {
+            matches!(
+                examine(&held[offset..]),
+                Candidate::Frame { .. } | Candidate::UnknownMessage { .. }
+            )
+        });
         if let Some(offset) = intact {
             self.skip(offset);
         }
@@ -182,7 +188,9 @@ enum Candidate {
     Noise,
     /// A frame may begin here; more bytes will tell. Also: there are no bytes.
     Incomplete,
-    UnknownMessage,
+    UnknownMessage {
+        length: usize,
+    },
     UnknownFlags,
     BadChecksum,
     Frame {
@@ -205,21 +213,31 @@ fn examine(bytes: &[u8]) -> Candidate {
     if bytes.len() < header {
         return Candidate::Incomplete;
     }
-    // Before the frame is complete: an unknown id is noise nearly always, and need not be held.
-    let Some(crc_extra) = crc_extra(message_id(version, bytes)) else {
-        return Candidate::UnknownMessage;
-    };
     let checksum_at = header + usize::from(bytes[consts::PAYLOAD_LEN_OFFSET]);
     let length = checksum_at + consts::CHECKSUM_SIZE + signature;
     if bytes.len() < length {
         return Candidate::Incomplete;
     }
     let checksum = u16::from_le_bytes([bytes[checksum_at], bytes[checksum_at + 1]]);
-    if calculate_crc(&bytes[consts::STX_SIZE..checksum_at], crc_extra) == checksum {
-        Candidate::Frame { version, length }
-    } else {
-        Candidate::BadChecksum
+    let checked = &bytes[consts::STX_SIZE..checksum_at];
+    match crc_extra(message_id(version, bytes)) {
+        Some(extra) if calculate_crc(checked, extra) == checksum => {
+            Candidate::Frame { version, length }
+        }
+        None if fits_some_crc_extra(checked, checksum) => Candidate::UnknownMessage { length },
+        _ => Candidate::BadChecksum,
     }
+}
+
+/// Whether there is a last byte with which the bytes have this checksum (CRC-16/MCRF4XX).
+fn fits_some_crc_extra(bytes: &[u8], checksum: u16) -> bool {
+    let Some((&last, rest)) = bytes.split_last() else { return false };
+    let crc = calculate_crc(rest, last);
+    (0..=u8::MAX).any(|extra| {
+        let low = extra ^ crc.to_le_bytes()[0];
+        let low = u16::from(low ^ (low << 4));
+        (crc >> 8) ^ (low << 8) ^ (low << 3) ^ (low >> 4) == checksum
+    })
 }
 
 fn is_marker(byte: &u8) -> bool {

@@ -321,17 +321,23 @@ async fn what_a_failing_port_does_to_the_frame_that_has_the_line() {
     type Case = (usize, fn(&mut Script), fn(&Event) -> bool);
     let unplugged = |script: &mut Script| script.to_read.push_back(Ok(Vec::new()));
     let broken = |script: &mut Script| script.fail_writes = true;
-    let cases: [Case; 4] = [
+    let reset = |script: &mut Script| {
+        script.to_read.push_back(Err(io::ErrorKind::ConnectionReset.into()));
+    };
+    let cases: [Case; 6] = [
         (0, unplugged, |event| *event == Event::NotSent { ticket: 1, cause: NotSent::Lost }),
         (0, broken, |event| {
             matches!(event, Event::NotSent { ticket: 1, cause: NotSent::WriteFailed(_) })
         }),
         (10, unplugged, |event| matches!(event, Event::Unknown { ticket: 1, .. })),
         (10, broken, |event| matches!(event, Event::Unknown { ticket: 1, .. })),
+        // The whole frame is in the kernel's buffer.
+        (1000, unplugged, |event| matches!(event, Event::Unknown { ticket: 1, .. })),
+        (1000, reset, |event| matches!(event, Event::Unknown { ticket: 1, .. })),
     ];
     for (room, fail, expected) in cases {
         let mut running = Running::start().await;
-        running.port.change(|script| script.room = room);
+        running.port.change(|script| (script.room, script.undrained) = (room, 40));
         running.send(1);
         running.settle().await;
         running.port.change(fail);
