@@ -449,12 +449,13 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
         .collect();
     assert!(uncommented.len() > 20);
     let keys = tempfile::tempdir().unwrap();
-    let key = keys.path().join("cloud-2026-11.hmac");
-    fs::write(&key, format!("hex:{}", "5a".repeat(32))).unwrap();
+    for name in ["cloud-2026-11.hmac", "mavlink.key"] {
+        fs::write(keys.path().join(name), format!("hex:{}", "5a".repeat(32))).unwrap();
+    }
     let text = uncommented
         .join("\n")
         .replace("mode = \"disabled\"", "mode = \"guarded\"")
-        .replace("/etc/downlinkd/keys/cloud-2026-11.hmac", &key.display().to_string());
+        .replace("/etc/downlinkd/keys", &keys.path().display().to_string());
     let config = load(&[("downlinkd.toml", &text)]).unwrap();
     assert_eq!(config.guard.mode(), Mode::Guarded);
     // As commented, the keys say what the defaults are.
@@ -465,6 +466,7 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
     assert_eq!(config.mqtt.prefix, shipped.mqtt.prefix);
     assert_eq!(config.link.source, shipped.link.source);
     assert_eq!(config.link.target, shipped.link.target);
+    assert_eq!(config.link.signing.map(|signing| signing.link_id), Some(0));
     assert_eq!(format!("{:?}", config.journal), format!("{:?}", shipped.journal));
     assert_eq!(config.api_socket, shipped.api_socket);
     assert_eq!(config.guard.grant_limits(), shipped.guard.grant_limits());

@@ -3,7 +3,8 @@
 //! One task, started by [`spawn`], owns the port: it opens it and reopens it for ever, writes one
 //! frame after the other, sends our own HEARTBEAT once in a second, and passes on what
 //! `wire/mavlink` reads: each HEARTBEAT, each COMMAND_ACK, and the telemetry that the guard asks for.
-//! It logs nothing; the events say what happened.
+//! With a signing key, only what is signed counts, and all of ours is. It logs nothing; the events say
+//! what happened.
 //!
 //! Every [`Send`] is answered by exactly one of [`Event::Sent`], [`Event::NotSent`] and
 //! [`Event::Unknown`], within some seconds. Nothing is kept to be sent later: a frame that finds the

@@ -31,6 +31,7 @@ pub(super) struct Session<'a> {
     port: Port,
     buffer: Vec<u8>,
     framer: Framer,
+    /// Frames that came by earlier openings of the port.
     frames_before: u64,
     /// When a candidate that is still incomplete is no frame, most likely.
     pause_at: Option<Instant>,
@@ -250,7 +251,6 @@ impl<'a> Session<'a> {
         if self.link.gate.genuine() > before {
             self.port.answer_sender();
         }
-        self.link.gate.show(self.framer.counters());
         self.pause_at = self.framer.is_holding().then(|| Instant::now() + STREAM_PAUSE);
         Ok(())
     }
@@ -275,6 +275,7 @@ impl<'a> Session<'a> {
             self.ask_for_lease().await?;
             self.link.emit(event).await?;
         }
+        self.link.gate.show(self.framer.counters());
         Ok(())
     }
 
