@@ -214,8 +214,10 @@ impl<'a> Session<'a> {
 
     /// Answers the frame that has the line, if there is one.
     async fn end(&mut self, end: End) -> End {
-        // Before anything is waited for; a HEARTBEAT that a port does not take may be in it, too.
-        self.port.discard_undrained();
+        // Before anything is waited for. HEARTBEATs that the port does not take may be in it, too.
+        if self.outgoing.is_some() || self.port.undrained().is_ok_and(|undrained| undrained > 0) {
+            self.port.discard_undrained();
+        }
         let Some(Outgoing { ticket, stage, .. }) = self.outgoing.take() else { return end };
         let (End::Failed(failure), Some(ticket)) = (&end, ticket) else { return end };
         let reason = failure.to_string();
