@@ -60,6 +60,16 @@ impl Broker {
         std::fs::remove_file(self.dir.path().join("mosquitto.db")).unwrap();
     }
 
+    /// Its configuration, certificates and data.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// SIGHUP: mosquitto reads passwords, access lists and certificates again.
+    pub fn reload(&self) {
+        self.signal("HUP");
+    }
+
     pub fn freeze(&self) {
         self.signal("STOP");
     }

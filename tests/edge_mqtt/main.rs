@@ -3,12 +3,14 @@
 
 mod agent;
 mod broker;
+mod certificates;
 mod connection;
 mod delivery;
 mod fake;
 mod peer;
 mod proxy;
 mod publishing;
+mod tls;
 
 use std::time::Duration;
 
