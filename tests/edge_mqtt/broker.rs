@@ -18,8 +18,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Anonymous access, persistence into the temporary folder, plus `configuration` lines, in which
-    /// `{dir}` stands for that folder. `prepare` may put files there.
+    /// Persistence into the temporary folder, plus `configuration` lines, in which `{dir}` stands for
+    /// that folder. `prepare` may put files there; `openssl.cnf` is OpenSSL's configuration.
     pub async fn start_with(configuration: &str, prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -128,6 +128,7 @@ fn launch(dir: &Path) -> Child {
     Command::new(if installed.exists() { installed } else { Path::new("mosquitto") })
         .arg("-c")
         .arg(dir.join("mosquitto.conf"))
+        .env("OPENSSL_CONF", dir.join("openssl.cnf"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
