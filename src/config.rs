@@ -71,6 +71,8 @@ pub struct Delivery {
     pub max_queue: usize,
     pub late_ack_window: Duration,
     pub max_progress: Duration,
+    /// How long a stop waits for what is out.
+    pub stop_timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -205,6 +207,7 @@ struct RawDelivery {
     max_queue: usize,
     late_ack_window: Seconds<0, 86_400>,
     max_progress: Seconds<1, 86_400>,
+    stop_timeout: Seconds<0, 10>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -251,6 +254,8 @@ impl Default for RawDelivery {
             max_queue: 256,
             late_ack_window: Seconds(300),
             max_progress: Seconds(600),
+            // With the goodbye to the broker well within the unit's TimeoutStopSec=.
+            stop_timeout: Seconds(5),
         }
     }
 }
@@ -353,6 +358,7 @@ impl RawDelivery {
             max_queue: self.max_queue,
             late_ack_window: self.late_ack_window.duration(),
             max_progress: self.max_progress.duration(),
+            stop_timeout: self.stop_timeout.duration(),
         })
     }
 }

@@ -9,6 +9,7 @@ mod admission;
 mod local_api;
 mod outgoing;
 mod refusals;
+mod stop;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -40,8 +41,6 @@ use refusals::Refusals;
 const MAX_INPUTS_PER_COMMIT: usize = 64;
 /// Events that an adapter may be ahead of the loop.
 const EVENTS: usize = 256;
-/// How long the goodbye to the broker may take.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -127,6 +126,7 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         refusals: Refusals::default(),
         deliveries: Deliveries::default(),
         clock_trusted: false,
+        stop_timeout: config.delivery.stop_timeout,
     };
     let signals = Signals { terminate, interrupt, hangup };
     daemon.run(signals).await
@@ -158,6 +158,7 @@ struct Daemon {
     deliveries: Deliveries,
     /// As last published.
     clock_trusted: bool,
+    stop_timeout: Duration,
 }
 
 /// What ended a wait.
@@ -200,17 +201,18 @@ impl Daemon {
                 systemd::ping_watchdog();
             }
         }
-        self.stop().await
+        self.stop(&mut signals).await
     }
 
+    /// For at most `longest`.
     async fn wait(
         &mut self,
-        watchdog: Option<Duration>,
+        longest: Option<Duration>,
         signals: &mut Signals,
     ) -> Result<Woken, Error> {
         let due = self.engine.poll_timeout().map(|at| at.saturating_sub(self.now().boot));
-        let sleep = match (due, watchdog) {
-            (Some(due), Some(watchdog)) => due.min(watchdog),
+        let sleep = match (due, longest) {
+            (Some(due), Some(longest)) => due.min(longest),
             (Some(span), None) | (None, Some(span)) => span,
             (None, None) => Duration::from_secs(3600),
         };
@@ -440,22 +442,6 @@ impl Daemon {
             }
             Err(error) => error!("the guard's configuration stays as it was: {error}"),
         }
-    }
-
-    /// Nothing new is sent; what waits to be written is written, and the broker hears goodbye.
-    async fn stop(mut self) -> Result<(), Error> {
-        info!("stopping");
-        systemd::stopping();
-        self.handle(Input::Stop);
-        self.carry_out().await?;
-        self.publish_absence();
-        self.mqtt.send(mqtt::Command::Disconnect);
-        // The adapter's events end with its task.
-        let gone = async { while self.mqtt_events.recv().await.is_some() {} };
-        if tokio::time::timeout(GOODBYE, gone).await.is_err() {
-            error!("the broker did not take the goodbye in time");
-        }
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `vehicle` is a PX4 on a pty, `broker` an embedded MQTT broker, `client` a cloud publisher, `signer`
 //! its key, `agent` the real daemon in a process of its own, so that it can be killed. `demo` plays
-//! the first scenario with them.
+//! the first scenario with them, `standalone` is the vehicle alone.
 
 pub mod agent;
 pub mod broker;
@@ -11,4 +11,5 @@ pub mod demo;
 pub mod pty;
 mod relay;
 pub mod signer;
+pub mod standalone;
 pub mod vehicle;

@@ -57,10 +57,14 @@ impl Pty {
     /// What a serial driver does when its last user has gone: exclusive use (TIOCEXCL) ends and
     /// unread bytes are lost. Our own hold on the slave keeps that last close from happening.
     pub fn release(&self) -> Result<(), PtyError> {
-        let failed = |error: rustix::io::Errno| PtyError { doing: "release", source: error.into() };
-        rustix::termios::ioctl_tiocnxcl(&self.slave).map_err(failed)?;
-        rustix::termios::tcflush(&self.master, QueueSelector::OFlush).map_err(failed)?;
-        rustix::termios::tcflush(&self.slave, QueueSelector::IFlush).map_err(failed)
+        self.end_exclusive_use()?;
+        rustix::termios::tcflush(&self.master, QueueSelector::OFlush).map_err(release_failed)?;
+        rustix::termios::tcflush(&self.slave, QueueSelector::IFlush).map_err(release_failed)
+    }
+
+    /// The half of [`Pty::release`] that does no harm while somebody has the port open.
+    pub fn end_exclusive_use(&self) -> Result<(), PtyError> {
+        rustix::termios::ioctl_tiocnxcl(&self.slave).map_err(release_failed)
     }
 
     /// Sends `bytes` without waiting. What does not fit because nobody reads is lost, as on a UART.
@@ -78,6 +82,10 @@ impl Pty {
         }
         Ok(())
     }
+}
+
+fn release_failed(error: rustix::io::Errno) -> PtyError {
+    PtyError { doing: "release", source: error.into() }
 }
 
 impl AsFd for Pty {

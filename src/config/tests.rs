@@ -14,6 +14,8 @@ use crate::guard::vehicle::Vehicle;
 use crate::guard::{Candidate, Mode};
 use crate::wire::mavlink::{Heartbeat, Report, Telemetry};
 
+mod mqtt;
+
 const GOOD: &str = r#"
 [device]
 id = "px4-real-1"
@@ -46,6 +48,7 @@ fn the_defaults_are_the_contract() {
     assert_eq!(config.delivery.max_outstanding, 3);
     assert_eq!(config.delivery.late_ack_window, Duration::from_secs(300));
     assert_eq!(config.delivery.max_progress, Duration::from_secs(600));
+    assert_eq!(config.delivery.stop_timeout, Duration::from_secs(5));
     assert_eq!(config.mqtt.prefix, "downlink/v1");
     assert_eq!(config.mqtt.client_id, "downlinkd-px4-real-1");
     assert_eq!(*config.guard.grant_limits(), Limits::default());
@@ -187,6 +190,7 @@ fn mistakes() {
         ("delivery", "default_timeout = 301", "1 to 300"),
         ("delivery", "default_timeout = \"1500ms\"", "whole seconds"),
         ("delivery", "max_outstanding = 9", "1 to 8"),
+        ("delivery", "stop_timeout = 11", "0 to 10"),
     ] {
         let message = message(&with_section(section, text));
         assert!(message.contains(told), "{section}: {text}: {message}");

@@ -46,7 +46,16 @@ class Agent:
     def reload(self):
         self._process.send_signal(signal.SIGHUP)
 
-    def configure(self, port, endpoint, mode, issuers, commands, late_ack_window="5min"):
+    def configure(
+        self,
+        port,
+        endpoint,
+        mode,
+        issuers,
+        commands,
+        late_ack_window="5min",
+        stop_timeout="5s",
+    ):
         rules = [
             f"""\
 [[guard.issuer]]
@@ -80,6 +89,7 @@ mode = "{mode}"
 [delivery]
 default_timeout = "30s"
 late_ack_window = "{late_ack_window}"
+stop_timeout = "{stop_timeout}"
 [journal]
 dir = "{self.journal}"
 [api]
@@ -87,14 +97,15 @@ socket = "{self.socket}"
 """
         )
 
-    def start(self):
+    def start(self, environment=()):
+        """`environment`: beyond ours."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [BINARY, "run", "--config", self.config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment(self._tools),
+                env=clean_environment(self._tools) | dict(environment),
             )
 
     def kill(self):
@@ -104,6 +115,10 @@ socket = "{self.socket}"
     def terminate(self):
         """SIGTERM; returns the exit code."""
         return self._end(signal.SIGTERM)
+
+    def ask_to_stop(self):
+        """SIGTERM, without waiting for its end."""
+        self._process.send_signal(signal.SIGTERM)
 
     def freeze(self):
         """SIGSTOP: its connections, port and journal stay, and it does nothing."""

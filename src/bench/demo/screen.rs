@@ -7,7 +7,7 @@ use mavlink::dialects::development::MavCmd;
 
 use super::commands;
 use super::message::Message;
-use crate::bench::vehicle::{Event, Form};
+use crate::bench::vehicle::Event;
 
 /// Where the demo prints. Times are milliseconds since [`Screen::new`].
 pub struct Screen {
@@ -115,10 +115,7 @@ impl Screen {
         };
         let (command_type, vehicle) = match event {
             Event::Command(frame) => {
-                let form = match frame.form {
-                    Form::Long => "COMMAND_LONG",
-                    Form::Int => "COMMAND_INT",
-                };
+                let form = frame.form.as_str();
                 (command_type(frame.command), format!("<- {form} {}", frame.command as u32))
             }
             Event::Undecodable { bytes } => ("?", format!("<- {bytes:02x?}")),

@@ -31,6 +31,16 @@ pub enum Form {
     Int,
 }
 
+impl Form {
+    /// The message's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Form::Long => "COMMAND_LONG",
+            Form::Int => "COMMAND_INT",
+        }
+    }
+}
+
 /// A command frame as it stood on the wire, whoever it was for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommandFrame {

@@ -1,7 +1,5 @@
 //! The five reference pages: their request tables, frame mappings and example bodies.
 
-use std::path::Path;
-
 use serde_json::json;
 
 use super::*;
@@ -130,66 +128,4 @@ fn the_five_example_payloads_encode() {
     let expected =
         IntParams { param1: 0.0, param2: 0.0, param3: 0.0, param4: 0.0, x: 0, y: 0, z: 30.0 };
     assert_eq!(roi.int(), Some(expected));
-}
-
-/// Where the pages themselves are at hand, every one of them is read.
-#[test]
-fn the_pages_at_hand_say_what_the_table_says() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/seeds");
-    let Ok(pages) = std::fs::read_dir(folder) else { return };
-    for page in pages {
-        let path = page.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        check_page(&text).unwrap_or_else(|what| panic!("{}: no {what}", path.display()));
-    }
-}
-
-/// The error is the part that the page does not have.
-fn check_page(text: &str) -> Result<(), &'static str> {
-    let after = |start: &'static str| {
-        text.lines().find_map(|line| line.split(start).nth(1)).map(str::trim).ok_or(start)
-    };
-    let command = command(text.lines().next().ok_or("title")?.trim());
-    assert_eq!(after("MAVLink command:")?, command.mavlink_command);
-    assert_eq!(after("Command ID:")?, command.mavlink_command_id.to_string());
-    assert_eq!(after("Default transport:")?, command.transport.as_str());
-    assert_eq!(after("Source XML:")?, command.source_xml);
-    let domain = after("PX4 capability domain:")?.split('.').next().unwrap_or_default();
-    assert_eq!(domain, command.domain);
-
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let table: Vec<[&str; 3]> = lines
-        .windows(3)
-        .filter(|lines| lines[0].starts_with("payload."))
-        .map(|lines| [lines[0], lines[1], lines[2]])
-        .collect();
-    let expected: Vec<[String; 3]> = command
-        .fields
-        .iter()
-        .map(|field| {
-            let enumeration =
-                field.enumeration.map(|enumeration| format!(", enum {}", enumeration.name));
-            let meaning = format!(
-                "Meaning: {}{}; maps to MAVLink parameter {} in the PX4 frame.",
-                field.label,
-                enumeration.unwrap_or_default(),
-                field.param
-            );
-            [format!("payload.{}", field.name), "number".to_owned(), meaning]
-        })
-        .collect();
-    assert_eq!(table, expected, "{}", command.command_type);
-
-    let body =
-        text.split("-d \"").nth(1).and_then(|rest| rest.split("}\"").next()).ok_or("body")?;
-    let body: Value = serde_json::from_str(&format!("{}}}", body.replace("\\\"", "\""))).unwrap();
-    assert_eq!(body["command_type"], command.command_type);
-    let payload = payload(body["payload"].clone());
-    let encoded = command.encode(&payload, None).unwrap();
-    assert_eq!(payload.len(), command.fields.len());
-    for field in command.fields {
-        let sent = encoded.params[usize::from(field.param) - 1];
-        assert_eq!(sent, payload[field.name].as_f64(), "{}", field.name);
-    }
-    Ok(())
 }

@@ -1,0 +1,64 @@
+//! The end of the agent.
+
+use std::time::Duration;
+
+use log::{error, info, warn};
+use tokio::time::{Instant, timeout};
+
+use super::{Daemon, Error, Signals, Woken};
+use crate::edge::{mqtt, systemd};
+use crate::lifecycle::effect::Input;
+
+/// How long the goodbye to the broker may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+impl Daemon {
+    /// Takes in no more commands, sends none, and waits for what the vehicle says to those that are
+    /// out: until they and their updates are done, for `stop_timeout`, or until the next signal.
+    /// Whatever is left is in the journal, for the next start.
+    pub(super) async fn stop(mut self, signals: &mut Signals) -> Result<(), Error> {
+        info!("stopping");
+        systemd::stopping();
+        self.close_api();
+        self.handle(Input::Stop);
+        self.carry_out().await?;
+        let due = Instant::now() + self.stop_timeout;
+        while self.is_unfinished() && Instant::now() < due {
+            match self.wait(Some(due - Instant::now()), signals).await? {
+                Woken::Link(event) => self.on_link(event),
+                // Its PUBACK is withheld, so the broker brings it again after the next start.
+                Woken::Mqtt(mqtt::Event::Message(_)) => {}
+                Woken::Mqtt(event) => self.on_mqtt(event)?,
+                Woken::Time => self.handle(Input::Tick),
+                Woken::Api(_) | Woken::Reload => {}
+                Woken::Stop => break,
+            }
+            self.carry_out().await?;
+        }
+        let (outstanding, queued) = (self.engine.outstanding(), self.engine.queued());
+        if outstanding + queued > 0 {
+            warn!(
+                "left for the next start: {outstanding} commands without an answer, {queued} not sent"
+            );
+        }
+        self.publish_absence();
+        self.mqtt.send(mqtt::Command::Disconnect);
+        // The adapter's events end with its task.
+        let gone = async { while self.mqtt_events.recv().await.is_some() {} };
+        if timeout(GOODBYE, gone).await.is_err() {
+            error!("the broker did not take the goodbye in time");
+        }
+        Ok(())
+    }
+
+    /// Who has asked or asks now hears that the agent is stopping.
+    fn close_api(&mut self) {
+        self.api = None;
+        self.api_events.close();
+        while self.api_events.try_recv().is_ok() {}
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.engine.outstanding() > 0 || (self.connected && self.engine.unpublished() > 0)
+    }
+}
