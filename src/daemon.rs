@@ -70,14 +70,15 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         clock.raise_floor(floor);
     }
     let mode = config.guard.mode();
+    let brokers: Vec<_> = config.mqtt.brokers.iter().map(ToString::to_string).collect();
+    let brokers = brokers.join(", ");
     info!(
-        "{} commands to take up again, {} updates to publish, mode {}, link {}, broker {}:{}",
+        "{} commands to take up again, {} updates to publish, mode {}, link {}, broker {}",
         recovered.open.len(),
         recovered.outbox.len(),
         mode.as_str(),
         config.link.endpoint,
-        config.mqtt.host,
-        config.mqtt.port
+        brokers
     );
     let session = Uuid::new_v4();
     let mut engine =
@@ -107,7 +108,8 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
             Uuid::new_v4().simple().to_string(),
         ),
         device_id: config.device_id,
-        broker: format!("{}:{}", config.mqtt.host, config.mqtt.port),
+        brokers,
+        broker: None,
         topics,
         session,
         endpoint,
@@ -124,7 +126,6 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         calls: Calls::default(),
         refusals: Refusals::default(),
         deliveries: Deliveries::default(),
-        connected: false,
         clock_trusted: false,
     };
     let signals = Signals { terminate, interrupt, hangup };
@@ -133,8 +134,10 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
 
 struct Daemon {
     device_id: String,
-    /// `HOST:PORT`
-    broker: String,
+    /// All that are tried in turn: `mqtts://HOST:PORT, mqtt://HOST:PORT`.
+    brokers: String,
+    /// The one in use; `None` while there is no connection.
+    broker: Option<String>,
     topics: Topics,
     admission: Admission,
     session: Uuid,
@@ -153,8 +156,6 @@ struct Daemon {
     calls: Calls,
     refusals: Refusals,
     deliveries: Deliveries,
-    /// To the broker.
-    connected: bool,
     /// As last published.
     clock_trusted: bool,
 }
@@ -292,17 +293,17 @@ impl Daemon {
 
     fn on_mqtt(&mut self, event: mqtt::Event) -> Result<(), Error> {
         match event {
-            mqtt::Event::Connected { session_present, .. } => {
+            mqtt::Event::Connected { session_present, broker, .. } => {
                 let session = if session_present { "resumed" } else { "new" };
-                info!("connected to the broker, {session} session");
-                self.connected = true;
+                info!("connected to {broker}, {session} session");
+                self.broker = Some(broker.to_string());
                 self.handle(Input::BrokerConnected);
                 self.publish_presence();
                 self.tell_systemd();
             }
             mqtt::Event::Disconnected { reason } => {
                 warn!("not connected to the broker: {reason}");
-                self.connected = false;
+                self.broker = None;
                 self.handle(Input::BrokerDisconnected);
                 self.tell_systemd();
             }
@@ -495,18 +496,18 @@ fn settings(config: &Config, session: Uuid) -> Settings {
 
 fn mqtt_options(config: &Config, topics: &Topics, session: Uuid) -> mqtt::Options {
     mqtt::Options {
-        host: config.mqtt.host.clone(),
-        port: config.mqtt.port,
+        brokers: config.mqtt.brokers.clone(),
+        tls: config.mqtt.tls.clone(),
         client_id: config.mqtt.client_id.clone(),
         username: config.mqtt.username.clone(),
         password: config.mqtt.password.clone(),
         keep_alive: config.mqtt.keep_alive,
         session_expiry: config.mqtt.session_expiry,
         subscriptions: topics.subscriptions(),
-        will: mqtt::Will {
+        will: Some(mqtt::Will {
             topic: topics.presence(),
             payload: outbound::absence(session, &config.device_id),
-        },
+        }),
     }
 }
 

@@ -539,6 +539,7 @@ fn presences() -> Vec<Value> {
                 version: "0.1.0",
                 guard_mode,
                 link: PresentLink { state, endpoint: "serial:/dev/ttyAMA0:921600" },
+                broker: "mqtts://broker.example:8883",
                 clock: clock.clone(),
                 challenge: "0123456789abcdef",
                 grants: grants().iter().map(Grant::of).collect(),

@@ -482,7 +482,7 @@ fn an_operator_at_the_vehicle() {
     let mut agent = Agent::start();
     let flight = ["grant", "--risk", "flight", "--for", "10min", "--count", "5"];
     let screen = agent.succeeds(&["status"]);
-    assert!(screen.contains("broker       not connected (127.0.0.1:1)\n"), "{screen}");
+    assert!(screen.contains("broker       not connected (mqtt://127.0.0.1:1)\n"), "{screen}");
     assert!(screen.ends_with("grants       none\nrefused      none\n"), "{screen}");
     agent.refuses(&flight, "transport.not_ready");
 

@@ -110,7 +110,6 @@ fn mistakes() {
         ("device", "id = \"a/b\"", "device"),
         ("device", "id = \"a\"\nvendor = \"dji\"", "\"dji\""),
         ("mqtt", "url = \"http://x\"", "mqtt"),
-        ("mqtt", "url = \"mqtts://x\"", "TLS"),
         ("mqtt", "url = \"mqtt://user:secret@x\"", "password_file"),
         ("mqtt", "url = \"mqtt://x\"\nprefix = \"a/#\"", "prefix"),
         ("mqtt", "url = \"mqtt://x\"\nkeep_alive = 1", "5 to 3600"),

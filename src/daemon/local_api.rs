@@ -68,7 +68,10 @@ impl Daemon {
                 state: self.engine.link_state().as_str().to_owned(),
                 endpoint: self.endpoint.clone(),
             },
-            broker: BrokerStatus { connected: self.connected, address: self.broker.clone() },
+            broker: BrokerStatus {
+                connected: self.broker.is_some(),
+                address: self.broker.as_ref().unwrap_or(&self.brokers).clone(),
+            },
             clock: ClockStatus { trusted: wall_trusted, time: wall },
             commands: CommandCounts {
                 queued: self.engine.queued(),

@@ -60,6 +60,7 @@ impl Daemon {
     pub(super) fn publish_presence(&mut self) {
         let Now { wall, wall_trusted, .. } = self.now();
         self.clock_trusted = wall_trusted;
+        let Some(broker) = &self.broker else { return };
         let presence = Presence {
             online: true,
             session: self.session,
@@ -71,6 +72,7 @@ impl Daemon {
                 state: self.engine.link_state().as_str(),
                 endpoint: &self.endpoint,
             },
+            broker,
             clock: PresentClock { trusted: wall_trusted, time: wall },
             challenge: self.admission.challenge(),
             grants: self.grants(),
@@ -106,7 +108,7 @@ impl Daemon {
             "{}; link {}; broker {}; {} queued, {} outstanding, {} to publish",
             self.engine.guard().mode().as_str(),
             self.engine.link_state().as_str(),
-            if self.connected { "connected" } else { "not connected" },
+            self.broker.as_deref().unwrap_or("not connected"),
             self.engine.queued(),
             self.engine.outstanding(),
             self.engine.unpublished(),
@@ -125,7 +127,7 @@ impl Daemon {
         correlation_data: Option<Vec<u8>>,
         retain: bool,
     ) {
-        if self.connected {
+        if self.broker.is_some() {
             self.mqtt.send(mqtt::Command::Publish(mqtt::Publish {
                 id: None,
                 topic,

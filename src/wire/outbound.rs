@@ -55,6 +55,8 @@ pub struct Presence<'a> {
     pub version: &'static str,
     pub guard_mode: &'static str,
     pub link: PresentLink<'a>,
+    /// The one that this is published to: `mqtts://HOST:PORT`.
+    pub broker: &'a str,
     pub clock: PresentClock,
     /// To be signed when the vehicle's clock cannot be trusted.
     pub challenge: &'a str,

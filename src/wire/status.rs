@@ -38,7 +38,7 @@ pub struct LinkStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BrokerStatus {
     pub connected: bool,
-    /// `HOST:PORT`
+    /// `mqtts://HOST:PORT`: the one in use, or, without a connection, all that are tried, with commas.
     pub address: String,
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use downlinkd::edge::mqtt::{
-    self, Command, Event, Handle, Message, Options, Publish, PublishId, Will,
+    self, Broker, Command, Event, Handle, Message, Options, Publish, PublishId, Tls, Will,
 };
 use tokio::sync::mpsc;
 
@@ -15,15 +15,15 @@ pub const PRESENCE: &str = "base/presence";
 
 pub fn options(port: u16) -> Options {
     Options {
-        host: "127.0.0.1".into(),
-        port,
+        brokers: vec![Broker { host: "127.0.0.1".into(), port, tls: false }],
+        tls: Tls { ca_file: "/nonexistent".into(), client: None },
         client_id: "agent".into(),
         username: None,
         password: None,
         keep_alive: Duration::from_secs(30),
         session_expiry: Duration::from_secs(3600),
         subscriptions: vec!["base/commands/+".into(), "base/queries/+".into()],
-        will: Will { topic: PRESENCE.into(), payload: b"offline".to_vec() },
+        will: Some(Will { topic: PRESENCE.into(), payload: b"offline".to_vec() }),
     }
 }
 
@@ -63,7 +63,7 @@ impl Agent {
     pub async fn connected(&mut self) -> (u64, bool) {
         loop {
             match self.next().await {
-                Event::Connected { generation, session_present } => {
+                Event::Connected { generation, session_present, .. } => {
                     return (generation, session_present);
                 }
                 Event::Disconnected { .. } => {}
