@@ -27,6 +27,8 @@ const RETAINED: Duration = Duration::from_secs(1);
 /// From our own publish until the broker shows it.
 const READ_BACK: Duration = Duration::from_secs(2);
 const GOODBYE: Duration = Duration::from_secs(2);
+/// At each broker, since one that restarts may refuse the first.
+const ATTEMPTS: usize = 2;
 const EVENTS: usize = 64;
 const PUBLISH: PublishId = PublishId(1);
 
@@ -79,7 +81,8 @@ pub async fn gather(config: &Config, agent: &Agent) -> Facts {
         },
         sender,
     );
-    let mut visit = Visit { mqtt, events, presence: topics.presence() };
+    let brokers = config.mqtt.brokers.len();
+    let mut visit = Visit { mqtt, events, presence: topics.presence(), brokers };
     let connected = visit.connect().await;
     let seen = match &connected {
         Ok(_) => visit.look(agent_runs, &config.device_id).await,
@@ -148,18 +151,25 @@ struct Visit {
     mqtt: mqtt::Handle,
     events: mpsc::Receiver<Event>,
     presence: String,
+    /// How many are tried in turn.
+    brokers: usize,
 }
 
 impl Visit {
     async fn connect(&mut self) -> Result<String, String> {
         let until = Instant::now() + CONNECT;
         let mut reasons: Vec<String> = Vec::new();
+        let mut attempts = 0;
         loop {
             match timeout_at(until, self.events.recv()).await {
                 Ok(Some(Event::Connected { broker, .. })) => return Ok(broker.to_string()),
                 Ok(Some(Event::Disconnected { reason })) => {
                     if !reasons.contains(&reason) {
                         reasons.push(reason);
+                    }
+                    attempts += 1;
+                    if attempts == ATTEMPTS * self.brokers {
+                        break;
                     }
                 }
                 Ok(Some(_)) => {}

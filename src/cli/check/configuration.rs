@@ -22,7 +22,7 @@ pub fn judge(path: &Path, loaded: &Result<Config, config::Error>) -> Finding {
             let text = error.to_string();
             let advice = match text.contains("ermission denied") {
                 true => "run this as the agent's user: sudo -u downlinkd downlinkd check",
-                false => "correct it; /usr/share/doc/downlinkd has every key",
+                false => "correct it, or name another file with --config",
             };
             Finding::failure(ITEM, text, advice)
         }

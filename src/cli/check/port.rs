@@ -1,10 +1,11 @@
 //! The serial port: there, of the right kind, ours to open, nobody else's.
 
 use std::fs;
+use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, major, minor};
 
 use super::finding::Finding;
 
@@ -29,15 +30,15 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Missing,
-    /// A file or a folder.
-    NoDevice,
-    Device,
+    /// A file, a folder, or a device that is no terminal.
+    NoPort,
+    Port,
 }
 
 impl Facts {
     /// Whether there is any use in trying to open it.
     pub fn is_promising(&self) -> bool {
-        self.kind == Kind::Device && self.is_permitted && self.holders.is_empty()
+        self.kind == Kind::Port && self.is_permitted && self.holders.is_empty()
     }
 }
 
@@ -45,8 +46,8 @@ pub fn gather(path: &Path) -> Facts {
     let metadata = fs::metadata(path).ok();
     let kind = match &metadata {
         None => Kind::Missing,
-        Some(metadata) if metadata.file_type().is_char_device() => Kind::Device,
-        Some(_) => Kind::NoDevice,
+        Some(metadata) if is_terminal(metadata) => Kind::Port,
+        Some(_) => Kind::NoPort,
     };
     Facts {
         path: path.to_owned(),
@@ -76,12 +77,12 @@ pub fn judge(facts: &Facts) -> Finding {
                 ),
             )
         }
-        Kind::NoDevice => Finding::failure(
+        Kind::NoPort => Finding::failure(
             ITEM,
             format!("{path} is not a serial port"),
             "set [link] endpoint to a device such as /dev/ttyAMA0",
         ),
-        Kind::Device if !facts.is_permitted => Finding::failure(
+        Kind::Port if !facts.is_permitted => Finding::failure(
             ITEM,
             format!("{path} may not be read and written by this user"),
             format!(
@@ -90,12 +91,12 @@ pub fn judge(facts: &Facts) -> Finding {
                 facts.group
             ),
         ),
-        Kind::Device if !facts.holders.is_empty() => Finding::failure(
+        Kind::Port if !facts.holders.is_empty() => Finding::failure(
             ITEM,
             format!("{path} is held by {}", facts.holders.join(", ")),
             "stop that process",
         ),
-        Kind::Device => match &facts.trouble {
+        Kind::Port => match &facts.trouble {
             Some(trouble) => Finding::failure(
                 ITEM,
                 trouble.clone(),
@@ -105,6 +106,15 @@ pub fn judge(facts: &Facts) -> Finding {
             None => Finding::ok(ITEM, format!("{path} can be opened")),
         },
     }
+}
+
+/// By the kernel's name for what drives it; ptys have none.
+fn is_terminal(metadata: &Metadata) -> bool {
+    let device = metadata.rdev();
+    let subsystem = format!("/sys/dev/char/{}:{}/subsystem", major(device), minor(device));
+    let subsystem = fs::read_link(subsystem).ok();
+    let is_tty = subsystem.is_none_or(|it| it.file_name().is_some_and(|name| name == "tty"));
+    metadata.file_type().is_char_device() && is_tty
 }
 
 /// From /etc/group; the number for one that has no name there.
@@ -161,7 +171,7 @@ mod tests {
     fn good() -> Facts {
         Facts {
             path: "/dev/ttyAMA0".into(),
-            kind: Kind::Device,
+            kind: Kind::Port,
             is_permitted: true,
             group: "dialout".to_owned(),
             holders: Vec::new(),
@@ -177,7 +187,7 @@ mod tests {
         for (facts, said) in [
             (Facts { kind: Kind::Missing, others, ..good() }, "there are /dev/ttyACM0"),
             (Facts { kind: Kind::Missing, ..good() }, "no serial port at all"),
-            (Facts { kind: Kind::NoDevice, ..good() }, "set [link] endpoint"),
+            (Facts { kind: Kind::NoPort, ..good() }, "set [link] endpoint"),
             (Facts { is_permitted: false, ..good() }, "usermod -aG dialout"),
             (Facts { holders: vec!["ModemManager (process 7)".into()], ..good() }, "stop that"),
             (Facts { trouble: Some("failed to open: busy".into()), ..good() }, "fuser"),
@@ -193,9 +203,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let own = format!("(process {})", std::process::id());
         assert!(holders(file.path()).iter().any(|it| it.ends_with(&own)));
-        assert_eq!(gather(file.path()).kind, Kind::NoDevice);
+        assert_eq!(gather(file.path()).kind, Kind::NoPort);
         assert_eq!(gather(Path::new("/nonexistent")).kind, Kind::Missing);
-        assert_eq!(gather(Path::new("/dev/null")).kind, Kind::Device);
+        assert_eq!(gather(Path::new("/dev/null")).kind, Kind::NoPort);
+        assert_eq!(gather(Path::new("/dev/ptmx")).kind, Kind::Port);
     }
 
     #[test]
