@@ -12,6 +12,8 @@ use crate::guard::vehicle::Vehicle;
 use crate::guard::{Candidate, Mode};
 use crate::wire::mavlink::{Heartbeat, Report, Telemetry};
 
+mod mqtt;
+
 const GOOD: &str = r#"
 [device]
 id = "px4-real-1"
@@ -416,8 +418,12 @@ fn every_commented_key_of_the_shipped_file_is_valid() {
     let uncommented: Vec<&str> = SHIPPED
         .lines()
         .map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line))
-        // Only there when systemd runs the service.
-        .filter(|line| !line.starts_with("password_file"))
+        // Only there when systemd runs the service, or with TLS.
+        .filter(|line| {
+            !["password_", "ca_", "cert_", "key_"]
+                .iter()
+                .any(|it| line.starts_with(&format!("{it}file")))
+        })
         .collect();
     assert!(uncommented.len() > 20);
     let keys = tempfile::tempdir().unwrap();

@@ -85,14 +85,15 @@ socket = "{self.socket}"
 """
         )
 
-    def start(self):
+    def start(self, environment=()):
+        """`environment`: beyond ours."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [BINARY, "run", "--config", self.config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment(self._tools),
+                env=clean_environment(self._tools) | dict(environment),
             )
 
     def kill(self):

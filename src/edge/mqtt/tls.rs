@@ -155,3 +155,20 @@ fn read(file: File, path: &Path) -> Result<Vec<u8>, Error> {
 fn malformed(file: File, path: &Path, error: &pem::Error) -> Error {
     Error { file, problem: format!("{} is damaged PEM: {error}", path.display()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_aws_at_port_443_is_asked_for_its_protocol() {
+        let asked = |host: &str, port| {
+            !alpn_protocols(&Broker { host: host.into(), port, tls: true }).is_empty()
+        };
+        assert!(asked("a1b2-ats.iot.eu-central-1.amazonaws.com", 443));
+        assert!(asked("A1B2.ats.iot.cn-north-1.amazonaws.com.cn.", 443));
+        assert!(!asked("a1b2-ats.iot.eu-central-1.amazonaws.com", 8883));
+        assert!(!asked("broker.example", 443));
+        assert!(!asked("notamazonaws.com", 443));
+    }
+}

@@ -57,14 +57,17 @@ fn of_certificate(error: &CertificateError, options: &Options, broker: &Broker) 
 /// The broker does not believe us.
 fn of_alert(alert: AlertDescription, options: &Options) -> String {
     let Some(client) = &options.tls.client else {
-        return match alert {
-            // The latter is how TLS 1.2 says it.
-            AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure => format!(
-                "refused by the broker: it wants a client certificate (cert_file and key_file), or \
-                 has no cipher in common ({alert:?})"
-            ),
-            _ => format!("refused by the broker: TLS alert {alert:?}"),
+        let why = match alert {
+            AlertDescription::CertificateRequired => {
+                "it wants a client certificate: cert_file and key_file"
+            }
+            // TLS 1.2 has no other word for it.
+            AlertDescription::HandshakeFailure => {
+                "it wants a client certificate (cert_file and key_file), or has no cipher in common"
+            }
+            _ => "TLS alert",
         };
+        return format!("refused by the broker: {why} ({alert:?})");
     };
     let why = match alert {
         AlertDescription::UnknownCA => "its authority is unknown there",
@@ -77,7 +80,7 @@ fn of_alert(alert: AlertDescription, options: &Options) -> String {
         | AlertDescription::AccessDenied
         | AlertDescription::DecryptError
         | AlertDescription::HandshakeFailure => "it does not do there",
-        _ => return format!("refused by the broker: TLS alert {alert:?}"),
+        _ => return format!("refused by the broker: TLS alert ({alert:?})"),
     };
     format!(
         "our certificate {} is refused by the broker: {why} ({alert:?})",
