@@ -119,7 +119,7 @@ def test_a_version_that_passes_by(surroundings):
     version = mavlink.MAVLink_autopilot_version_message(
         0, (1 << 24) | (15 << 16) | (4 << 8) | 255, 0, 0, 0, [0] * 8, [0] * 8, [0] * 8, 0, 0, 0
     )
-    _, findings = while_saying(surroundings, lambda: surroundings.vehicle._send(version, (1, 1)))
+    _, findings = while_saying(surroundings, lambda: surroundings.vehicle.say(version))
     assert "1.15.4 (official release)" in findings["autopilot version"]["found"]
 
 
@@ -127,7 +127,7 @@ def test_another_autopilot_on_the_line(surroundings):
     other = mavlink.MAVLink_heartbeat_message(
         mavlink.MAV_TYPE_FIXED_WING, mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA, 0, 0, 0, 3
     )
-    _, findings = while_saying(surroundings, lambda: surroundings.vehicle._send(other, (2, 1)))
+    _, findings = while_saying(surroundings, lambda: surroundings.vehicle.say(other, source=(2, 1)))
     assert findings["vehicle"]["level"] == "warning"
     assert "2/1 (ArduPilot, fixed wing)" in findings["vehicle"]["found"]
 
@@ -139,7 +139,7 @@ def test_a_vehicle_that_signs(surroundings):
     codec.signing.timestamp = 1
     beat = mavlink.MAVLink_heartbeat_message(2, mavlink.MAV_AUTOPILOT_PX4, 0, 0, 3, 3)
     _, findings = while_saying(
-        surroundings, lambda: surroundings.vehicle._cable.write(beat.pack(codec))
+        surroundings, lambda: surroundings.vehicle.write(beat.pack(codec))
     )
     assert findings["MAVLink signing"]["level"] == "failure"
 
@@ -148,7 +148,7 @@ def test_a_vehicle_that_signs(surroundings):
 def test_bytes_that_are_no_frames(surroundings, noise):
     surroundings.vehicle.heartbeats = False
     code, findings = while_saying(
-        surroundings, lambda: surroundings.vehicle._cable.write(noise * 50)
+        surroundings, lambda: surroundings.vehicle.write(noise * 50)
     )
     assert (code, findings["vehicle"]["level"]) == (1, "failure")
     assert "no MAVLink frame" in findings["vehicle"]["found"]
@@ -212,10 +212,9 @@ def test_passwords(rig, tmp_path, password, level):
         ["mosquitto_passwd", "-b", "-c", passwords, "px4-real-1", "correct horse"], check=True,
         capture_output=True,
     )
-    rig.broker = Broker(tmp_path / "closed", [f"password_file {passwords}"])
-    # mosquitto takes the last word for it.
-    settings = rig.broker._config.read_text().replace("allow_anonymous true", "allow_anonymous false")
-    rig.broker._config.write_text(settings)
+    # The last word counts.
+    closed = [f"password_file {passwords}", "allow_anonymous false"]
+    rig.broker = Broker(tmp_path / "closed", closed)
     rig.broker.start()
     rig.vehicle.plug_in()
     configure(rig)

@@ -12,6 +12,8 @@ from pymavlink.dialects.v20 import development as mavlink
 import seeds
 import signing
 from agent import BINARY, clean_environment, run_to_end
+from broker import Broker
+from certificates import Authority
 from observed import TIMEOUT_S
 from relay import Relay
 from vehicle import Ack
@@ -314,3 +316,37 @@ def test_a_terminal_shows_a_line_that_is_rewritten(ready):
     # What remains on the screen.
     lines = [line.rsplit("\r\x1b[K", 1)[-1].strip() for line in text.split("\r\n")]
     assert [line.split()[2] for line in lines if line] == ["ACCEPTED", "DELIVERED", "SUCCEEDED"]
+
+
+def test_over_mutual_tls(rig, tmp_path):
+    authority = Authority(tmp_path / "authority")
+    certificate, key = authority.issue("broker")
+    rig.broker = Broker(
+        tmp_path / "tls",
+        [f"cafile {authority.pem}", f"certfile {certificate}", f"keyfile {key}",
+         "require_certificate true"],
+    )
+    rig.broker.start()
+    certificate, key = authority.issue("cloud")
+    url = ("--url", f"mqtts://localhost:{rig.broker.port}", "--timeout", "1", "--no-wait")
+    ours = ("--ca-file", authority.pem, "--cert-file", certificate, "--cert-key-file", key)
+    rig.agent.config.write_text('[device]\nid = "px4-real-1"\n')
+    sender = ("--issuer", "cloud", "--key-file", rig.agent.write_key("sender", b"x" * 32),
+              "--config", rig.agent.config)
+
+    def send_with(*files):
+        return run_to_end("send", "nav_roi", *sender, *url, *files)
+
+    # Nobody is there to answer; the broker has it.
+    result = send_with(*ours)
+    assert result.returncode == UNKNOWN, result.stderr
+    assert "no agent has announced itself" in result.stderr
+    assert "Received PUBLISH from downlinkd-send" in rig.broker.log.read_text()
+    other = Authority(tmp_path / "other")
+    for files in (ours[:2], ("--ca-file", other.pem, *ours[2:])):
+        result = send_with(*files)
+        assert result.returncode == UNREACHABLE, result.stderr
+        assert "certificate" in result.stderr
+    result = send_with("--ca-file", tmp_path / "none.pem")
+    assert result.returncode == CONFIGURATION
+    assert "none.pem" in result.stderr

@@ -275,8 +275,12 @@ impl Exchange<'_> {
         if let Some(Step::Status { status, .. }) = step {
             self.waits_for = format!("{}, waiting for the vehicle", status.as_str());
         }
-        self.asked_last = false;
-        self.deadline = (Instant::now() + self.expiry + MARGIN).min(self.begun + LONGEST);
+        // News buys time, but not for ever.
+        let (now, limit) = (Instant::now(), self.begun + LONGEST);
+        if now < limit {
+            self.asked_last = false;
+            self.deadline = (now + self.expiry + MARGIN).min(limit);
+        }
         match next {
             Next::Wait => None,
             Next::Ask => {
