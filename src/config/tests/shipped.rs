@@ -13,7 +13,7 @@ const SHIPPED: &str = include_str!("../../../config/downlinkd.toml");
 const WITH_DEFAULTS: [&str; 7] =
     ["device", "mqtt", "link", "delivery", "journal", "api", "guard.grant"];
 /// except these, which have none, or only go with others.
-const WITHOUT_DEFAULT: [&str; 7] = [
+const WITHOUT_DEFAULT: [&str; 8] = [
     "client_id",
     "username",
     "password_file",
@@ -21,6 +21,7 @@ const WITHOUT_DEFAULT: [&str; 7] = [
     "cert_file",
     "key_file",
     "component_by_domain",
+    "listen",
 ];
 
 /// The configuration as shipped with a drop-in, whose keys lie where this machine has them.
