@@ -4,7 +4,9 @@
 
 mod guard;
 mod mqtt;
+pub mod publisher;
 mod seconds;
+pub mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -36,16 +36,16 @@ pub struct Mqtt {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawMqtt {
     #[serde(deserialize_with = "one_or_more")]
-    url: Vec<String>,
-    ca_file: Option<PathBuf>,
-    cert_file: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-    prefix: String,
-    client_id: Option<String>,
-    username: Option<String>,
-    password_file: Option<PathBuf>,
-    keep_alive: Seconds<5, 3600>,
-    session_expiry: Seconds<0, { u32::MAX as u64 - 1 }>,
+    pub url: Vec<String>,
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub prefix: String,
+    pub client_id: Option<String>,
+    pub username: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub keep_alive: Seconds<5, 3600>,
+    pub session_expiry: Seconds<0, { u32::MAX as u64 - 1 }>,
 }
 
 impl Default for RawMqtt {

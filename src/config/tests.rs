@@ -1,3 +1,5 @@
+mod shipped;
+
 use std::fs;
 
 use serde_json::json;
@@ -402,64 +404,8 @@ fn spans_of_time_are_seconds_or_text() {
     }
 }
 
-const SHIPPED: &str = include_str!("../../config/downlinkd.toml");
-
-#[test]
-fn the_shipped_file_is_valid_and_safe() {
-    let config = load(&[("downlinkd.toml", SHIPPED)]).unwrap();
-    assert_eq!(config.guard.mode(), Mode::Disabled);
-}
-
-#[test]
-fn every_commented_key_of_the_shipped_file_is_valid() {
-    let is_key = |line: &str| {
-        let name = line.split(" = ").next().unwrap_or_default();
-        line.starts_with('[')
-            || line.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-    };
-    let uncommented: Vec<&str> = SHIPPED
-        .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line))
-        // Only there when systemd runs the service, or with TLS.
-        .filter(|line| {
-            !["password_", "ca_", "cert_", "key_"]
-                .iter()
-                .any(|it| line.starts_with(&format!("{it}file")))
-        })
-        .collect();
-    assert!(uncommented.len() > 20);
-    let keys = tempfile::tempdir().unwrap();
-    let key = keys.path().join("cloud-2026-11.hmac");
-    fs::write(&key, format!("hex:{}", "5a".repeat(32))).unwrap();
-    let text = uncommented
-        .join("\n")
-        .replace("mode = \"disabled\"", "mode = \"guarded\"")
-        .replace("/etc/downlinkd/keys/cloud-2026-11.hmac", &key.display().to_string());
-    let config = load(&[("downlinkd.toml", &text)]).unwrap();
-    assert_eq!(config.guard.mode(), Mode::Guarded);
-    // As commented, the keys say what the defaults are.
-    let shipped = load(&[("downlinkd.toml", SHIPPED)]).unwrap();
-    assert_eq!(format!("{:?}", config.delivery), format!("{:?}", shipped.delivery));
-    assert_eq!(config.mqtt.keep_alive, shipped.mqtt.keep_alive);
-    assert_eq!(config.mqtt.session_expiry, shipped.mqtt.session_expiry);
-    assert_eq!(config.mqtt.prefix, shipped.mqtt.prefix);
-    assert_eq!(config.link.source, shipped.link.source);
-    assert_eq!(config.link.target, shipped.link.target);
-    assert_eq!(format!("{:?}", config.journal), format!("{:?}", shipped.journal));
-    assert_eq!(config.api_socket, shipped.api_socket);
-    assert_eq!(config.guard.grant_limits(), shipped.guard.grant_limits());
-}
-
-/// The guard of the example, with keys where this machine has them.
 fn guarded_example() -> Guard {
-    let keys = tempfile::tempdir().unwrap();
-    for (issuer, byte) in [("cloud", "5a"), ("operations", "a5")] {
-        let name = keys.path().join(format!("{issuer}-1.hmac"));
-        fs::write(name, format!("hex:{}", byte.repeat(32))).unwrap();
-    }
-    let text = include_str!("../../config/examples/guarded.toml")
-        .replace("/etc/downlinkd/keys", &keys.path().display().to_string());
-    load(&[("downlinkd.toml", SHIPPED), ("conf.d/20-guard.toml", &text)]).unwrap().guard
+    shipped::with_drop_in(include_str!("../../config/examples/guarded.toml")).unwrap().guard
 }
 
 /// All that the guard has against a command of the issuer `cloud` while no grant is open.

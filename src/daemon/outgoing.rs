@@ -25,6 +25,7 @@ impl Daemon {
             payload: outbound::update(&self.device_id, record),
             retain: false,
             correlation_data: None,
+            message_expiry: None,
             user_properties: Vec::new(),
         }));
     }
@@ -133,6 +134,7 @@ impl Daemon {
                 payload,
                 retain,
                 correlation_data,
+                message_expiry: None,
                 user_properties: Vec::new(),
             }));
         }

@@ -11,7 +11,9 @@ import signing
 from observed import TIMEOUT_S
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug" / "downlinkd"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
+# Another one, such as one for another processor, behind an emulator.
+BINARY = Path(os.environ.get("AGENT_BINARY", TARGET / "debug" / "downlinkd"))
 
 
 class Agent:

@@ -108,6 +108,14 @@ class Vehicle:
         if not self._send_ack(command, ack, sender=(1, 191)):
             raise RuntimeError(f"nobody has {self.port} open")
 
+    def say(self, message, source=(1, 1)):
+        """Sends any message now; it is lost when nobody listens."""
+        self._send(message, source)
+
+    def write(self, data):
+        """Puts bytes on the wire, whatever they are."""
+        self._cable.write(data)
+
     def commands(self, command=None):
         """The COMMAND_LONG and COMMAND_INT frames so far, of one MAV_CMD or of all."""
         return commands_of(self.frames.since(), command)

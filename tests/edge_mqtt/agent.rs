@@ -116,6 +116,7 @@ pub fn publish(id: Option<u64>, topic: &str, payload: &str) -> Publish {
         payload: payload.into(),
         retain: false,
         correlation_data: None,
+        message_expiry: None,
         user_properties: Vec::new(),
     }
 }

@@ -17,6 +17,7 @@
 
 mod endpoint;
 mod port;
+pub mod probe;
 mod serial;
 mod session;
 mod task;

@@ -127,6 +127,8 @@ pub struct Publish {
     pub payload: Vec<u8>,
     pub retain: bool,
     pub correlation_data: Option<Vec<u8>>,
+    /// How long the broker may keep it for somebody who is away, in whole seconds.
+    pub message_expiry: Option<Duration>,
     pub user_properties: Vec<(String, String)>,
 }
 

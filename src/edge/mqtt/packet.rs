@@ -156,6 +156,7 @@ pub(super) fn prepare(publish: Publish, largest: u32) -> Result<Prepared, String
             payload_format_indicator: Some(PAYLOAD_IS_UTF8),
             content_type: Some(CONTENT_TYPE.into()),
             correlation_data: publish.correlation_data.map(Into::into),
+            message_expiry_interval: publish.message_expiry.map(seconds),
             user_properties: publish.user_properties,
             ..PublishProperties::default()
         }),
@@ -220,6 +221,7 @@ mod tests {
             payload: b"{}".to_vec(),
             retain: false,
             correlation_data: None,
+            message_expiry: None,
             user_properties: Vec::new(),
         }
     }

@@ -7,12 +7,14 @@
 mod decode;
 mod encode;
 mod framer;
+mod version;
 
 use serde::{Deserialize, Serialize};
 
 pub use decode::{CommandAck, Heartbeat, Received, Report, Telemetry, decode, result_name};
 pub use encode::{Body, CommandFrame, FrameBytes, command, heartbeat};
 pub use framer::{Counters, Frame, Framer, Version};
+pub use version::{AutopilotVersion, autopilot_version};
 
 /// A MAVLink node: system id and component id, each 1-255; 0 addresses all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
