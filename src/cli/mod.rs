@@ -6,6 +6,7 @@ mod grant;
 mod guard;
 mod journal;
 mod keygen;
+mod query;
 mod revoke;
 mod run;
 mod status;
@@ -60,6 +61,8 @@ enum Command {
     Guard(guard::Arguments),
     /// Show how the agent is doing
     Status(status::Arguments),
+    /// Show the running agent's newest commands, or one
+    Query(query::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Guard(arguments) => guard::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Query(arguments) => query::run(&arguments),
     }
 }
 
