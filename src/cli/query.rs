@@ -101,6 +101,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 fn selection(arguments: &Arguments) -> String {
     let Arguments { issuer, limit, status, command_type, .. } = arguments;
     let limit = limit.map(|limit| limit.to_string());
+    let status = &status.as_ref().map(|status| status.to_uppercase());
     [("limit", &limit), ("status", status), ("api_id", issuer), ("command_type", command_type)]
         .into_iter()
         .filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_ref()?))))
@@ -200,7 +201,7 @@ mod tests {
     #[test]
     fn what_the_agent_tells_is_shown() {
         let record = Record { idempotency_key: "a \n b".to_owned(), ..Record::example() };
-        let answer = outbound::commands("px4-real-1", &[record.clone()], false);
+        let answer = outbound::commands("px4-real-1", std::slice::from_ref(&record), false);
         let commands = serde_json::from_slice(&answer).unwrap();
         let id = record.command_id;
         assert_eq!(

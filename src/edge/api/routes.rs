@@ -70,7 +70,7 @@ where
             Ok((Call::Submit(Submission { headers, body }), asked))
         }
         (["open", "downlink", "commands", id], &Method::GET) => {
-            Ok((Call::Find(command_id(id)?), Asked::default()))
+            Ok((Call::Find(command_id(id).map_err(unreadable)?), Asked::default()))
         }
         (["open", "downlink", "commands"], _) => Err(not_allowed(&parts, "POST")),
         (["open", "downlink", "commands", _] | ["status"], _) if parts.method != Method::GET => {
@@ -100,16 +100,16 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let grant = |action| (Call::Grant { uid, action }, Asked::default());
-    let grant_id =
-        |id: &str| id.parse().map_err(|it: ParseGrantIdError| unreadable(it.to_string()));
+    let grant_id = |id: &str| id.parse().map_err(|it: ParseGrantIdError| it.to_string());
     Ok(match (segments, &parts.method) {
         (["commands"], &Method::GET) => {
             let selection = selection(parts.uri.query().unwrap_or_default()).map_err(unreadable)?;
             (Call::List(selection), Asked::default())
         }
-        (["commands", id], &Method::GET) => {
-            (Call::Find(command_id(id)?), Asked { by_operator: true, ..Asked::default() })
-        }
+        (["commands", id], &Method::GET) => (
+            Call::Find(command_id(id).map_err(unreadable)?),
+            Asked { by_operator: true, ..Asked::default() },
+        ),
         (["grants"], &Method::GET) => (Call::Grants, Asked::default()),
         (["grants"], &Method::POST) => {
             let message =
@@ -123,8 +123,12 @@ where
             (Call::Grant { uid, action: message.action }, asked)
         }
         (["grants"], &Method::DELETE) => grant(Action::RevokeAll),
-        (["grants", id], &Method::DELETE) => grant(Action::Revoke(grant_id(id)?)),
-        (["grants", id, "approve"], &Method::POST) => grant(Action::Approve(grant_id(id)?)),
+        (["grants", id], &Method::DELETE) => {
+            grant(Action::Revoke(grant_id(id).map_err(unreadable)?))
+        }
+        (["grants", id, "approve"], &Method::POST) => {
+            grant(Action::Approve(grant_id(id).map_err(unreadable)?))
+        }
         (["guard", "explain"], &Method::POST) => {
             let body = collect(body).await?;
             let rehearsal =
@@ -163,8 +167,8 @@ fn api_headers(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-fn command_id(text: &str) -> Result<Uuid, HttpResponse> {
-    Uuid::try_parse(text).map_err(|_| unreadable(format!("command_id {text:?} is not a UUID")))
+fn command_id(text: &str) -> Result<Uuid, String> {
+    Uuid::try_parse(text).map_err(|_| format!("command_id {text:?} is not a UUID"))
 }
 
 fn selection(query: &str) -> Result<Selection, String> {
