@@ -383,6 +383,43 @@ mod tests {
     }
 
     #[test]
+    fn counting_a_known_command_takes_no_memory() {
+        let mut metrics = Metrics::new();
+        let record = sent();
+        let way = [
+            record.clone(),
+            step(&record, Status::Delivered, None, 20),
+            step(&record, Status::Succeeded, Some(Cause::Result(0)), 60),
+        ];
+        let mut count = || {
+            metrics.accepted(&Origin::Http(CallId(1)));
+            metrics.committed(Duration::from_millis(3));
+            way.iter().for_each(|record| metrics.step(record));
+        };
+        count();
+        assert_eq!(allocation_counter::measure(count).count_total, 0);
+    }
+
+    #[test]
+    fn every_metric_is_documented() {
+        let page = include_str!("../../docs/interface.md");
+        let metrics = Metrics::new();
+        metrics.outcomes.with_label_values(&["FAILED", "none"]).inc();
+        let text = metrics.text(PRESENT);
+        let told: Vec<(&str, &str)> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+        assert_eq!(told.len(), page.matches("| `downlinkd_").count());
+        for (name, kind) in told {
+            let row = page.lines().find(|line| {
+                let name_of =
+                    line.strip_prefix("| `").and_then(|rest| rest.split(['`', '{']).next());
+                name_of == Some(name)
+            });
+            assert!(row.is_some_and(|row| row.contains(&format!("| {kind} |"))), "{name}: {row:?}");
+        }
+    }
+
+    #[test]
     fn refusals_count_by_code_and_the_rest_is_as_it_is() {
         let mut metrics = Metrics::new();
         let refused = Record {

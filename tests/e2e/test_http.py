@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import seeds
 import signing
-from agent import run_to_end
+from agent import REPOSITORY, run_to_end
 from http_client import COMMANDS, ask, look_up, submit
 from observed import TIMEOUT_S
 
@@ -92,6 +92,19 @@ def test_the_printed_lines_work(ready, command_type):
         "DELIVERED",
         "SUCCEEDED",
     ]
+
+
+def test_the_documented_script_works(ready, tmp_path):
+    page = (REPOSITORY / "docs" / "signing.md").read_text()
+    script = page.split("```")[-2].replace("8080", str(ready.agent.http_port))
+    (tmp_path / "body").write_text(seeds.BODIES["image_stop_capture"])
+    (tmp_path / "cloud.hmac").write_text(f"hex:{signing.secret('cloud').hex()}")
+    result = subprocess.run(
+        ["sh", "-euc", script], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    created = json.loads(result.stdout)
+    assert (set(created), created["status"]) == (CREATED, "ACCEPTED"), created
+    assert wait_end(ready.agent, created["command_id"])["status"] == "SUCCEEDED"
 
 
 def test_one_key_is_one_command_by_every_way(ready):
