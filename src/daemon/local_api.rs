@@ -145,6 +145,7 @@ impl Daemon {
     fn present(&self) -> Present {
         Present {
             link: self.engine.link_state(),
+            heard: self.link.heard(),
             broker_connected: self.connected,
             clock_trusted: self.now().wall_trusted,
             queued: self.engine.queued(),

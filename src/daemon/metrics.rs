@@ -18,6 +18,7 @@ use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, Origin};
 use crate::lifecycle::status::{Cause, Status};
 use crate::lifecycle::time::Stamp;
+use crate::wire::mavlink::Counters;
 
 /// Seconds. A command takes milliseconds, or a timeout; times are known to the millisecond.
 const COMMAND_BUCKETS: [f64; 15] =
@@ -30,6 +31,8 @@ const COMMIT_BUCKETS: [f64; 13] =
 #[derive(Clone, Copy, Debug)]
 pub struct Present {
     pub link: LinkState,
+    /// Since the start.
+    pub heard: Counters,
     pub broker_connected: bool,
     pub clock_trusted: bool,
     pub queued: usize,
@@ -55,6 +58,9 @@ pub struct Metrics {
     commits: Histogram,
     link: IntGaugeVec,
     link_losses: IntCounter,
+    frames: IntCounter,
+    bad_checksums: IntCounter,
+    skipped_bytes: IntCounter,
     link_was_ready: bool,
     broker_connected: IntGauge,
     broker_reconnects: IntCounter,
@@ -116,6 +122,11 @@ impl Metrics {
             link: make.gauges("link_state", "1 for the state that the link is in.", &["state"]),
             link_losses: make
                 .counter("link_losses_total", "How often the link was ready and lost."),
+            frames: make.counter("link_frames_total", "Intact MAVLink frames."),
+            bad_checksums: make
+                .counter("link_bad_checksums_total", "MAVLink frames whose checksum did not fit."),
+            skipped_bytes: make
+                .counter("link_skipped_bytes_total", "Bytes of the link that are no intact frame."),
             link_was_ready: false,
             broker_connected: make.gauge("broker_connected", "1 while connected to the broker."),
             broker_reconnects: make
@@ -205,6 +216,13 @@ impl Metrics {
         for state in [LinkState::Closed, LinkState::Open, LinkState::Ready] {
             let is_it = i64::from(state == present.link);
             self.link.with_label_values(&[state.as_str()]).set(is_it);
+        }
+        for (counter, count) in [
+            (&self.frames, present.heard.frames),
+            (&self.bad_checksums, present.heard.bad_checksum),
+            (&self.skipped_bytes, present.heard.skipped_bytes),
+        ] {
+            counter.inc_by(count.saturating_sub(counter.get()));
         }
         self.broker_connected.set(present.broker_connected.into());
         self.clock_trusted.set(present.clock_trusted.into());
@@ -298,6 +316,7 @@ mod tests {
 
     const PRESENT: Present = Present {
         link: LinkState::Ready,
+        heard: Counters { frames: 5, bad_checksum: 6, unknown_message: 7, skipped_bytes: 8 },
         broker_connected: true,
         clock_trusted: false,
         queued: 1,
@@ -458,6 +477,10 @@ mod tests {
                 "downlinkd_link_losses_total 1",
                 "downlinkd_link_state{state=\"ready\"} 1",
                 "downlinkd_link_state{state=\"open\"} 0",
+                // However often it is asked.
+                "downlinkd_link_frames_total 5",
+                "downlinkd_link_bad_checksums_total 6",
+                "downlinkd_link_skipped_bytes_total 8",
                 "downlinkd_journal_commit_seconds_count 1",
                 "downlinkd_unmatched_acks_total 1",
                 "downlinkd_duplicates_total{way=\"http\"} 1",
