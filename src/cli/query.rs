@@ -115,42 +115,30 @@ fn statuses() -> PossibleValuesParser {
 
 /// One line per command, the newest first.
 fn table(found: &Commands) -> String {
-    let mut table = String::new();
-    if found.commands.is_empty() {
-        table.push_str("no such command\n");
-    } else {
-        let _ = line(
-            &mut table,
-            ["ACCEPTED", "STATUS", "CODE", "COMMAND_ID", "ISSUER", "COMMAND", "KEY"],
-        );
-    }
+    let heading = ["ACCEPTED", "STATUS", "CODE", "COMMAND_ID", "ISSUER", "COMMAND", "KEY"];
+    let mut table = match found.commands.is_empty() {
+        true => "no such command\n".to_owned(),
+        false => line(heading),
+    };
     for command in &found.commands {
-        let key = format!("{:?}", command.idempotency_key);
-        let id = command.command_id.to_string();
-        let _ = line(
-            &mut table,
-            [
-                &command.accepted_at,
-                &command.status,
-                command.response_code.as_deref().unwrap_or("-"),
-                &id,
-                &command.api_id,
-                &command.command_type,
-                &key,
-            ],
-        );
+        table += &line([
+            &command.accepted_at,
+            &command.status,
+            command.response_code.as_deref().unwrap_or("-"),
+            &command.command_id.to_string(),
+            &command.api_id,
+            &command.command_type,
+            &format!("{:?}", command.idempotency_key),
+        ]);
     }
     if !found.complete {
-        table.push_str("older commands were not looked at; --limit shows more\n");
+        table += "older commands were not looked at; --limit shows more\n";
     }
     table
 }
 
-fn line(
-    table: &mut String,
-    [accepted, status, code, id, issuer, command, key]: [&str; 7],
-) -> std::fmt::Result {
-    writeln!(table, "{accepted:24}  {status:18}  {code:27}  {id:36}  {issuer} {command} {key}")
+fn line([accepted, status, code, id, issuer, command, key]: [&str; 7]) -> String {
+    format!("{accepted:24}  {status:18}  {code:27}  {id:36}  {issuer} {command} {key}\n")
 }
 
 /// One line for each thing that is known.

@@ -128,7 +128,7 @@ impl Admission {
         now: &Now,
     ) -> Result<Box<CommandRequest>, Denied> {
         let sent = Sent::by_http(submission);
-        check_size(sent.payload)?;
+        check_size(sent.payload).map_err(|error| self.limited(error, now))?;
         let Signed { api_id, body, authenticated } = self.authenticate(guard, None, sent, now)?;
         let mut request = inbound::read_request(&body, &api_id, &self.device_id, None)?;
         request.authenticated = authenticated;
@@ -157,20 +157,9 @@ impl Admission {
         let mut request = inbound::read_request(&body, api_id, &self.device_id, None)?;
         let topic = self.topics.commands(api_id);
         let clock = Clock { wall: now.wall, trusted: now.wall_trusted, challenge: &self.challenge };
-        let authenticated = match guard.authenticate(
-            api_id,
-            signature::MQTT,
-            &topic,
-            &body,
-            credentials.as_ref(),
-            &clock,
-        ) {
-            Ok(authenticated) => {
-                request.authenticated = authenticated;
-                Ok(())
-            }
-            Err(refusal) => Err(refusal),
-        };
+        let authenticated = guard
+            .authenticate(api_id, signature::MQTT, &topic, &body, credentials.as_ref(), &clock)
+            .map(|authenticated| request.authenticated = authenticated);
         Ok((request, authenticated))
     }
 

@@ -187,11 +187,11 @@ pub(super) fn log_step(record: &Record) {
 
 /// `api_id`: who asked, if that is known.
 pub(super) fn log_refusal(api_id: Option<&str>, violation: &Violation) {
-    match violation.code {
-        // Why a sender is not believed is for the log alone, which has it already; and a question for
-        // what is not there is no event.
-        Code::AuthFailed | Code::QueryNotFound => {}
-        code => {
+    match (violation.code, api_id) {
+        // Why a sender is not believed is for the log alone, which has it already; and that anybody
+        // asks for what is not there is no event.
+        (Code::AuthFailed, _) | (Code::QueryNotFound, None) => {}
+        (code, api_id) => {
             let api_id = api_id.unwrap_or_default();
             warn!(API_ID = api_id, CODE = code.as_str(); "refused: {violation}");
         }

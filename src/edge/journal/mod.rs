@@ -8,8 +8,8 @@
 //! Reading order: `entry` (what is kept), `directory` (where), `store` (sled), `checkpoint` (how a
 //! lost end is noticed), `generation`, `recover` (after a restart), `segment` and `archive` (finished
 //! commands), `retention` (what is moved there, and what is removed), `writer` (the thread), `rewrite`
-//! (how the disk's space comes back), `listing` (many commands at once), `reader` (of a stopped daemon's). docs/durability.md says what is
-//! promised.
+//! (how the disk's space comes back), `listing` (many commands at once), `reader` (of a stopped
+//! daemon's). docs/durability.md says what is promised.
 
 mod archive;
 mod checkpoint;
