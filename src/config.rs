@@ -2,6 +2,7 @@
 //! `DOWNLINKD_SECTION__KEY` from the environment. Later values replace earlier ones; lists are
 //! replaced whole.
 
+mod api;
 mod guard;
 mod mqtt;
 pub mod publisher;
@@ -22,13 +23,12 @@ use crate::edge::link::Endpoint;
 use crate::guard::Guard;
 use crate::wire::mavlink::Address;
 use crate::wire::topic::{VENDOR, is_level};
+use api::RawApi;
+pub use api::{Api, DEFAULT_SOCKET};
 use guard::RawGuard;
 pub use mqtt::Mqtt;
 use mqtt::RawMqtt;
 use seconds::Seconds;
-
-/// Where the local API listens unless configured.
-pub const DEFAULT_SOCKET: &str = "/run/downlinkd/api.sock";
 
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +51,7 @@ pub struct Config {
     pub guard: Guard,
     pub delivery: Delivery,
     pub journal: Journal,
-    /// Of the local API.
-    pub api_socket: PathBuf,
+    pub api: Api,
 }
 
 #[derive(Debug)]
@@ -220,12 +219,6 @@ struct RawJournal {
     max_commands: u64,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawApi {
-    socket: PathBuf,
-}
-
 impl Default for RawDevice {
     fn default() -> Self {
         Self { vendor: VENDOR.to_owned(), id: None }
@@ -272,12 +265,6 @@ impl Default for RawJournal {
     }
 }
 
-impl Default for RawApi {
-    fn default() -> Self {
-        Self { socket: PathBuf::from(DEFAULT_SOCKET) }
-    }
-}
-
 impl Raw {
     fn check(self) -> Result<Config, Mistake> {
         let device_id = self.device.check()?;
@@ -287,7 +274,7 @@ impl Raw {
             guard: self.guard.check(&link)?,
             delivery: self.delivery.check()?,
             journal: self.journal.check()?,
-            api_socket: self.api.socket,
+            api: self.api.check()?,
             device_id,
             link,
         })

@@ -92,7 +92,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 /// All but the configuration itself, the slow ones at the same time.
 async fn surroundings(config: &Config, arguments: &Arguments) -> Vec<Finding> {
-    let socket = config.api_socket.clone();
+    let socket = config.api.socket.clone();
     let agent = bounded(move || agent::gather(&socket)).await;
     let agent = agent.unwrap_or_else(|| Agent::Unknown("the agent does not answer".to_owned()));
     let (line, broker, clock, disk) = tokio::join!(
@@ -101,7 +101,7 @@ async fn surroundings(config: &Config, arguments: &Arguments) -> Vec<Finding> {
         bounded(clock::gather),
         disk(config, arguments, &agent),
     );
-    let mut findings = vec![agent::judge(&config.api_socket, &agent)];
+    let mut findings = vec![agent::judge(&config.api.socket, &agent)];
     findings.extend(line);
     findings.push(broker::judge(&broker));
     findings.extend(broker::judge_presence(&broker));

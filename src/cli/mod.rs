@@ -11,6 +11,7 @@ mod keygen;
 mod man;
 mod manual;
 mod presence;
+mod query;
 mod revoke;
 mod run;
 mod send;
@@ -75,6 +76,8 @@ enum Command {
     Completions(completions::Arguments),
     /// Print the man page, or write those of all subcommands
     Man(man::Arguments),
+    /// Show the running agent's newest commands, or one
+    Query(query::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Guard(arguments) => guard::run(&arguments),
         Command::Send(arguments) => send::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Query(arguments) => query::run(&arguments),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use url::Url;
+use url::{Position, Url};
 
 use super::seconds::Seconds;
 use super::{Mistake, missing, secret, value};
@@ -109,7 +109,7 @@ fn broker(url: &str) -> Result<Broker, Mistake> {
             "user and password do not belong here; use username and password_file".to_owned(),
         ));
     }
-    let rest = &parsed[url::Position::BeforePath..];
+    let rest = &parsed[Position::BeforePath..];
     if !matches!(rest, "" | "/") {
         return Err(wrong(format!("{rest:?} does not belong in {url:?}; it must be {URL_FORM}")));
     }

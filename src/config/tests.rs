@@ -52,7 +52,8 @@ fn the_defaults_are_the_contract() {
     assert_eq!(config.mqtt.prefix, "downlink/v1");
     assert_eq!(config.mqtt.client_id, "downlinkd-px4-real-1");
     assert_eq!(*config.guard.grant_limits(), Limits::default());
-    assert_eq!(config.api_socket, Path::new("/run/downlinkd/api.sock"));
+    assert_eq!(config.api.socket, Path::new("/run/downlinkd/api.sock"));
+    assert_eq!(config.api.listen, None);
 }
 
 #[test]
@@ -185,7 +186,9 @@ fn mistakes() {
         ("guard.grant", "max_count = 0", "1 to 1000"),
         ("guard.grant", "two_person = [\"criticl\"]", "criticl"),
         ("guard.grant", "required_for = [\"all\"]", "all"),
-        ("api", "listen = 1", "listen"),
+        ("api", "port = 1", "port"),
+        ("api", "listen = \"localhost:8080\"", "ADDRESS:PORT"),
+        ("api", "listen = 65536", "65535"),
         ("delivery", "default_timeout = \"soon\"", "soon"),
         ("delivery", "default_timeout = 301", "1 to 300"),
         ("delivery", "default_timeout = \"1500ms\"", "whole seconds"),

@@ -19,6 +19,10 @@ use crate::code::{Code, Violation};
 
 /// The METHOD of what comes by MQTT; its PATH is the whole topic.
 pub const MQTT: &str = "MQTT";
+/// The METHOD of a command that comes by HTTP.
+pub const HTTP: &str = "POST";
+/// Its PATH.
+pub const HTTP_COMMANDS: &str = "/api/v1/open/downlink/commands";
 
 /// What a sender claims, in form but not yet in substance.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,6 +21,8 @@ pub struct AgentStatus {
     pub link: LinkStatus,
     pub broker: BrokerStatus,
     pub clock: ClockStatus,
+    /// To be signed when the clock cannot be trusted, as presence tells it.
+    pub challenge: String,
     pub commands: CommandCounts,
     pub grants: Vec<Grant>,
     /// Since the start, by code.

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import signing
+from broker import free_port
 from observed import TIMEOUT_S
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ class Agent:
         self.config = folder / "downlinkd.toml"
         self.journal = folder / "journal"
         self.socket = folder / "api.sock"
+        self.http_port = free_port()
         self.log = folder / "downlinkd.log"
         self._process = None
         self._tools = folder / "bin"
@@ -94,6 +96,7 @@ stop_timeout = "{stop_timeout}"
 dir = "{self.journal}"
 [api]
 socket = "{self.socket}"
+listen = "{self.http_port}"
 """
         )
 
@@ -155,6 +158,16 @@ socket = "{self.socket}"
         while not condition(status := self.status()):
             assert time.monotonic() < deadline, status
             time.sleep(0.05)
+
+    def watch_status(self):
+        """`downlinkd status --watch`, whose output comes by a pipe."""
+        return subprocess.Popen(
+            [BINARY, "status", "--watch", "1", "--config", self.config],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=clean_environment(),
+        )
 
     def close(self):
         if self._process is not None:

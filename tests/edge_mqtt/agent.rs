@@ -61,15 +61,18 @@ impl Agent {
 
     /// Skips failed attempts; anything else is a failure.
     pub async fn connected(&mut self) -> (u64, bool) {
-        loop {
-            match self.next().await {
-                Event::Connected { generation, session_present, .. } => {
-                    return (generation, session_present);
+        let connected = async {
+            loop {
+                match self.next().await {
+                    Event::Connected { generation, session_present, .. } => {
+                        return (generation, session_present);
+                    }
+                    Event::Disconnected { .. } => {}
+                    other => panic!("{other:?} before Connected"),
                 }
-                Event::Disconnected { .. } => {}
-                other => panic!("{other:?} before Connected"),
             }
-        }
+        };
+        soon(connected).await
     }
 
     pub async fn disconnected(&mut self) -> String {

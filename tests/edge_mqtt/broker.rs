@@ -20,7 +20,7 @@ impl Broker {
     /// Persistence into the temporary folder, plus `configuration` lines, in which `{dir}` stands for
     /// that folder. `prepare` may put files there; `openssl.cnf` is OpenSSL's configuration.
     pub async fn start_with(configuration: &str, prepare: impl FnOnce(&Path)) -> Self {
-        let port = free_port();
+        let [port] = free_ports();
         let configuration = format!(
             "listener {port} 127.0.0.1\npersistence true\npersistence_location {{dir}}/\n\
              {configuration}"
@@ -120,8 +120,10 @@ impl ClosedPort {
     }
 }
 
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+/// Each another one.
+pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let listeners = [(); COUNT].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 fn launch(dir: &Path) -> Child {

@@ -6,6 +6,7 @@ use downlinkd::edge::mqtt::{self, Event, Options};
 use crate::agent::{Agent, COMMANDS, REPLIES, options};
 use crate::broker::{Broker, ClosedPort};
 use crate::peer::Peer;
+use crate::soon;
 
 fn options_for(ports: &[u16]) -> Options {
     let broker = |port: &u16| mqtt::Broker { host: "127.0.0.1".into(), port: *port, tls: false };
@@ -15,13 +16,17 @@ fn options_for(ports: &[u16]) -> Options {
 /// The reasons of failures and losses on the way, and the port at which the agent is now.
 async fn arrival(agent: &mut Agent) -> (Vec<String>, u16) {
     let mut reasons = Vec::new();
-    loop {
-        match agent.next().await {
-            Event::Disconnected { reason } => reasons.push(reason),
-            Event::Connected { broker, .. } => return (reasons, broker.port),
-            other => panic!("{other:?} before Connected"),
+    let arrival = async {
+        loop {
+            match agent.next().await {
+                Event::Disconnected { reason } => reasons.push(reason),
+                Event::Connected { broker, .. } => return broker.port,
+                other => panic!("{other:?} before Connected"),
+            }
         }
-    }
+    };
+    let port = soon(arrival).await;
+    (reasons, port)
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::agent::{Agent, options, publish};
-use crate::broker::{Broker, free_port};
+use crate::broker::{Broker, free_ports};
 use crate::certificates::Authority;
 
 const PREFIX: &str = "downlink/v1";
@@ -38,7 +38,7 @@ impl World {
         let (servers, vehicles) = (Authority::new("servers"), Authority::new("vehicles"));
         let files = tempfile::tempdir().unwrap();
         fs::write(files.path().join("ca.pem"), &servers.pem).unwrap();
-        let (port, publishers_port) = (free_port(), free_port());
+        let [port, publishers_port] = free_ports();
         let configuration = shipped("mosquitto.conf")
             .replace("/etc/mosquitto/certs/", "{dir}/")
             .replace("/etc/mosquitto/", "{dir}/")

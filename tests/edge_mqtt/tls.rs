@@ -2,11 +2,14 @@
 //! mended is over without a restart.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use downlinkd::edge::mqtt::{self, ClientCertificate, Options, Tls};
 use rcgen::date_time_ymd;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 use crate::agent::{Agent, options};
 use crate::broker::Broker;
@@ -243,8 +246,17 @@ async fn tls_to_a_plain_port_and_the_other_way_round_are_told() {
     let plain = Broker::start().await;
     let mut options = world.options();
     options.brokers[0].port = plain.port;
-    let mut agent = Agent::start(options);
+    let mut agent = Agent::start(options.clone());
     refused(&mut agent, &["failed to connect to mqtts://localhost", "(mqtt://)"]).await;
+
+    // mosquitto hangs up; others answer.
+    let answering = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    options.brokers[0].port = answering.local_addr().unwrap().port();
+    let mut agent = Agent::start(options);
+    let (mut stream, _) = soon(answering.accept()).await.unwrap();
+    stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+    let reason = agent.disconnected().await;
+    assert!(reason.contains("what answers does not speak TLS"), "{reason}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@ use std::process::Command;
 
 use rcgen::{CertificateParams, KeyPair};
 
+use super::shipped::SHIPPED;
 use super::*;
 
 /// `[mqtt]` of a file that is otherwise right.

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use super::{Config, Error, Mode, load, message};
 
-const SHIPPED: &str = include_str!("../../../config/downlinkd.toml");
+pub const SHIPPED: &str = include_str!("../../../config/downlinkd.toml");
 /// Sections in which every key that is not set in the file shows its default,
 const WITH_DEFAULTS: [&str; 7] =
     ["device", "mqtt", "link", "delivery", "journal", "api", "guard.grant"];

@@ -26,10 +26,10 @@ mod udp;
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::wire::mavlink::{Address, CommandAck, CommandFrame, Heartbeat, Telemetry};
+use crate::wire::mavlink::{Address, CommandAck, CommandFrame, Counters, Heartbeat, Telemetry};
 
 pub use endpoint::{Endpoint, EndpointError};
 
@@ -93,9 +93,15 @@ pub struct Send {
 #[derive(Debug)]
 pub struct Handle {
     queue: mpsc::UnboundedSender<Queued>,
+    heard: watch::Receiver<Counters>,
 }
 
 impl Handle {
+    /// What has been read since the start, over all openings of the port.
+    pub fn heard(&self) -> Counters {
+        *self.heard.borrow()
+    }
+
     /// Never blocks. Does nothing once the task has ended, which it does when nobody receives its
     /// events any more.
     pub fn send(&self, send: Send) {
@@ -116,6 +122,7 @@ struct Queued {
 /// Starts the task on the current tokio runtime.
 pub fn spawn(options: Options, events: mpsc::Sender<Event>) -> Handle {
     let (queue, queued) = mpsc::unbounded_channel();
-    tokio::spawn(task::Link::new(options, queued, events).run());
-    Handle { queue }
+    let (counting, heard) = watch::channel(Counters::default());
+    tokio::spawn(task::Link::new(options, queued, events, counting).run());
+    Handle { queue, heard }
 }

@@ -232,16 +232,18 @@ impl<'a> Session<'a> {
         if draining && self.port.undrained()? == 0 {
             self.sent().await?;
         }
-        let before = self.framer.counters().frames;
+        let before = self.framer.counters();
         self.framer.push(&self.buffer[..length]);
         self.pass_on().await?;
         if self.port.is_datagram() {
             self.pass_on_behind_noise().await?;
         }
         // Not for any datagram: a port scan must not turn our commands to itself.
-        if self.framer.counters().frames > before {
+        let after = self.framer.counters();
+        if after.frames > before.frames {
             self.port.answer_sender();
         }
+        self.link.heard.send_modify(|heard| heard.add(before, after));
         self.pause_at = self.framer.is_holding().then(|| Instant::now() + STREAM_PAUSE);
         Ok(())
     }

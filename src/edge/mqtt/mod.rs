@@ -30,10 +30,9 @@ pub mod tls;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use rumqttc::v5::mqttbytes::QoS;
 use tokio::sync::mpsc::{self, error::SendError};
 use tokio::time::{Instant, sleep_until};
-
-use rumqttc::v5::mqttbytes::QoS;
 
 use backoff::Backoff;
 pub use broker::Broker;

@@ -100,8 +100,8 @@ fn of_connack(code: ConnectReturnCode, options: &Options) -> String {
 /// The peer hung up before it had said anything in MQTT.
 fn of_silence(broker: &Broker) -> &'static str {
     if broker.tls {
-        "closed by the broker; perhaps this port does not speak TLS (mqtt://), or the broker wants \
-         another client certificate"
+        "closed by the broker; perhaps this port does not speak TLS (mqtt://), or the broker wants a \
+         client certificate that it knows"
     } else {
         "closed by the broker; perhaps this port speaks TLS (mqtts://)"
     }

@@ -41,6 +41,19 @@ pub struct Counters {
     pub skipped_bytes: u64,
 }
 
+impl Counters {
+    /// Counts on by what another one counted between two readings.
+    pub fn add(&mut self, from: Counters, to: Counters) {
+        let add = |sum: &mut u64, from: u64, to: u64| {
+            *sum = sum.wrapping_add(to.wrapping_sub(from));
+        };
+        add(&mut self.frames, from.frames, to.frames);
+        add(&mut self.bad_checksum, from.bad_checksum, to.bad_checksum);
+        add(&mut self.unknown_message, from.unknown_message, to.unknown_message);
+        add(&mut self.skipped_bytes, from.skipped_bytes, to.skipped_bytes);
+    }
+}
+
 /// An incremental reader of MAVLink 1 and 2 frames. Each frame is checked once.
 #[derive(Debug, Default)]
 pub struct Framer {

@@ -13,7 +13,7 @@ use super::*;
 use crate::catalog::LongParams;
 use crate::edge::link::port::Stream;
 use crate::edge::link::{Endpoint, Options, Send};
-use crate::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Frame};
+use crate::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Counters, Frame};
 
 const AGENT: Address = Address { system: 1, component: 191 };
 const AUTOPILOT: Address = Address { system: 1, component: 1 };
@@ -104,7 +104,8 @@ impl Running {
         let (sender, events) = mpsc::channel(100);
         let endpoint = Endpoint::Serial { path: "/dev/scripted".to_owned(), baud: 57_600 };
         let opened = Port::new(endpoint.clone(), Box::new(port.clone()));
-        let mut link = Link::new(Options { endpoint, source: AGENT }, queued, sender);
+        let (heard, _) = tokio::sync::watch::channel(Counters::default());
+        let mut link = Link::new(Options { endpoint, source: AGENT }, queued, sender, heard);
         let session = tokio::spawn(async move { Session::new(&mut link, opened).run().await });
         let running = Self { port, queue, events, session };
         running.port.change(|script| script.room = HEARTBEAT_LENGTH);
