@@ -2,18 +2,20 @@
 //! `DOWNLINKD_SECTION__KEY` from the environment. Later values replace earlier ones; lists are
 //! replaced whole.
 
+mod api;
 mod guard;
+mod mqtt;
+pub mod publisher;
 mod seconds;
+pub mod secrets;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::builder::DefaultState;
 use config::{ConfigBuilder, Environment, File, FileFormat};
 use serde::{Deserialize, Deserializer, de};
-use url::Url;
 use zeroize::Zeroizing;
 
 use crate::catalog;
@@ -22,11 +24,12 @@ use crate::edge::link::Endpoint;
 use crate::guard::Guard;
 use crate::wire::mavlink::{Address, Key};
 use crate::wire::topic::{VENDOR, is_level};
+use api::RawApi;
+pub use api::{Api, DEFAULT_SOCKET};
 use guard::RawGuard;
+pub use mqtt::Mqtt;
+use mqtt::RawMqtt;
 use seconds::Seconds;
-
-/// Where the local API listens unless configured.
-pub const DEFAULT_SOCKET: &str = "/run/downlinkd/api.sock";
 
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -49,20 +52,7 @@ pub struct Config {
     pub guard: Guard,
     pub delivery: Delivery,
     pub journal: Journal,
-    /// Of the local API.
-    pub api_socket: PathBuf,
-}
-
-#[derive(Debug)]
-pub struct Mqtt {
-    pub host: String,
-    pub port: u16,
-    pub prefix: String,
-    pub client_id: String,
-    pub username: Option<String>,
-    pub password: Option<String>,
-    pub keep_alive: Duration,
-    pub session_expiry: Duration,
+    pub api: Api,
 }
 
 #[derive(Debug)]
@@ -209,18 +199,6 @@ struct RawDevice {
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RawMqtt {
-    url: Option<String>,
-    prefix: String,
-    client_id: Option<String>,
-    username: Option<String>,
-    password_file: Option<PathBuf>,
-    keep_alive: Seconds<5, 3600>,
-    session_expiry: Seconds<0, { u32::MAX as u64 - 1 }>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 struct RawLink {
     #[serde(deserialize_with = "endpoint")]
     endpoint: Option<Endpoint>,
@@ -252,29 +230,9 @@ struct RawJournal {
     max_commands: u64,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawApi {
-    socket: PathBuf,
-}
-
 impl Default for RawDevice {
     fn default() -> Self {
         Self { vendor: VENDOR.to_owned(), id: None }
-    }
-}
-
-impl Default for RawMqtt {
-    fn default() -> Self {
-        Self {
-            url: None,
-            prefix: "downlink/v1".to_owned(),
-            client_id: None,
-            username: None,
-            password_file: None,
-            keep_alive: Seconds(30),
-            session_expiry: Seconds(7 * 86_400),
-        }
     }
 }
 
@@ -320,12 +278,6 @@ impl Default for RawJournal {
     }
 }
 
-impl Default for RawApi {
-    fn default() -> Self {
-        Self { socket: PathBuf::from(DEFAULT_SOCKET) }
-    }
-}
-
 impl Raw {
     fn check(self) -> Result<Config, Mistake> {
         let device_id = self.device.check()?;
@@ -335,7 +287,7 @@ impl Raw {
             guard: self.guard.check(&link)?,
             delivery: self.delivery.check()?,
             journal: self.journal.check()?,
-            api_socket: self.api.socket,
+            api: self.api.check()?,
             device_id,
             link,
         })
@@ -351,36 +303,6 @@ impl RawDevice {
         let id = self.id.ok_or_else(|| missing("device", "id", "such as \"px4-real-1\""))?;
         check_level("device", "id", &id)?;
         Ok(id)
-    }
-}
-
-impl RawMqtt {
-    fn check(self, device_id: &str) -> Result<Mqtt, Mistake> {
-        let url = self
-            .url
-            .ok_or_else(|| missing("mqtt", "url", "such as \"mqtt://broker.example:1883\""))?;
-        let (host, port) = broker(&url)?;
-        if self.prefix.is_empty() || !self.prefix.split('/').all(is_level) {
-            let message = format!(
-                "{:?} is not a topic prefix; it must be levels without + and #, such as \
-                 \"downlink/v1\"",
-                self.prefix
-            );
-            return Err(value("mqtt", "prefix", message));
-        }
-        Ok(Mqtt {
-            host,
-            port,
-            prefix: self.prefix,
-            client_id: self.client_id.unwrap_or_else(|| format!("downlinkd-{device_id}")),
-            username: self.username,
-            password: self
-                .password_file
-                .map(|file| secret("mqtt", "password_file", &file))
-                .transpose()?,
-            keep_alive: self.keep_alive.duration(),
-            session_expiry: self.session_expiry.duration(),
-        })
     }
 }
 
@@ -484,33 +406,6 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     files.sort();
     Ok(files)
-}
-
-fn broker(url: &str) -> Result<(String, u16), Mistake> {
-    let wrong = |message: String| value("mqtt", "url", message);
-    let parsed = Url::parse(url).map_err(|error| {
-        wrong(format!("{url:?} is not a URL ({error}); it must be mqtt://HOST[:PORT]"))
-    })?;
-    if parsed.scheme() != "mqtt" {
-        return Err(wrong(format!(
-            "{:?} is not supported; the scheme must be mqtt (TLS is not built in yet)",
-            parsed.scheme()
-        )));
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(wrong(
-            "user and password do not belong here; use username and password_file".to_owned(),
-        ));
-    }
-    let host = parsed.host_str().filter(|host| !host.is_empty());
-    let host = host.ok_or_else(|| wrong(format!("{url:?} has no host")))?;
-    // An IPv6 address stands in brackets in a URL; the socket wants them too.
-    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        address
-            .parse::<IpAddr>()
-            .map_err(|_| wrong(format!("{address:?} is not an IPv6 address")))?;
-    }
-    Ok((host.to_owned(), parsed.port().unwrap_or(1883)))
 }
 
 /// A secret from its file, without the line end that editors leave.

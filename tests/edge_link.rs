@@ -577,9 +577,14 @@ async fn tcpout_connects_again_when_the_connection_is_lost() {
         agent.send(ticket);
         agent.expect(Event::Sent { ticket }).await;
         assert_eq!(ticket_of(&command_over(&mut vehicle).await), ticket);
+        vehicle.write_all(b"noise").await.unwrap();
         drop(vehicle);
         let reason = agent.expect_closed().await;
         assert!(reason.contains(&format!("tcpout:{address}")), "{reason}");
+        // Over all connections, and told by now.
+        let heard = agent.handle.counters().framed;
+        let rounds = u64::from(round) + 1;
+        assert_eq!((heard.frames, heard.skipped_bytes), (rounds, 5 * rounds));
     }
 }
 

@@ -12,12 +12,9 @@ use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
+use crate::guard::authentication::signer::{PEM_BEGIN, PEM_END, PKCS8_ED25519};
 use crate::lifecycle::time::Timestamp;
 use crate::wire::topic::is_level;
-
-/// RFC 8410, section 7: PrivateKeyInfo of version 0 with the algorithm id-Ed25519, up to the key.
-const PKCS8_ED25519: [u8; 16] =
-    [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -156,7 +153,7 @@ fn pem(secret: &[u8; 32]) -> Zeroizing<String> {
     der[..16].copy_from_slice(&PKCS8_ED25519);
     der[16..].copy_from_slice(secret);
     let base64 = Zeroizing::new(BASE64.encode(&der[..]));
-    Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *base64))
+    Zeroizing::new(format!("{PEM_BEGIN}\n{}\n{PEM_END}\n", *base64))
 }
 
 fn public_key(secret: &[u8; 32]) -> String {
@@ -174,7 +171,7 @@ fn this_month() -> String {
     now[..7].to_owned()
 }
 
-fn issuer(text: &str) -> Result<String, String> {
+pub(super) fn issuer(text: &str) -> Result<String, String> {
     if is_level(text) {
         return Ok(text.to_owned());
     }
@@ -182,7 +179,7 @@ fn issuer(text: &str) -> Result<String, String> {
 }
 
 /// As in `X-Api-Kid`, and part of a file's name.
-fn kid(text: &str) -> Result<String, String> {
+pub(super) fn kid(text: &str) -> Result<String, String> {
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
     if printable && (1..=64).contains(&text.len()) {
         return Ok(text.to_owned());

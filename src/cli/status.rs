@@ -1,22 +1,82 @@
 //! `downlinkd status`
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use super::api::Agent;
+use super::CONFIGURATION;
+use super::api::{Agent, Error};
 use super::grant::describe;
-use crate::edge::api::client::Method;
+use crate::edge::api::client::{Answer, Method};
 use crate::wire::status::{AgentStatus, LinkCounters, LinkStatus};
+
+/// Top left, and nothing below (ECMA-48, CUP and ED).
+const CLEAR: &str = "\x1b[H\x1b[J";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    /// Show it again every so many seconds, 1 to 3600, until interrupted
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    watch: Option<u64>,
     #[command(flatten)]
     agent: Agent,
 }
 
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let status = arguments.agent.call(Method::GET, "status", None);
-    arguments.agent.show(status, |status: AgentStatus| screen(&status))
+    let Arguments { watch, agent } = arguments;
+    match watch {
+        Some(seconds) => watch_until_interrupted(agent, Duration::from_secs(*seconds)),
+        None => agent.show(ask(agent), |status: AgentStatus| screen(&status)),
+    }
+}
+
+fn ask(agent: &Agent) -> Result<Answer, Error> {
+    agent.call(Method::GET, "status", None)
+}
+
+/// Goes on without the agent, too: it may be restarting. Ends by a signal, or when nobody reads.
+fn watch_until_interrupted(agent: &Agent, interval: Duration) -> ExitCode {
+    let mut output = io::stdout().lock();
+    loop {
+        let block = match ask(agent) {
+            Err(error @ Error::Configuration(_)) => {
+                eprintln!("downlinkd: {error}");
+                return ExitCode::from(CONFIGURATION);
+            }
+            Err(error) if agent.prints_json() => {
+                eprintln!("downlinkd: {error}");
+                String::new()
+            }
+            Err(error) => format!("{error}\n"),
+            Ok(answer) if agent.prints_json() => String::from_utf8_lossy(&answer.body).into(),
+            Ok(answer) => match serde_json::from_slice(&answer.body) {
+                Ok(status) => screen(&status),
+                Err(error) => format!("the agent's answer is not understood: {error}\n"),
+            },
+        };
+        if show(&mut output, &block, agent.prints_json()).is_err() {
+            // The reader has seen enough, as `head` does.
+            return ExitCode::SUCCESS;
+        }
+        std::thread::sleep(interval);
+    }
+}
+
+/// In place of what was there on a terminal, else below it.
+fn show(output: &mut io::StdoutLock<'_>, block: &str, is_json: bool) -> io::Result<()> {
+    match (is_json, output.is_terminal()) {
+        (true, _) => output.write_all(block.as_bytes())?,
+        (false, true) => write!(output, "{CLEAR}{block}")?,
+        (false, false) => writeln!(output, "{block}")?,
+    }
+    output.flush()
 }
 
 /// One line for each thing, in columns.
@@ -123,6 +183,7 @@ mod tests {
             },
             broker: BrokerStatus { connected: false, address: "127.0.0.1:1883".to_owned() },
             clock: ClockStatus { trusted: true, time: Timestamp::from_secs(1_781_481_600) },
+            challenge: "7c1e".to_owned(),
             commands: CommandCounts { queued: 1, outstanding: 2, unpublished: 3 },
             grants: vec![grant, pending],
             refusals: [("auth.failed".to_owned(), 12), ("grant.missing".to_owned(), 1)].into(),

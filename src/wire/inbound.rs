@@ -112,7 +112,7 @@ pub fn read_query(body: &[u8], api_id: &str, device_id: &str) -> Result<Query, E
     match id {
         Some(id) if violations.is_empty() => Ok(Query {
             command_id: id,
-            api_id: api_id.to_owned(),
+            api_id: Some(api_id.to_owned()),
             request_id: request_id.map(str::to_owned),
             request_sha256,
         }),

@@ -21,6 +21,8 @@ pub struct AgentStatus {
     pub link: LinkStatus,
     pub broker: BrokerStatus,
     pub clock: ClockStatus,
+    /// To be signed when the clock cannot be trusted, as presence tells it.
+    pub challenge: String,
     pub commands: CommandCounts,
     pub grants: Vec<Grant>,
     /// Since the start, by code.
@@ -82,7 +84,7 @@ impl LinkCounters {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BrokerStatus {
     pub connected: bool,
-    /// `HOST:PORT`
+    /// `mqtts://HOST:PORT`: the one in use, or, without a connection, all that are tried, with commas.
     pub address: String,
 }
 

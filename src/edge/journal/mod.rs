@@ -8,8 +8,8 @@
 //! Reading order: `entry` (what is kept), `directory` (where), `store` (sled), `checkpoint` (how a
 //! lost end is noticed), `generation`, `recover` (after a restart), `segment` and `archive` (finished
 //! commands), `retention` (what is moved there, and what is removed), `writer` (the thread), `rewrite`
-//! (how the disk's space comes back), `reader` (of a stopped daemon's). docs/durability.md says what is
-//! promised.
+//! (how the disk's space comes back), `listing` (many commands at once), `reader` (of a stopped
+//! daemon's). docs/durability.md says what is promised.
 
 mod archive;
 mod checkpoint;
@@ -17,6 +17,7 @@ mod directory;
 mod entry;
 mod error;
 mod generation;
+mod listing;
 mod reader;
 mod recover;
 mod retention;
@@ -44,6 +45,7 @@ pub use entry::Meta;
 use entry::{id_key, record_key};
 pub use error::{Error, Trouble};
 use generation::Generation;
+pub use listing::Listing;
 pub use reader::{Reader, Report, set_aside};
 pub use recover::Recovered;
 pub use retention::Retention;
@@ -93,6 +95,19 @@ impl Journal {
     /// Not readable or damaged.
     pub fn get(&self, id: CommandId) -> Result<Option<Record>, Error> {
         get(&self.contents.read().expect("no holder panics"), id)
+    }
+
+    /// Reads some more commands for a list, as of the last commit; true when it is made. `present`: a
+    /// command as it stands now, given what the journal holds of it.
+    ///
+    /// # Errors
+    /// Not readable or damaged.
+    pub fn list(
+        &self,
+        listing: &mut Listing,
+        present: impl Fn(Record) -> Record,
+    ) -> Result<bool, Error> {
+        listing.step(&self.contents.read().expect("no holder panics"), present)
     }
 }
 

@@ -1,6 +1,7 @@
 mod archive;
 mod damage;
 mod generations;
+mod listing;
 mod reader;
 
 use std::fs;

@@ -20,6 +20,7 @@ mod counters;
 mod endpoint;
 mod gate;
 mod port;
+pub mod probe;
 mod serial;
 mod session;
 mod task;
@@ -151,7 +152,7 @@ impl Handle {
         self.lease.send_replace((lease, Instant::now()));
     }
 
-    /// As of the last read.
+    /// What has been read since the start, over all openings of the port; as of the last read.
     pub fn counters(&self) -> Counters {
         *self.counters.lock().expect("no holder panics")
     }

@@ -81,6 +81,11 @@ impl<'a> Frame<'a> {
         message_id(self.version, self.bytes)
     }
 
+    /// Whether a signature follows the checksum. Nobody here has checked it.
+    pub fn is_signed(&self) -> bool {
+        self.version == Version::V2 && self.bytes[2] & consts::v2::IFLAG_SIGNED != 0
+    }
+
     /// As it was sent: without the trailing zeros in MAVLink 2.
     pub fn payload(&self) -> &'a [u8] {
         let header = header_length(self.version);

@@ -8,7 +8,7 @@ use crate::wire::mavlink::CommandFrame;
 
 #[derive(Clone, Debug, Default)]
 pub struct Witness {
-    /// Commands with a PUBLISH that was acknowledged.
+    /// Commands with a PUBLISH that was acknowledged, or with an HTTP response.
     pub acknowledged: BTreeSet<CommandId>,
     /// What was ever published, by command and number, whether it arrived or not.
     published: BTreeMap<CommandId, BTreeMap<u64, Record>>,
@@ -34,6 +34,23 @@ impl Witness {
                     if matches!(error.violations[0].code, Code::BusyQueueFull | Code::BusyJournalFull)
             );
             assert!(is_busy, "an acknowledged request made no command: {reply:?}");
+        }
+    }
+
+    /// The agent answered a message.
+    pub fn reply(&self, journal: &ModelJournal, reply: &Reply) {
+        let (Reply::Created { record, .. } | Reply::Found { record, .. }) = reply else { return };
+        let durable = journal.records.get(&record.command_id).expect("an answer before its commit");
+        if record.is_terminal() {
+            assert!(durable.seq >= record.seq, "an outcome is told before it is durable");
+        }
+    }
+
+    /// The agent answered an HTTP request: as good as an acknowledgement.
+    pub fn respond(&mut self, journal: &ModelJournal, reply: &Reply) {
+        self.reply(journal, reply);
+        if let Reply::Created { record, .. } = reply {
+            self.acknowledged.insert(record.command_id);
         }
     }
 

@@ -1,17 +1,17 @@
 //! Random histories in virtual time, with a crash possible between any two effects.
 //!
-//! The world: a broker that redelivers what was not acknowledged and may drop its connection, a
-//! journal that holds what was committed, a vehicle that answers at once, late, twice, wrongly or
+//! The world: a broker that redelivers what was not acknowledged and may drop its connection, HTTP
+//! callers, a journal that holds what was committed, a vehicle that answers at once, late, twice, wrongly or
 //! never. Every history is checked against what the product promises.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::harness::{ModelJournal, guard, now, request};
 use super::promises::Witness;
 use super::*;
-use crate::lifecycle::effect::{DeliveryId, OutboxNumber};
+use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber};
 use crate::lifecycle::outbox::WINDOW;
-use crate::lifecycle::request::{CommandRequest, ReplyTo};
+use crate::lifecycle::request::{CommandRequest, Origin, ReplyTo};
 use crate::wire::mavlink::CommandFrame;
 
 const HISTORIES: u64 = 3000;
@@ -55,6 +55,7 @@ struct Seen {
     crashes: usize,
     other_forms: usize,
     duplicates: usize,
+    responses: usize,
 }
 
 impl Seen {
@@ -63,6 +64,7 @@ impl Seen {
         self.crashes += more.crashes;
         self.other_forms += more.other_forms;
         self.duplicates += more.duplicates;
+        self.responses += more.responses;
     }
 
     fn expect_variety(&self) {
@@ -70,6 +72,7 @@ impl Seen {
         assert!(self.crashes > 1000, "{} crashes", self.crashes);
         assert!(self.other_forms > 50, "{} other forms", self.other_forms);
         assert!(self.duplicates > 1000, "{} duplicates", self.duplicates);
+        assert!(self.responses > 1000, "{} responses", self.responses);
     }
 }
 
@@ -104,6 +107,9 @@ struct World {
     /// Handed over on this connection.
     handed_over: usize,
     deliveries: u64,
+    /// By HTTP, not answered yet.
+    calls: BTreeSet<CallId>,
+    last_call: u64,
     connected: bool,
     witness: Witness,
     /// Publishes whose PUBACK is on its way.
@@ -128,6 +134,8 @@ impl World {
             at_broker: VecDeque::new(),
             handed_over: 0,
             deliveries: 0,
+            calls: BTreeSet::new(),
+            last_call: 0,
             connected: false,
             witness: Witness::default(),
             in_transit: VecDeque::new(),
@@ -187,8 +195,26 @@ impl World {
         let key = format!("{command}-{}", self.chance.below(6));
         let mut request = request(command, &key);
         request.timeout_seconds = [None, Some(0), Some(2), Some(10)][self.chance.below(4) as usize];
-        self.at_broker.push_back((None, request));
-        self.hand_over();
+        if self.chance.in_percent(30) {
+            self.call(request);
+        } else {
+            self.at_broker.push_back((None, request));
+            self.hand_over();
+        }
+    }
+
+    /// The same by HTTP: nobody repeats it but the sender.
+    fn call(&mut self, request: CommandRequest) {
+        self.last_call += 1;
+        let call = CallId(self.last_call);
+        self.calls.insert(call);
+        self.take_in(request, Origin::Http(call));
+    }
+
+    fn take_in(&mut self, request: CommandRequest, origin: Origin) {
+        let stored = self.journal.records.get(&request.command_id).cloned().map(Box::new);
+        self.seen.duplicates += usize::from(stored.is_some());
+        self.handle(Input::Request { request: Box::new(request), stored, origin });
     }
 
     fn connect(&mut self) {
@@ -247,14 +273,7 @@ impl World {
             self.at_broker[self.handed_over].0 = Some(delivery);
             let request = self.at_broker[self.handed_over].1.clone();
             self.handed_over += 1;
-            let id = request.command_id;
-            self.seen.duplicates += usize::from(self.journal.records.contains_key(&id));
-            self.handle(Input::Request {
-                stored: self.journal.records.get(&id).cloned().map(Box::new),
-                request: Box::new(request),
-                reply_to: ReplyTo::default(),
-                delivery,
-            });
+            self.take_in(request, Origin::Mqtt { reply_to: ReplyTo::default(), delivery });
             if self.chance.in_percent(50) {
                 return;
             }
@@ -342,8 +361,15 @@ impl World {
                 });
             }
             Effect::Send { ticket, frame, .. } => self.vehicle_gets(ticket, frame),
-            Effect::Reply { .. }
-            | Effect::Step(_)
+            Effect::Reply { origin: Origin::Mqtt { .. }, reply } => {
+                self.witness.reply(&self.journal, &reply);
+            }
+            Effect::Reply { origin: Origin::Http(call), reply } => {
+                assert!(self.calls.remove(&call), "two responses to one request");
+                self.seen.responses += 1;
+                self.witness.respond(&self.journal, &reply);
+            }
+            Effect::Step(_)
             | Effect::Unmatched(_)
             | Effect::Link(_)
             | Effect::GrantReply { .. }
@@ -416,6 +442,8 @@ impl World {
             self.trust_clock();
         }
         self.link_events.clear();
+        // Their connections are gone.
+        self.calls.clear();
         self.engine = self.journal.recover(&self.now, settings(), guard(Mode::Guarded, []));
         self.connect();
         self.handle(Input::LinkOpened);
@@ -439,6 +467,7 @@ impl World {
 
     fn check(&self) {
         assert!(self.at_broker.is_empty(), "requests were never acknowledged");
+        assert!(self.calls.is_empty(), "HTTP requests were never answered");
         self.witness.at_rest(&self.engine, &self.journal);
     }
 }
