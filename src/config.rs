@@ -2,6 +2,8 @@
 //! `DOWNLINKD_SECTION__KEY` from the environment. Later values replace earlier ones; lists are
 //! replaced whole.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 mod seconds;
 
