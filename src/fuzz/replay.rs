@@ -84,12 +84,20 @@ fn run(target: Target, bytes: &[u8]) -> bool {
 fn mutate(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], chance: &mut Chance) {
     let at = chance.below(bytes.len() + 1);
     let end = at + chance.below((bytes.len() - at).min(32) + 1);
-    match chance.below(6) {
+    match chance.below(8) {
         0 => bytes[at..end].iter_mut().take(1).for_each(|byte| *byte ^= 1 << chance.below(8)),
         1 => bytes[at..end].iter_mut().take(2).for_each(|byte| *byte = chance.next() as u8),
         2 => drop(bytes.drain(at..end)),
         3 => drop(bytes.splice(at..end, chance.one_of(&TOKENS).iter().copied())),
-        4 => {
+        4 | 5 => {
+            // A number as a whole: what is around it stays valid.
+            let is_digit = |byte: &u8| byte.is_ascii_digit();
+            let Some(start) = bytes[at..].iter().position(is_digit) else { return };
+            let digits = bytes[at + start..].iter().take_while(|byte| is_digit(byte)).count();
+            let number = at + start..at + start + digits;
+            drop(bytes.splice(number, chance.one_of(&TOKENS).iter().copied()));
+        }
+        6 => {
             let copied = bytes[at..end].to_vec();
             let to = chance.below(bytes.len() + 1);
             bytes.splice(to..to, copied);
