@@ -87,7 +87,9 @@ fn value(field: &Field, bytes: &mut Bytes<'_>) -> Option<Value> {
         13 => nudge(field.maximum, bytes.coin()),
         // A coordinate, to 1e-7 degrees.
         14 => json!(f64::from(bytes.u64() as i32) / 1e7),
-        15 | 16 => json!(bytes.u8() % 2),
+        // As far as x and y reach in metres.
+        15 => json!(f64::from(i32::MAX - i32::from(bytes.u8() % 2)) / 1e4),
+        16 => json!(bytes.u8() % 2),
         17 => json!(bytes.text()),
         18 => json!(bytes.coin()),
         _ => json!([bytes.u8()]),

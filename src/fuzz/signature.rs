@@ -46,6 +46,11 @@ pub fn signature(data: &[u8]) -> bool {
         return false;
     };
     check_form(&credentials);
+    for (name, _) in &properties {
+        let is_same = |it: &&(String, String)| it.0.eq_ignore_ascii_case(name);
+        let is_ours = beside(&credentials).iter().any(|it| is_same(&it));
+        assert!(!is_ours || properties.iter().filter(is_same).count() == 1, "{name} stands twice");
+    }
     // Both ways of signing say the same.
     let beside = unwrap(&body, &beside(&credentials));
     if let Ok(beside) = &beside {
