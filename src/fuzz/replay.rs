@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-const MUTATIONS: usize = 3000;
+const MUTATIONS: usize = 5000;
 /// Where readers of numbers and texts go wrong.
 const TOKENS: [&[u8]; 16] = [
     b"0",
@@ -25,6 +25,7 @@ const TOKENS: [&[u8]; 16] = [
     b"\n\n",
 ];
 
+/// A test for each target, so that they run side by side.
 macro_rules! replays {
     ($($target:ident)*) => {
         $(
