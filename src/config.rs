@@ -3,6 +3,8 @@
 //! replaced whole.
 
 mod api;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 mod mqtt;
 pub mod publisher;

@@ -32,6 +32,8 @@ pub mod code;
 pub mod config;
 pub mod daemon;
 pub mod edge;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod guard;
 pub mod lifecycle;
 pub mod wire;

@@ -143,6 +143,7 @@ fn mistakes() {
         ("mqtt", "url = \"http://x\"", "mqtt"),
         ("mqtt", "url = \"mqtt://user:secret@x\"", "password_file"),
         ("mqtt", "url = \"mqtt://x\"\nprefix = \"a/#\"", "prefix"),
+        ("mqtt", "url = \"mqtt://x\"\nprefix = \"$share/a/b\"", "not begin with $"),
         ("mqtt", "url = \"mqtt://x\"\nkeep_alive = 1", "5 to 3600"),
         ("mqtt", "url = \"mqtt://x\"\npassword_file = \"/nonexistent\"", "/nonexistent"),
         ("link", "endpoint = \"serial:/dev/ttyAMA0\"", "endpoint"),

@@ -117,6 +117,11 @@ class Vehicle:
         if not self._send_ack(command, ack, sender=(1, 191)):
             raise RuntimeError(f"nobody has {self.port} open")
 
+    def say(self, what, source=(1, 1)):
+        """Sends these bytes, or a message, now; they are lost when nobody listens."""
+        with self._lock:
+            self._cable.write(what if isinstance(what, bytes | bytearray) else self.pack(what, source))
+
     def write(self, data):
         """Sends these bytes now."""
         with self._lock:

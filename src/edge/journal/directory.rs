@@ -140,19 +140,7 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.untouched(),
             Err(error) => return Err(io_error("read", &path)(error)),
         };
-        let format = serde_json::from_slice(&text)
-            .ok()
-            .and_then(|json: serde_json::Value| json.get("format")?.as_u64());
-        if let Some(format) = format.filter(|format| *format > FORMAT) {
-            return Err(Error::Newer { dir: self.path.clone(), format, known: FORMAT });
-        }
-        let read = serde_json::from_slice(&text);
-        read.map(Some).map_err(|error| {
-            Error::damaged(
-                &self.path,
-                format!("`{CURRENT}` is not what downlinkd writes ({error})"),
-            )
-        })
+        parse_current(&self.path, &text).map(Some)
     }
 
     /// Makes `current` durable, whole or not at all.
@@ -285,6 +273,22 @@ impl Directory {
 /// Of no journal in particular.
 fn is_beside_journals(name: &str) -> bool {
     matches!(name, LOCK | CURRENT_NEW | SIGNING | SIGNING_NEW) || name.starts_with(SET_ASIDE)
+}
+
+/// What the content of the file `current` in `dir` says.
+///
+/// # Errors
+/// Of a newer version, or not understood.
+pub fn parse_current(dir: &Path, text: &[u8]) -> Result<Current, Error> {
+    let format = serde_json::from_slice(text)
+        .ok()
+        .and_then(|json: serde_json::Value| json.get("format")?.as_u64());
+    if let Some(format) = format.filter(|format| *format > FORMAT) {
+        return Err(Error::Newer { dir: dir.to_owned(), format, known: FORMAT });
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        Error::damaged(dir, format!("`{CURRENT}` is not what downlinkd writes ({error})"))
+    })
 }
 
 /// # Errors

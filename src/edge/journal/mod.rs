@@ -16,6 +16,8 @@ mod checkpoint;
 mod directory;
 mod entry;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod generation;
 mod listing;
 mod reader;
