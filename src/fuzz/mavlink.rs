@@ -142,7 +142,8 @@ fn check_order(length: usize, outcome: &Outcome) {
 }
 
 /// A frame behind `noise` is read: once the stream pauses, or once enough has followed. Only another
-/// intact frame that shares bytes with it may take its place.
+/// intact frame that shares bytes with it may take its place, or a message of no dialect, which is
+/// skipped whole.
 fn check_that_a_frame_comes_through(noise: &[u8]) {
     let good = heartbeat(7, Address { system: 1, component: 1 });
     let place = noise.len() as u64..(noise.len() + good.as_slice().len()) as u64;
@@ -161,7 +162,8 @@ fn check_that_a_frame_comes_through(noise: &[u8]) {
             .frames
             .iter()
             .any(|(at, frame)| *at < place.end && at + frame.len() as u64 > place.start);
-        assert!(is_there, "the frame at {} was lost", place.start);
+        let may_be_inside = outcome.counters.unknown_message > 0;
+        assert!(is_there || may_be_inside, "the frame at {} was lost", place.start);
         for frame in &outcome.frames {
             check_frame(&stream, frame);
         }
