@@ -533,8 +533,10 @@ fn spawn_apis(
                  way is encrypted"
             );
         }
-        api::spawn_tcp(address, agent.clone())
-            .inspect(|_| info!("the local API is at http://{address}"))
+        api::spawn_tcp(address, agent.clone()).map(|(address, handle)| {
+            info!("the local API is at http://{address}");
+            handle
+        })
     });
     [Some(api::spawn(&config.socket, agent)), by_tcp]
         .into_iter()
