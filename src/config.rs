@@ -102,12 +102,7 @@ impl Config {
         let (all, sources) = read(path)?;
         all.raw.check().map_err(|mistake| {
             let set_by = sources.iter().rev().find(|source| source.sets(&mistake));
-            Error::Value {
-                origin: set_by.map_or(all.origin, |source| source.origin.clone()),
-                section: mistake.section,
-                key: mistake.key,
-                message: mistake.message,
-            }
+            mistake.made_in(set_by.map_or(all.origin, |source| source.origin.clone()))
         })
     }
 
@@ -177,6 +172,13 @@ struct Mistake {
     section: &'static str,
     key: &'static str,
     message: String,
+}
+
+impl Mistake {
+    fn made_in(self, origin: String) -> Error {
+        let Self { section, key, message } = self;
+        Error::Value { origin, section, key, message }
+    }
 }
 
 /// The sections as they are written; everything has a default or is checked for in [`Raw::check`].

@@ -27,6 +27,8 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod catalog;
+#[cfg(test)]
+mod chance;
 pub mod cli;
 pub mod code;
 pub mod config;

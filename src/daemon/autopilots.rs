@@ -9,8 +9,6 @@ use crate::wire::mavlink::{Address, Heartbeat};
 
 /// MAV_COMP_ID_AUTOPILOT1
 const AUTOPILOT_COMPONENT: u8 = 1;
-/// MAV_AUTOPILOT_INVALID: of what is no autopilot.
-const NO_AUTOPILOT: u8 = 8;
 
 #[derive(Debug)]
 pub struct Autopilots {
@@ -25,9 +23,9 @@ impl Autopilots {
 
     /// Warns of each one once.
     pub fn hear(&mut self, heartbeat: &Heartbeat) {
-        let Heartbeat { source, autopilot, .. } = *heartbeat;
+        let source = heartbeat.source;
         let is_other = source.component == AUTOPILOT_COMPONENT
-            && autopilot != NO_AUTOPILOT
+            && heartbeat.is_of_autopilot()
             && source != self.target;
         if is_other && self.others.insert(source) {
             warn!(

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
+use crate::chance::Chance;
+
 const MUTATIONS: usize = 5000;
 /// Where readers of numbers and texts go wrong.
 const TOKENS: [&[u8]; 16] = [
@@ -50,11 +52,11 @@ fn replay(name: &str, target: Target) {
     let mut chance = Chance(0);
     for _ in 0..MUTATIONS {
         // What is nearly right gets furthest.
-        let mut bytes = match chance.below(4) {
+        let mut bytes = match chance.index(4) {
             0 => chance.one_of(&seeds).clone(),
             _ => (*chance.one_of(&accepted)).clone(),
         };
-        for _ in 0..=chance.below(3) {
+        for _ in 0..=chance.index(3) {
             mutate(&mut bytes, &seeds, &mut chance);
         }
         run(target, &bytes);
@@ -87,8 +89,8 @@ fn run(target: Target, bytes: &[u8]) -> bool {
 }
 
 fn mutate(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], chance: &mut Chance) {
-    let at = chance.below(bytes.len() + 1);
-    let end = at + chance.below((bytes.len() - at).min(32) + 1);
+    let at = chance.index(bytes.len() + 1);
+    let end = at + chance.index((bytes.len() - at).min(32) + 1);
     match chance.below(8) {
         0 => bytes[at..end].iter_mut().take(1).for_each(|byte| *byte ^= 1 << chance.below(8)),
         1 => bytes[at..end].iter_mut().take(2).for_each(|byte| *byte = chance.next() as u8),
@@ -104,34 +106,13 @@ fn mutate(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], chance: &mut Chance) {
         }
         6 => {
             let copied = bytes[at..end].to_vec();
-            let to = chance.below(bytes.len() + 1);
+            let to = chance.index(bytes.len() + 1);
             bytes.splice(to..to, copied);
         }
         _ => {
             let other = chance.one_of(seeds);
             bytes.truncate(at);
-            bytes.extend(&other[chance.below(other.len() + 1)..]);
+            bytes.extend(&other[chance.index(other.len() + 1)..]);
         }
-    }
-}
-
-/// SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.below(items.len())]
     }
 }

@@ -175,14 +175,8 @@ fn open_or_begin(directory: &Directory) -> Result<(Current, Generation, Meta), E
         let (generation, meta) = Generation::open(directory, &current)?;
         return Ok((current, generation, meta));
     }
-    let meta = Meta {
-        journal: current.journal,
-        commit: 1,
-        last_number: 0,
-        removed: 0,
-        clock_floor: None,
-        set_aside: current.after_set_aside.then_some(SetAside::UntilClockTrusted),
-    };
+    let set_aside = current.after_set_aside.then_some(SetAside::UntilClockTrusted);
+    let meta = Meta::first(current.journal, set_aside);
     let generation = Generation::first(directory, &mut current, &meta)?;
     Ok((current, generation, meta))
 }

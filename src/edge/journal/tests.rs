@@ -205,14 +205,7 @@ fn creating_it_can_be_interrupted_anywhere() {
     stops.push(copy(dir.path()));
     fs::write(directory.generation(1).join("checkpoint"), b"").unwrap();
     stops.push(copy(dir.path()));
-    let meta = Meta {
-        journal: current.journal,
-        commit: 1,
-        last_number: 0,
-        removed: 0,
-        clock_floor: None,
-        set_aside: None,
-    };
+    let meta = Meta::first(current.journal, None);
     Generation::first(&directory, &mut current, &meta).unwrap();
     stops.push(copy(dir.path()));
     for stop in stops {

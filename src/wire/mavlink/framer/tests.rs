@@ -64,6 +64,17 @@ fn drain(framer: &mut Framer, frames: &mut Vec<Vec<u8>>) {
     }
 }
 
+/// The stream in two parts.
+fn read_split(stream: &[u8], boundary: usize) -> (Vec<Vec<u8>>, Counters) {
+    let mut framer = Framer::new();
+    let mut seen = Vec::new();
+    for part in [&stream[..boundary], &stream[boundary..]] {
+        framer.push(part);
+        drain(&mut framer, &mut seen);
+    }
+    (seen, framer.counters())
+}
+
 /// What comes out once the stream has ended.
 fn drain_to_the_end(framer: &mut Framer, frames: &mut Vec<Vec<u8>>) {
     drain(framer, frames);
@@ -122,14 +133,9 @@ fn frames_split_at_every_byte_boundary() {
     ];
     let stream = frames.concat();
     for boundary in 0..=stream.len() {
-        let mut framer = Framer::new();
-        let mut seen = Vec::new();
-        for part in [&stream[..boundary], &stream[boundary..]] {
-            framer.push(part);
-            drain(&mut framer, &mut seen);
-        }
+        let (seen, counters) = read_split(&stream, boundary);
         assert_eq!(seen, frames, "split at {boundary}");
-        assert_eq!(framer.counters().skipped_bytes, 0);
+        assert_eq!(counters.skipped_bytes, 0);
     }
     let mut framer = Framer::new();
     let mut seen = Vec::new();
@@ -237,15 +243,10 @@ fn an_unknown_message_is_skipped_whole() {
     for unknown in [&unknown(&[]), &unknown(&[0xFD, 0xFE, 200, 0xFD, 9, 0, 0, 1]), &tunnel] {
         let stream = [&unknown[..], &good].concat();
         for boundary in 0..=stream.len() {
-            let mut framer = Framer::new();
-            let mut seen = Vec::new();
-            for part in [&stream[..boundary], &stream[boundary..]] {
-                framer.push(part);
-                drain(&mut framer, &mut seen);
-            }
+            let (seen, counters) = read_split(&stream, boundary);
             assert_eq!(seen, std::slice::from_ref(&good), "split at {boundary}");
-            assert_eq!(framer.counters().unknown_message, 1);
-            assert_eq!(framer.counters().skipped_bytes, unknown.len() as u64);
+            assert_eq!(counters.unknown_message, 1);
+            assert_eq!(counters.skipped_bytes, unknown.len() as u64);
         }
     }
     // Nor is it read into behind a candidate that is given up.
