@@ -2,20 +2,25 @@
 //! `DOWNLINKD_SECTION__KEY` from the environment. Later values replace earlier ones; lists are
 //! replaced whole.
 
+mod api;
 mod extra_link;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
+mod mqtt;
+pub mod publisher;
 mod seconds;
+pub mod secrets;
+mod signing;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::builder::DefaultState;
 use config::{ConfigBuilder, Environment, File, FileFormat};
 use serde::{Deserialize, Deserializer, de};
-use url::Url;
 
 use crate::catalog;
 use crate::edge::journal::Retention;
@@ -23,13 +28,15 @@ use crate::edge::link::{Endpoint, ForwardOptions};
 use crate::guard::Guard;
 use crate::wire::mavlink::Address;
 use crate::wire::topic::{VENDOR, is_level};
+use api::RawApi;
+pub use api::{Api, DEFAULT_SOCKET};
 use extra_link::{Extra, RawExtraLink};
 use forward::RawForward;
 use guard::RawGuard;
+pub use mqtt::Mqtt;
+use mqtt::RawMqtt;
 use seconds::Seconds;
-
-/// Where the local API listens unless configured.
-pub const DEFAULT_SOCKET: &str = "/run/downlinkd/api.sock";
+pub use signing::Signing;
 
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -53,20 +60,7 @@ pub struct Config {
     pub guard: Guard,
     pub delivery: Delivery,
     pub journal: Journal,
-    /// Of the local API.
-    pub api_socket: PathBuf,
-}
-
-#[derive(Debug)]
-pub struct Mqtt {
-    pub host: String,
-    pub port: u16,
-    pub prefix: String,
-    pub client_id: String,
-    pub username: Option<String>,
-    pub password: Option<String>,
-    pub keep_alive: Duration,
-    pub session_expiry: Duration,
+    pub api: Api,
 }
 
 #[derive(Debug)]
@@ -78,6 +72,8 @@ pub struct Link {
     pub target: Address,
     /// Where the commands of a domain go, if not to the autopilot.
     pub component_by_domain: BTreeMap<String, u8>,
+    /// `None`: MAVLink frames are not signed.
+    pub signing: Option<Signing>,
     /// Other ways, to other components.
     pub extra: Vec<Extra>,
 }
@@ -108,12 +104,7 @@ impl Config {
         let (all, sources) = read(path)?;
         all.raw.check().map_err(|mistake| {
             let set_by = sources.iter().rev().find(|source| source.sets(&mistake));
-            Error::Value {
-                origin: set_by.map_or(all.origin, |source| source.origin.clone()),
-                section: mistake.section,
-                key: mistake.key,
-                message: mistake.message,
-            }
+            mistake.made_in(set_by.map_or(all.origin, |source| source.origin.clone()))
         })
     }
 
@@ -185,6 +176,13 @@ struct Mistake {
     message: String,
 }
 
+impl Mistake {
+    fn made_in(self, origin: String) -> Error {
+        let Self { section, key, message } = self;
+        Error::Value { origin, section, key, message }
+    }
+}
+
 /// The sections as they are written; everything has a default or is checked for in [`Raw::check`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -208,18 +206,6 @@ struct RawDevice {
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RawMqtt {
-    url: Option<String>,
-    prefix: String,
-    client_id: Option<String>,
-    username: Option<String>,
-    password_file: Option<PathBuf>,
-    keep_alive: Seconds<5, 3600>,
-    session_expiry: Seconds<0, { u32::MAX as u64 - 1 }>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 struct RawLink {
     #[serde(deserialize_with = "endpoint")]
     endpoint: Option<Endpoint>,
@@ -229,6 +215,8 @@ struct RawLink {
     target_component: u8,
     component_by_domain: BTreeMap<String, u8>,
     extra: Vec<RawExtraLink>,
+    signing_key_file: Option<PathBuf>,
+    signing_link_id: Option<u8>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -250,29 +238,9 @@ struct RawJournal {
     max_commands: u64,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawApi {
-    socket: PathBuf,
-}
-
 impl Default for RawDevice {
     fn default() -> Self {
         Self { vendor: VENDOR.to_owned(), id: None }
-    }
-}
-
-impl Default for RawMqtt {
-    fn default() -> Self {
-        Self {
-            url: None,
-            prefix: "downlink/v1".to_owned(),
-            client_id: None,
-            username: None,
-            password_file: None,
-            keep_alive: Seconds(30),
-            session_expiry: Seconds(7 * 86_400),
-        }
     }
 }
 
@@ -288,6 +256,8 @@ impl Default for RawLink {
             target_component: 1,
             component_by_domain: BTreeMap::new(),
             extra: Vec::new(),
+            signing_key_file: None,
+            signing_link_id: None,
         }
     }
 }
@@ -317,12 +287,6 @@ impl Default for RawJournal {
     }
 }
 
-impl Default for RawApi {
-    fn default() -> Self {
-        Self { socket: PathBuf::from(DEFAULT_SOCKET) }
-    }
-}
-
 impl Raw {
     fn check(self) -> Result<Config, Mistake> {
         let device_id = self.device.check()?;
@@ -333,7 +297,7 @@ impl Raw {
             guard: self.guard.check(&link)?,
             delivery: self.delivery.check()?,
             journal: self.journal.check()?,
-            api_socket: self.api.socket,
+            api: self.api.check()?,
             device_id,
             link,
         })
@@ -349,36 +313,6 @@ impl RawDevice {
         let id = self.id.ok_or_else(|| missing("device", "id", "such as \"px4-real-1\""))?;
         check_level("device", "id", &id)?;
         Ok(id)
-    }
-}
-
-impl RawMqtt {
-    fn check(self, device_id: &str) -> Result<Mqtt, Mistake> {
-        let url = self
-            .url
-            .ok_or_else(|| missing("mqtt", "url", "such as \"mqtt://broker.example:1883\""))?;
-        let (host, port) = broker(&url)?;
-        if self.prefix.is_empty() || !self.prefix.split('/').all(is_level) {
-            let message = format!(
-                "{:?} is not a topic prefix; it must be levels without + and #, such as \
-                 \"downlink/v1\"",
-                self.prefix
-            );
-            return Err(value("mqtt", "prefix", message));
-        }
-        Ok(Mqtt {
-            host,
-            port,
-            prefix: self.prefix,
-            client_id: self.client_id.unwrap_or_else(|| format!("downlinkd-{device_id}")),
-            username: self.username,
-            password: self
-                .password_file
-                .map(|file| secret("mqtt", "password_file", &file))
-                .transpose()?,
-            keep_alive: self.keep_alive.duration(),
-            session_expiry: self.session_expiry.duration(),
-        })
     }
 }
 
@@ -416,8 +350,14 @@ impl RawLink {
                 return Err(value("link", "component_by_domain", message));
             }
         }
-        let component_by_domain = self.component_by_domain;
-        let main = Link { endpoint, source, target, component_by_domain, extra: Vec::new() };
+        let main = Link {
+            endpoint,
+            source,
+            target,
+            component_by_domain: self.component_by_domain,
+            signing: signing::check("link", self.signing_key_file, self.signing_link_id, 0)?,
+            extra: Vec::new(),
+        };
         Ok(Link { extra: extra_link::check(self.extra, &main)?, ..main })
     }
 }
@@ -472,33 +412,6 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     files.sort();
     Ok(files)
-}
-
-fn broker(url: &str) -> Result<(String, u16), Mistake> {
-    let wrong = |message: String| value("mqtt", "url", message);
-    let parsed = Url::parse(url).map_err(|error| {
-        wrong(format!("{url:?} is not a URL ({error}); it must be mqtt://HOST[:PORT]"))
-    })?;
-    if parsed.scheme() != "mqtt" {
-        return Err(wrong(format!(
-            "{:?} is not supported; the scheme must be mqtt (TLS is not built in yet)",
-            parsed.scheme()
-        )));
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(wrong(
-            "user and password do not belong here; use username and password_file".to_owned(),
-        ));
-    }
-    let host = parsed.host_str().filter(|host| !host.is_empty());
-    let host = host.ok_or_else(|| wrong(format!("{url:?} has no host")))?;
-    // An IPv6 address stands in brackets in a URL; the socket wants them too.
-    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        address
-            .parse::<IpAddr>()
-            .map_err(|_| wrong(format!("{address:?} is not an IPv6 address")))?;
-    }
-    Ok((host.to_owned(), parsed.port().unwrap_or(1883)))
 }
 
 /// A secret from its file, without the line end that editors leave.

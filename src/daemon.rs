@@ -1,20 +1,21 @@
 //! The one loop: inputs in, one commit, effects out. It alone knows the engine and all adapters.
 //!
 //! Tasks, all on one thread: this loop; `edge/mqtt`, which owns the connection; `edge/link`, one for
-//! each port; `edge/api`, which serves the operator's socket. Threads: `edge/journal` for
-//! commits, `edge/log` for output. The loop waits only in `wait` (its branches are cancel-safe
-//! receives) and for a commit.
+//! each port; `edge/api`, which serves HTTP. Threads: `edge/journal` for commits, `edge/log` for
+//! output. The loop waits only in `wait` (its branches are cancel-safe receives) and for a commit.
 
 mod admission;
+mod autopilots;
 mod links;
 mod local_api;
+mod metrics;
 mod outgoing;
-mod refusals;
+mod signing;
 mod stop;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,23 +23,25 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::code::Code;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
 use crate::edge::{api, link, mqtt, systemd};
 use crate::guard::extra_link::LinkId;
-use crate::lifecycle::effect::{DeliveryId, Effect, Input, Ticket};
+use crate::lifecycle::effect::{Batch, DeliveryId, Effect, Input, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::outbox::MAX_UPDATES;
 use crate::lifecycle::record::Record;
-use crate::lifecycle::request::CommandId;
+use crate::lifecycle::request::{CommandId, Origin};
 use crate::lifecycle::time::Now;
 use crate::wire::outbound;
 use crate::wire::topic::Topics;
 use admission::{Admission, Admitted, Denied};
+use autopilots::Autopilots;
 use links::Links;
-use local_api::Calls;
-use refusals::Refusals;
+use local_api::{Calls, Listings};
+use metrics::Metrics;
+use signing::Leases;
 
 /// Inputs that share one commit; more only make the first of them wait.
 const MAX_INPUTS_PER_COMMIT: usize = 64;
@@ -72,14 +75,15 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         clock.raise_floor(floor);
     }
     let mode = config.guard.mode();
+    let brokers: Vec<_> = config.mqtt.brokers.iter().map(ToString::to_string).collect();
+    let brokers = brokers.join(", ");
     info!(
-        "{} commands to take up again, {} updates to publish, mode {}, link {}, broker {}:{}",
+        "{} commands to take up again, {} updates to publish, mode {}, link {}, broker {}",
         recovered.open.len(),
         recovered.outbox.len(),
         mode.as_str(),
         config.link.endpoint,
-        config.mqtt.host,
-        config.mqtt.port
+        brokers
     );
     warn_of_forwards(&config.forwards);
     let session = Uuid::new_v4();
@@ -91,13 +95,10 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
 
     let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
     let (mqtt_sender, mqtt_events) = mpsc::channel(EVENTS);
-    let links = Links::spawn(&config);
+    let links = Links::spawn(&config, recovered.signing_bound, signing::time(&clock, &now));
     let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
-    let (api_sender, api_events) = mpsc::channel(EVENTS);
-    // Without it nobody can open a grant; everything else goes on.
-    let api = api::spawn(&config.api_socket, api_sender)
-        .inspect_err(|error| error!("the local API is not there: {error}"))
-        .ok();
+    let (requests, api_events) = mpsc::channel(EVENTS);
+    let apis = spawn_apis(&config.api, &config.device_id, requests);
     let daemon = Daemon {
         admission: Admission::new(
             config.device_id.clone(),
@@ -105,7 +106,8 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
             Uuid::new_v4().simple().to_string(),
         ),
         device_id: config.device_id,
-        broker: format!("{}:{}", config.mqtt.host, config.mqtt.port),
+        brokers,
+        broker: None,
         topics,
         session,
         clock,
@@ -113,14 +115,16 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         engine,
         links,
         mqtt,
+        leases: Leases::default(),
+        autopilots: Autopilots::new(config.link.target),
         mqtt_events,
         config_path,
-        api,
+        apis,
         api_events,
         calls: Calls::default(),
-        refusals: Refusals::default(),
+        listings: Listings::default(),
+        metrics: Metrics::new(),
         deliveries: Deliveries::default(),
-        connected: false,
         clock_trusted: false,
         stop_timeout: config.delivery.stop_timeout,
     };
@@ -130,8 +134,10 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
 
 struct Daemon {
     device_id: String,
-    /// `HOST:PORT`
-    broker: String,
+    /// All that are tried in turn: `mqtts://HOST:PORT, mqtt://HOST:PORT`.
+    brokers: String,
+    /// The one in use; `None` while there is no connection.
+    broker: Option<String>,
     topics: Topics,
     admission: Admission,
     session: Uuid,
@@ -139,17 +145,18 @@ struct Daemon {
     journal: Journal,
     engine: Engine,
     links: Links,
+    leases: Leases,
+    autopilots: Autopilots,
     mqtt: mqtt::Handle,
     mqtt_events: mpsc::Receiver<mqtt::Event>,
     config_path: PathBuf,
-    /// `None`: it could not be started.
-    api: Option<api::Handle>,
+    /// Those that could be started.
+    apis: Vec<api::Handle>,
     api_events: mpsc::Receiver<api::Request>,
     calls: Calls,
-    refusals: Refusals,
+    listings: Listings,
+    metrics: Metrics,
     deliveries: Deliveries,
-    /// To the broker.
-    connected: bool,
     /// As last published.
     clock_trusted: bool,
     stop_timeout: Duration,
@@ -183,13 +190,14 @@ impl Daemon {
             match self.wait(watchdog, &mut signals).await? {
                 Woken::Link(link, event) => self.on_link(link, event),
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
-                Woken::Api(request) => self.on_api(request),
+                Woken::Api(request) => self.on_api(request)?,
                 Woken::Time => self.handle(Input::Tick),
                 Woken::Reload => self.reload(),
                 Woken::Stop => break,
             }
             self.take_waiting_events()?;
             self.carry_out().await?;
+            self.list()?;
             self.follow_clock();
             if watchdog.is_some() {
                 systemd::ping_watchdog();
@@ -210,6 +218,8 @@ impl Daemon {
             (Some(span), None) | (None, Some(span)) => span,
             (None, None) => Duration::from_secs(3600),
         };
+        // A list goes on when nothing else is to be done, and the other tasks have had their turn.
+        let lists = !self.listings.is_empty();
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Ok(Woken::Stop),
@@ -222,9 +232,10 @@ impl Daemon {
             event = self.mqtt_events.recv() => {
                 event.map(Woken::Mqtt).ok_or(Error::AdapterEnded("MQTT"))
             }
-            request = self.api_events.recv(), if self.api.is_some() => {
+            request = self.api_events.recv(), if !self.apis.is_empty() => {
                 request.map(Woken::Api).ok_or(Error::AdapterEnded("local API"))
             }
+            () = tokio::task::yield_now(), if lists => Ok(Woken::Time),
             () = tokio::time::sleep(sleep) => Ok(Woken::Time),
         }
     }
@@ -237,7 +248,7 @@ impl Daemon {
             } else if let Ok(event) = self.mqtt_events.try_recv() {
                 self.on_mqtt(event)?;
             } else if let Ok(request) = self.api_events.try_recv() {
-                self.on_api(request);
+                self.on_api(request)?;
             } else {
                 break;
             }
@@ -255,6 +266,10 @@ impl Daemon {
 
     fn on_link(&mut self, link: LinkId, event: link::Event) {
         let input = match event {
+            link::Event::SigningLease { until } => return self.leases.ask(until),
+            link::Event::Rejected { source, why, count } => {
+                return signing::log_rejected(source, why, count);
+            }
             link::Event::Opened => {
                 info!("the link {} is open", self.links.describe(link));
                 Input::LinkOpened(link)
@@ -263,7 +278,10 @@ impl Daemon {
                 warn!("the link {} is closed: {reason}", self.links.describe(link));
                 Input::LinkClosed(link)
             }
-            link::Event::Heartbeat(heartbeat) => Input::Heartbeat(link, heartbeat),
+            link::Event::Heartbeat(heartbeat) => {
+                self.autopilots.hear(&heartbeat);
+                Input::Heartbeat(link, heartbeat)
+            }
             // The autopilot's alone counts, and it is behind the main link.
             link::Event::Telemetry(_) if link != LinkId::MAIN => return,
             link::Event::Telemetry(telemetry) => Input::Telemetry(telemetry),
@@ -301,17 +319,18 @@ impl Daemon {
 
     fn on_mqtt(&mut self, event: mqtt::Event) -> Result<(), Error> {
         match event {
-            mqtt::Event::Connected { session_present, .. } => {
+            mqtt::Event::Connected { session_present, broker, .. } => {
                 let session = if session_present { "resumed" } else { "new" };
-                info!("connected to the broker, {session} session");
-                self.connected = true;
+                info!("connected to {broker}, {session} session");
+                self.broker = Some(broker.to_string());
+                self.metrics.broker_connected();
                 self.handle(Input::BrokerConnected);
                 self.publish_presence();
                 self.tell_systemd();
             }
             mqtt::Event::Disconnected { reason } => {
                 warn!("not connected to the broker: {reason}");
-                self.connected = false;
+                self.broker = None;
                 self.handle(Input::BrokerDisconnected);
                 self.tell_systemd();
             }
@@ -333,16 +352,16 @@ impl Daemon {
         let input = match admitted {
             Admitted::Request(request) => {
                 let stored = self.stored(request.command_id)?;
-                Input::Request { request, stored, reply_to, delivery }
+                Input::Request { request, stored, origin: Origin::Mqtt { reply_to, delivery } }
             }
             Admitted::Query(query) => {
                 let stored = self.stored(query.command_id)?;
-                Input::Query { query, stored, reply_to, delivery }
+                Input::Query { query, stored, origin: Origin::Mqtt { reply_to, delivery } }
             }
             Admitted::Grant(message) => Input::GrantMessage { message, reply_to, delivery },
             Admitted::Refused(Denied { code, reply }) => {
                 if reply.is_none() {
-                    self.refusals.count(code);
+                    self.metrics.refused(code);
                 }
                 Input::Refused { error: reply.map(|reply| *reply), reply_to, delivery }
             }
@@ -374,34 +393,50 @@ impl Daemon {
                 }
             }
             if late.is_empty() {
-                return Ok(());
+                break;
             }
             for input in late {
                 self.handle(input);
             }
         }
+        if self.leases.wanted().is_some() {
+            // No commit came along that could have taken it.
+            self.commit(Batch::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<(), Error> {
+        let now = self.now();
+        let lease = self.leases.wanted();
+        let moment = journal::Moment {
+            last_number: self.engine.last_number(),
+            clock_floor: self.clock.floor(),
+            trusted_now: now.wall_trusted.then_some(now.wall),
+            set_aside: self.engine.set_aside(),
+            signing_bound: lease.unwrap_or_default(),
+        };
+        let since = Instant::now();
+        self.journal.commit(batch, moment).await?;
+        self.metrics.committed(since.elapsed());
+        if let Some(until) = lease {
+            self.leases.granted(until);
+            self.links.grant(link::Lease { now: signing::time(&self.clock, &now), until });
+        }
+        Ok(())
     }
 
     async fn carry_out_one(&mut self, effect: Effect, late: &mut Vec<Input>) -> Result<(), Error> {
         match effect {
-            Effect::Persist(batch) => {
-                let now = self.now();
-                let moment = journal::Moment {
-                    last_number: self.engine.last_number(),
-                    clock_floor: self.clock.floor(),
-                    trusted_now: now.wall_trusted.then_some(now.wall),
-                    set_aside: self.engine.set_aside(),
-                };
-                self.journal.commit(batch, moment).await?;
-            }
+            Effect::Persist(batch) => self.commit(batch).await?,
             Effect::Acknowledge(delivery) => {
                 if let Some(acknowledgement) = self.deliveries.take(delivery) {
                     self.mqtt.send(mqtt::Command::Acknowledge(acknowledgement));
                 }
             }
-            Effect::Reply { reply_to, reply } => self.reply(&reply_to, &reply),
+            Effect::Reply { origin, reply } => self.reply(origin, reply),
             Effect::Step(record) => {
-                self.refusals.count_step(&record);
+                self.metrics.step(&record);
                 outgoing::log_step(&record);
             }
             Effect::Publish { number, record } => {
@@ -419,8 +454,14 @@ impl Daemon {
                     });
                 }
             }
-            Effect::Unmatched(ack) => self.publish_unmatched(&ack),
+            Effect::Unmatched(ack) => {
+                self.metrics.unmatched();
+                self.publish_unmatched(&ack);
+            }
             Effect::Link(link, state) => {
+                if link == LinkId::MAIN {
+                    self.metrics.link_changed(state);
+                }
                 let name = self.links.name(link).map(|it| format!(" {it}")).unwrap_or_default();
                 info!("the link{name} is {}", state.as_str());
                 self.publish_presence();
@@ -489,6 +530,35 @@ fn warn_of_forwards(forwards: &[link::ForwardOptions]) {
     }
 }
 
+/// Without the socket nobody can open a grant, without a port nobody can ask by TCP; everything else
+/// goes on.
+fn spawn_apis(
+    config: &config::Api,
+    device_id: &str,
+    requests: mpsc::Sender<api::Request>,
+) -> Vec<api::Handle> {
+    let agent = api::Agent { device_id: device_id.to_owned(), requests };
+    let by_tcp = config.listen.map(|address| {
+        if !address.ip().is_loopback() {
+            warn!(
+                "the local API is open to the network at {address} ([api] listen): nothing on its \
+                 way is encrypted"
+            );
+        }
+        api::spawn_tcp(address, agent.clone()).map(|(address, handle)| {
+            info!("the local API is at http://{address}");
+            handle
+        })
+    });
+    [Some(api::spawn(&config.socket, agent)), by_tcp]
+        .into_iter()
+        .flatten()
+        .filter_map(|spawned| {
+            spawned.inspect_err(|error| error!("the local API is not there: {error}")).ok()
+        })
+        .collect()
+}
+
 fn settings(config: &Config, session: Uuid) -> Settings {
     Settings {
         source: config.link.source,
@@ -507,18 +577,18 @@ fn settings(config: &Config, session: Uuid) -> Settings {
 
 fn mqtt_options(config: &Config, topics: &Topics, session: Uuid) -> mqtt::Options {
     mqtt::Options {
-        host: config.mqtt.host.clone(),
-        port: config.mqtt.port,
+        brokers: config.mqtt.brokers.clone(),
+        tls: config.mqtt.tls.clone(),
         client_id: config.mqtt.client_id.clone(),
         username: config.mqtt.username.clone(),
         password: config.mqtt.password.clone(),
         keep_alive: config.mqtt.keep_alive,
         session_expiry: config.mqtt.session_expiry,
         subscriptions: topics.subscriptions(),
-        will: mqtt::Will {
+        will: Some(mqtt::Will {
             topic: topics.presence(),
             payload: outbound::absence(session, &config.device_id),
-        },
+        }),
     }
 }
 

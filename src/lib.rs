@@ -1,9 +1,11 @@
-//! `downlinkd`: command JSON over MQTT in, one MAVLink frame out, the COMMAND_ACK's meaning back.
+//! `downlinkd`: command JSON over MQTT or HTTP in, one MAVLink frame out, the COMMAND_ACK's meaning
+//! back.
 //!
 //! The way of one command, from file to file:
 //!
 //! ```text
-//!   edge/mqtt        PUBLISH arrives, its PUBACK is withheld
+//!   edge/mqtt        PUBLISH arrives, its PUBACK is withheld; or, with its response,
+//!   edge/api         POST does, and goes the same way
 //!   daemon           one loop: inputs in, one commit, effects out
 //!   wire/topic       whose it is            guard           may they speak at all
 //!   wire/inbound     JSON -> request        catalog         names and numbers -> parameters
@@ -25,11 +27,15 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod catalog;
+#[cfg(test)]
+mod chance;
 pub mod cli;
 pub mod code;
 pub mod config;
 pub mod daemon;
 pub mod edge;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod guard;
 pub mod lifecycle;
 pub mod wire;

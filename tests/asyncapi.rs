@@ -26,14 +26,6 @@ use uuid::Uuid;
 
 const DEVICE_ID: &str = "px4-real-1";
 const API_ID: &str = "cloud";
-const STATUSES: [Status; 6] = [
-    Status::Accepted,
-    Status::Delivered,
-    Status::Succeeded,
-    Status::Failed,
-    Status::TimedOut,
-    Status::UnmatchedResponse,
-];
 
 fn document() -> Value {
     serde_yaml_ng::from_str(include_str!("../config/asyncapi.yaml")).unwrap()
@@ -138,7 +130,7 @@ fn the_vocabularies_are_the_agents() {
     let schemas = &document["components"]["schemas"];
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(words(&schemas["Code"]["enum"]), codes);
-    assert_eq!(words(&schemas["Status"]["enum"]), STATUSES.map(Status::as_str));
+    assert_eq!(words(&schemas["Status"]["enum"]), Status::ALL.map(Status::as_str));
     let online = &schemas["Online"]["properties"];
     let modes = [Mode::Disabled, Mode::Guarded].map(Mode::as_str);
     assert_eq!(words(&online["guard_mode"]["enum"]), modes);
@@ -389,7 +381,7 @@ fn ack(command: u16, result: u8, progress: u8) -> CommandAck {
 /// Records with everything that can be there and not there.
 fn records() -> Vec<Record> {
     let mut records = Vec::new();
-    for status in STATUSES {
+    for status in Status::ALL {
         for command_type in ["nav_roi", "nav_return_to_launch"] {
             let command = catalog::find(command_type).unwrap();
             let fresh = record(command_type, command.encode(&Map::new(), None).unwrap(), status);
@@ -548,6 +540,7 @@ fn presences() -> Vec<Value> {
                 link: PresentLink { state, endpoint: "serial:/dev/ttyAMA0:921600" },
                 // Absent where there is none.
                 links: (guard_mode == "guarded").then_some(extra_link).into_iter().collect(),
+                broker: "mqtts://broker.example:8883",
                 clock: clock.clone(),
                 challenge: "0123456789abcdef",
                 grants: grants().iter().map(Grant::of).collect(),

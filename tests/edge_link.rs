@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use downlinkd::catalog::{IntParams, LongParams};
 use downlinkd::edge::link::{
-    self, Direction, Endpoint, Event, ForwardCounts, ForwardOptions, Handle, NotSent, Options, Send,
+    self, Direction, Endpoint, Event, ForwardCounts, ForwardOptions, Handle, Lease, NotSent,
+    Options, Send, Signing,
 };
-use downlinkd::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Framer, heartbeat};
+use downlinkd::wire::mavlink::{
+    Address, Body, CommandAck, CommandFrame, Framer, Key, Rejection, Signer, SigningTime, heartbeat,
+};
 use mavlink::dialects::development::{
     COMMAND_ACK_DATA, COMMAND_LONG_DATA, MavCmd, MavMessage, MavResult,
 };
@@ -20,6 +23,7 @@ use mavlink::{MAVLinkV2MessageRaw, MavHeader, MavlinkReader, MavlinkVersion, Mes
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{ControlModes, tcgetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
@@ -49,12 +53,18 @@ impl Agent {
     }
 
     fn with_capacity(endpoint: Endpoint, capacity: usize) -> Self {
-        Self::with_forwards(endpoint, capacity, Vec::new())
+        Self::with(endpoint, capacity, None, Vec::new())
     }
 
-    fn with_forwards(endpoint: Endpoint, capacity: usize, forwards: Vec<ForwardOptions>) -> Self {
+    fn with(
+        endpoint: Endpoint,
+        capacity: usize,
+        signing: Option<Signing>,
+        forwards: Vec<ForwardOptions>,
+    ) -> Self {
         let (sender, events) = mpsc::channel(capacity);
-        let options = Options { endpoint, source: AGENT, forwards };
+        let options =
+            Options { endpoint, source: AGENT, vehicle: AUTOPILOT.system, signing, forwards };
         Self { handle: link::spawn(options, sender), events }
     }
 
@@ -206,7 +216,27 @@ impl Vehicle {
 }
 
 fn serial(path: &Path) -> Endpoint {
-    Endpoint::Serial { path: path.to_str().unwrap().to_owned(), baud: 921_600 }
+    Endpoint::Serial { path: path.to_str().unwrap().to_owned(), baud: 921_600, rtscts: false }
+}
+
+#[tokio::test]
+async fn serial_is_set_to_its_rate_and_flow_control() {
+    for (text, speed, controlled) in [
+        ("115200", 115_200, false),
+        ("921600:rtscts", 921_600, true),
+        // None of the rates that have a name.
+        ("2777777", 2_777_777, false),
+        ("3000000:rtscts", 3_000_000, true),
+    ] {
+        let (vehicle, path) = Vehicle::new();
+        let endpoint = format!("serial:{}:{text}", path.display());
+        let mut agent = Agent::start(endpoint.parse().unwrap());
+        agent.expect(Event::Opened).await;
+        // The two ends of a pty share their settings.
+        let settings = tcgetattr(&vehicle.master).unwrap();
+        assert_eq!((settings.output_speed(), settings.input_speed()), (speed, speed), "{text}");
+        assert_eq!(settings.control_modes.contains(ControlModes::CRTSCTS), controlled, "{text}");
+    }
 }
 
 #[tokio::test]
@@ -421,7 +451,7 @@ async fn a_ground_station_shares_the_serial_line() {
         endpoint: format!("udpin:{address}").parse().unwrap(),
         direction: Direction::Both,
     };
-    let mut agent = Agent::with_forwards(serial(&path), 10_000, vec![forward]);
+    let mut agent = Agent::with(serial(&path), 10_000, None, vec![forward]);
     let mut opened = [agent.event().await, agent.event().await];
     opened.sort_by_key(|event| *event != Event::Opened);
     assert!(matches!(opened, [Event::Opened, Event::ForwardOpened { .. }]), "{opened:?}");
@@ -624,9 +654,14 @@ async fn tcpout_connects_again_when_the_connection_is_lost() {
         agent.send(ticket);
         agent.expect(Event::Sent { ticket }).await;
         assert_eq!(ticket_of(&command_over(&mut vehicle).await), ticket);
+        vehicle.write_all(b"noise").await.unwrap();
         drop(vehicle);
         let reason = agent.expect_closed().await;
         assert!(reason.contains(&format!("tcpout:{address}")), "{reason}");
+        // Over all connections, and told by now.
+        let heard = agent.handle.counters().framed;
+        let rounds = u64::from(round) + 1;
+        assert_eq!((heard.frames, heard.skipped_bytes), (rounds, 5 * rounds));
     }
 }
 
@@ -643,4 +678,42 @@ async fn tcpout_without_a_listener_waits_for_one() {
     let listener = TcpListener::bind(address).await.unwrap();
     let _vehicle = accept(&listener).await;
     agent.expect(Event::Opened).await;
+}
+
+#[tokio::test]
+async fn udpin_with_a_key_answers_only_who_has_it() {
+    let bind = loopback_socket().await.local_addr().unwrap();
+    let key = Key::read(&[7; 32]).unwrap();
+    let start = SigningTime::from_ticks(1_000_000_000);
+    let signing = Signing { key: key.clone(), link_id: 0, start, now: start };
+    let mut agent = Agent::with(Endpoint::UdpIn { bind }, 100, Some(signing), Vec::new());
+    agent.expect(Event::Opened).await;
+    let Event::SigningLease { until } = agent.event().await else { panic!("no lease wanted") };
+    agent.handle.grant(Lease { now: start, until });
+
+    let stranger = loopback_socket().await;
+    let why = Rejection::Unsigned;
+    stranger.send_to(&ack_bytes(1), bind).await.unwrap();
+    agent.expect(Event::Rejected { source: AUTOPILOT, why, count: 1 }).await;
+    agent.send(1);
+    agent.expect(lost(1)).await;
+
+    // It is years behind, but has the key: from our HEARTBEAT it learns the time.
+    let vehicle = loopback_socket().await;
+    let mut signer = Signer::new(key, 0, SigningTime::default());
+    signer.grant(SigningTime::from_ticks(u64::MAX));
+    let late = signer.sign(&heartbeat(0, AUTOPILOT), SigningTime::from_ticks(1)).unwrap();
+    vehicle.send_to(late.as_slice(), bind).await.unwrap();
+    let why = Rejection::Stale;
+    agent.expect(Event::Rejected { source: AUTOPILOT, why, count: 1 }).await;
+    let mut buffer = [0; 300];
+    let heard = soon("our heartbeat", vehicle.recv_from(&mut buffer)).await.unwrap().0;
+    let mut framer = Framer::new();
+    framer.push(&buffer[..heard]);
+    let frame = framer.next().unwrap();
+    assert_eq!((frame.message_id(), signer.verify(&frame, start)), (0, Ok(())));
+    let answer = signer.sign(&heartbeat(1, AUTOPILOT), SigningTime::default()).unwrap();
+    vehicle.send_to(answer.as_slice(), bind).await.unwrap();
+    assert!(matches!(agent.event().await, Event::Heartbeat(_)));
+    assert_eq!(agent.handle.counters().stale, 1);
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use downlinkd::guard::authentication::{Authenticated, Clock, Freshness, Key, Keys};
 use downlinkd::lifecycle::time::Timestamp;
-use downlinkd::wire::signature::{MQTT, signed_text, unwrap};
+use downlinkd::wire::signature::{Credentials, HTTP, HTTP_COMMANDS, MQTT, signed_text, unwrap};
 
 const PAGE: &str = include_str!("../docs/signing.md");
 const TOPIC: &str = "downlink/v1/px4/px4-real-1/commands/cloud";
@@ -20,8 +20,8 @@ struct Answer {
     output: &'static str,
 }
 
-/// The three of the section "Known answers": the text, HMAC, Ed25519.
-fn answers() -> [Answer; 3] {
+/// The four of the section "Known answers": the text, HMAC, Ed25519, by HTTP.
+fn answers() -> [Answer; 4] {
     let (_, section) = PAGE.split_once("## Known answers\n").unwrap();
     let mut blocks = section.split("```").skip(1).step_by(2);
     std::array::from_fn(|_| {
@@ -39,6 +39,13 @@ fn lines<const N: usize>(text: &str) -> [&str; N] {
 fn body() -> &'static [u8] {
     let [request, ..] = answers();
     request.script.split('\'').nth(1).unwrap().as_bytes()
+}
+
+/// The HMAC key that the page names.
+fn hmac_key() -> (&'static str, Key) {
+    let (_, rest) = PAGE.split_once("with the key file `").unwrap();
+    let (secret, _) = rest.split_once('`').unwrap();
+    (secret.strip_prefix("hex:").unwrap(), Key::hmac_from_text("k", secret, None).unwrap())
 }
 
 /// Sends both ways, without and with the challenge.
@@ -85,16 +92,38 @@ fn the_documented_text_is_the_signed_text() {
 
 #[test]
 fn the_documented_hmac_signatures_are_genuine() {
-    let [_, hmac, _] = answers();
-    let (_, rest) = PAGE.split_once("with the key file `").unwrap();
-    let (secret, _) = rest.split_once('`').unwrap();
-    assert!(hmac.script.contains(secret.strip_prefix("hex:").unwrap()));
-    assert_fresh(Key::hmac_from_text("k", secret, None).unwrap(), lines(hmac.output));
+    let [_, hmac, ..] = answers();
+    let (secret, key) = hmac_key();
+    assert!(hmac.script.contains(secret));
+    assert_fresh(key, lines(hmac.output));
+}
+
+#[test]
+fn the_documented_signature_by_http_is_genuine_and_not_for_mqtt() {
+    let [.., http] = answers();
+    let [signature] = lines(http.output);
+    let credentials = Credentials {
+        api_id: "cloud".to_owned(),
+        timestamp: TIMESTAMP,
+        nonce: NONCE.to_owned(),
+        signature: signature.to_owned(),
+        kid: None,
+        challenge: None,
+    };
+    let keys = Keys::new(BTreeMap::from([("cloud".to_owned(), vec![hmac_key().1])])).unwrap();
+    let wall = Timestamp::from_secs(TIMESTAMP + 1);
+    let clock = Clock { wall, trusted: true, challenge: CHALLENGE };
+    for (method, path, genuine) in
+        [(HTTP, HTTP_COMMANDS, true), (MQTT, TOPIC, false), (MQTT, HTTP_COMMANDS, false)]
+    {
+        let verdict = keys.verify("cloud", method, path, body(), Some(&credentials), &clock);
+        assert_eq!(verdict.is_ok(), genuine, "{method} {path}");
+    }
 }
 
 #[test]
 fn the_documented_ed25519_signatures_are_genuine() {
-    let [_, _, ed25519] = answers();
+    let [_, _, ed25519, _] = answers();
     let [public, plain, challenged] = lines(ed25519.output);
     assert_fresh(Key::ed25519_from_text("k", public, None).unwrap(), [plain, challenged]);
 }

@@ -59,39 +59,50 @@ impl Agent {
         answered: Result<Answer, Error>,
         text: impl FnOnce(T) -> String,
     ) -> ExitCode {
-        let answer = match answered {
-            Ok(answer) => answer,
-            Err(error) => {
-                eprintln!("downlinkd: {error}");
-                return match error {
-                    Error::Configuration(_) => ExitCode::from(CONFIGURATION),
-                    Error::Client(_) => ExitCode::FAILURE,
-                };
+        match self.read(answered) {
+            Ok((value, json)) => {
+                self.print(&json, || text(value));
+                ExitCode::SUCCESS
             }
-        };
-        let json = || String::from_utf8_lossy(&answer.body).into_owned();
+            Err(code) => code,
+        }
+    }
+
+    /// What the agent answered, and its JSON; else the exit code, the reason being told already.
+    pub fn read<T: DeserializeOwned>(
+        &self,
+        answered: Result<Answer, Error>,
+    ) -> Result<(T, String), ExitCode> {
+        let answer = answered.map_err(|error| tell(&error))?;
+        let json = String::from_utf8_lossy(&answer.body).into_owned();
         if !answer.success {
             if self.output == Output::Json {
-                print!("{}", json());
+                print!("{json}");
             } else {
                 eprint!("{}", refusal(&answer.body));
             }
-            return ExitCode::FAILURE;
-        }
-        if self.output == Output::Json {
-            print!("{}", json());
-            return ExitCode::SUCCESS;
+            return Err(ExitCode::FAILURE);
         }
         match serde_json::from_slice(&answer.body) {
-            Ok(value) => {
-                print!("{}", text(value));
-                ExitCode::SUCCESS
-            }
+            Ok(value) => Ok((value, json)),
             Err(error) => {
-                eprintln!("downlinkd: the agent's answer is not understood ({error}): {}", json());
-                ExitCode::FAILURE
+                eprintln!("downlinkd: the agent's answer is not understood ({error}): {json}");
+                Err(ExitCode::FAILURE)
             }
         }
+    }
+
+    /// Prints an answer that has been read.
+    pub fn print(&self, json: &str, text: impl FnOnce() -> String) {
+        match self.output {
+            Output::Json => print!("{json}"),
+            Output::Text => print!("{}", text()),
+        }
+    }
+
+    /// Rather than text for people.
+    pub fn prints_json(&self) -> bool {
+        self.output == Output::Json
     }
 
     fn socket(&self) -> Result<PathBuf, Error> {
@@ -107,6 +118,15 @@ impl Agent {
             Err(config::Error::Read { .. }) if !named => Ok(PathBuf::from(DEFAULT_SOCKET)),
             found => Ok(found?),
         }
+    }
+}
+
+/// Says why there is no answer.
+fn tell(error: &Error) -> ExitCode {
+    eprintln!("downlinkd: {error}");
+    match error {
+        Error::Configuration(_) => ExitCode::from(CONFIGURATION),
+        Error::Client(_) => ExitCode::FAILURE,
     }
 }
 

@@ -4,13 +4,12 @@ mod json;
 mod page;
 mod request;
 mod schema;
-mod suggest;
+pub(super) mod suggest;
 mod table;
 
-use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use super::USAGE;
+use super::{USAGE, print};
 use crate::catalog::{self, Command, Risk};
 
 #[derive(Debug, clap::Args)]
@@ -36,21 +35,11 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let text = match text(arguments) {
-        Ok(text) => text,
+    match text(arguments) {
+        Ok(text) => print(text.as_bytes()),
         Err(message) => {
             eprintln!("downlinkd: {message}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    let mut output = io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // The reader has seen enough, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("downlinkd: failed to write the catalogue: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(USAGE)
         }
     }
 }

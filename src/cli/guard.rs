@@ -45,15 +45,14 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     let rehearsal = Rehearsal { request, issuer: issuer.clone() };
-    let mut refused = true;
     let answered = agent.call(Method::POST, "guard/explain", Some(&json!(rehearsal)));
-    if let Ok(answer) = &answered
-        && let Ok(explanation) = serde_json::from_slice::<Explanation>(&answer.body)
-    {
-        refused = explanation.layers.iter().any(|finding| finding.verdict == "refuses");
-    }
-    let shown = agent.show(answered, |explanation| screen(&explanation));
-    if refused && shown == ExitCode::SUCCESS { ExitCode::FAILURE } else { shown }
+    let (explanation, json) = match agent.read::<Explanation>(answered) {
+        Ok(read) => read,
+        Err(code) => return code,
+    };
+    agent.print(&json, || screen(&explanation));
+    let refused = explanation.layers.iter().any(|finding| finding.verdict == "refuses");
+    if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn read(path: &PathBuf) -> std::io::Result<String> {

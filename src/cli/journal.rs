@@ -78,7 +78,13 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(failure) => {
             eprintln!("downlinkd: {failure}");
             match failure {
-                Failure::Journal(error) => exit_code(&error),
+                Failure::Journal(error) => {
+                    let reads = matches!(arguments.action, Action::List | Action::Show { .. });
+                    if reads && matches!(error, Error::InUse(_)) {
+                        eprintln!("downlinkd: of a running agent, ask with `downlinkd query`");
+                    }
+                    exit_code(&error)
+                }
                 Failure::Output(_) | Failure::Unknown(_) => ExitCode::FAILURE,
             }
         }

@@ -2,14 +2,22 @@
 
 mod api;
 mod catalog;
+mod check;
+mod completions;
 mod grant;
 mod guard;
 mod journal;
 mod keygen;
+mod man;
+mod manual;
+mod presence;
+mod query;
 mod revoke;
 mod run;
+mod send;
 mod status;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,7 +44,7 @@ const DEFAULT_CONFIG: &str = "/etc/downlinkd/downlinkd.toml";
 
 /// Guarded, journaled MAVLink command downlink for PX4 vehicles, driven over MQTT.
 #[derive(Debug, Parser)]
-#[command(name = "downlinkd", version)]
+#[command(name = "downlinkd", version, after_long_help = manual::help("downlinkd"))]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +54,8 @@ struct Arguments {
 enum Command {
     /// Run the agent
     Run(RunArguments),
+    /// Check the surroundings of the agent: port, autopilot, broker, clock, disk, secrets
+    Check(check::Arguments),
     /// Show the commands that the vehicle can be sent
     Catalog(catalog::Arguments),
     /// Look into the journal of a stopped agent, check it, or set it aside
@@ -58,8 +68,16 @@ enum Command {
     Revoke(revoke::Arguments),
     /// Ask the guard
     Guard(guard::Arguments),
+    /// Send one command to a vehicle over MQTT, as a cloud client does, and follow it to its end
+    Send(Box<send::Arguments>),
     /// Show how the agent is doing
     Status(status::Arguments),
+    /// Print what makes a shell complete this command line
+    Completions(completions::Arguments),
+    /// Print the man page, or write those of all subcommands
+    Man(man::Arguments),
+    /// Show the running agent's newest commands, or one
+    Query(query::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -95,13 +113,32 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Catalog(arguments) => catalog::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Keygen(arguments) => keygen::run(&arguments),
         Command::Grant(arguments) => grant::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Guard(arguments) => guard::run(&arguments),
+        Command::Send(arguments) => send::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Query(arguments) => query::run(&arguments),
+    }
+}
+
+/// Prints what a subcommand was asked for.
+fn print(text: &[u8]) -> ExitCode {
+    let mut output = io::stdout().lock();
+    match output.write_all(text).and_then(|()| output.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("downlinkd: failed to write the output: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -113,4 +150,16 @@ fn exit_code(error: &Error) -> ExitCode {
         Trouble::Disk => IO,
         Trouble::Damage => DATA,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
 }

@@ -1,22 +1,82 @@
 //! `downlinkd status`
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use super::api::Agent;
+use super::CONFIGURATION;
+use super::api::{Agent, Error};
 use super::grant::describe;
-use crate::edge::api::client::Method;
-use crate::wire::status::{AgentStatus, ForwardStatus};
+use crate::edge::api::client::{Answer, Method};
+use crate::wire::status::{AgentStatus, ExtraLinkStatus, ForwardStatus, LinkCounters, LinkStatus};
+
+/// Top left, and nothing below (ECMA-48, CUP and ED).
+const CLEAR: &str = "\x1b[H\x1b[J";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    /// Show it again every so many seconds, 1 to 3600, until interrupted
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    watch: Option<u64>,
     #[command(flatten)]
     agent: Agent,
 }
 
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let status = arguments.agent.call(Method::GET, "status", None);
-    arguments.agent.show(status, |status: AgentStatus| screen(&status))
+    let Arguments { watch, agent } = arguments;
+    match watch {
+        Some(seconds) => watch_until_interrupted(agent, Duration::from_secs(*seconds)),
+        None => agent.show(ask(agent), |status: AgentStatus| screen(&status)),
+    }
+}
+
+fn ask(agent: &Agent) -> Result<Answer, Error> {
+    agent.call(Method::GET, "status", None)
+}
+
+/// Goes on without the agent, too: it may be restarting. Ends by a signal, or when nobody reads.
+fn watch_until_interrupted(agent: &Agent, interval: Duration) -> ExitCode {
+    let mut output = io::stdout().lock();
+    loop {
+        let block = match ask(agent) {
+            Err(error @ Error::Configuration(_)) => {
+                eprintln!("downlinkd: {error}");
+                return ExitCode::from(CONFIGURATION);
+            }
+            Err(error) if agent.prints_json() => {
+                eprintln!("downlinkd: {error}");
+                String::new()
+            }
+            Err(error) => format!("{error}\n"),
+            Ok(answer) if agent.prints_json() => String::from_utf8_lossy(&answer.body).into(),
+            Ok(answer) => match serde_json::from_slice(&answer.body) {
+                Ok(status) => screen(&status),
+                Err(error) => format!("the agent's answer is not understood: {error}\n"),
+            },
+        };
+        if show(&mut output, &block, agent.prints_json()).is_err() {
+            // The reader has seen enough, as `head` does.
+            return ExitCode::SUCCESS;
+        }
+        std::thread::sleep(interval);
+    }
+}
+
+/// In place of what was there on a terminal, else below it.
+fn show(output: &mut io::StdoutLock<'_>, block: &str, is_json: bool) -> io::Result<()> {
+    match (is_json, output.is_terminal()) {
+        (true, _) => output.write_all(block.as_bytes())?,
+        (false, true) => write!(output, "{CLEAR}{block}")?,
+        (false, false) => writeln!(output, "{block}")?,
+    }
+    output.flush()
 }
 
 /// One line for each thing, in columns.
@@ -27,10 +87,12 @@ fn screen(status: &AgentStatus) -> String {
     let mut lines = vec![
         ("vehicle", format!("{}, downlinkd {}", status.device_id, status.version)),
         ("guard", status.guard_mode.clone()),
-        ("link", format!("{} ({})", status.link.state, status.link.endpoint)),
+        ("link", link(&status.link)),
+        ("received", received(&status.link.counters)),
     ];
     for link in &status.links {
-        lines.push(("", format!("{} {} ({})", link.name, link.state, link.endpoint)));
+        lines.push(("extra link", extra_link(link)));
+        lines.push(("received", received(&link.counters)));
     }
     for (index, forward) in status.forwards.iter().enumerate() {
         lines.push((if index == 0 { "forwards" } else { "" }, forward_line(forward)));
@@ -73,6 +135,30 @@ fn forward_line(forward: &ForwardStatus) -> String {
     )
 }
 
+fn link(link: &LinkStatus) -> String {
+    let LinkStatus { state, endpoint, signed, other_autopilots, .. } = link;
+    let signed = if *signed { ", signed" } else { "" };
+    let others = match &other_autopilots[..] {
+        [] => String::new(),
+        others => format!(", beside the autopilots {}", others.join(", ")),
+    };
+    format!("{state} ({endpoint}){signed}{others}")
+}
+
+fn extra_link(link: &ExtraLinkStatus) -> String {
+    let ExtraLinkStatus { name, state, endpoint, signed, .. } = link;
+    let signed = if *signed { ", signed" } else { "" };
+    format!("{name} {state} ({endpoint}){signed}")
+}
+
+/// The totals, and of the rest what is not 0.
+fn received(counters: &LinkCounters) -> String {
+    let totals = format!("{} frames, {} bytes", counters.frames, counters.bytes);
+    let classes = counters.classes().into_iter().filter(|(_, count)| *count > 0);
+    let classes: Vec<String> = classes.map(|(name, count)| format!("{count} {name}")).collect();
+    if classes.is_empty() { totals } else { format!("{totals}; {}", classes.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -80,9 +166,7 @@ mod tests {
     use super::*;
     use crate::lifecycle::time::Timestamp;
     use crate::wire::grant::{Grant, GrantOpener, GrantScope};
-    use crate::wire::status::{
-        BrokerStatus, ClockStatus, CommandCounts, ExtraLinkStatus, LinkStatus,
-    };
+    use crate::wire::status::{BrokerStatus, ClockStatus, CommandCounts};
 
     #[test]
     fn one_screen() {
@@ -118,11 +202,22 @@ mod tests {
             link: LinkStatus {
                 state: "ready".to_owned(),
                 endpoint: "serial:/dev/ttyAMA0:921600".to_owned(),
+                signed: true,
+                counters: LinkCounters {
+                    bytes: 12_345,
+                    frames: 678,
+                    skipped_bytes: 90,
+                    unsigned: 1,
+                    ..LinkCounters::default()
+                },
+                other_autopilots: vec!["2/1".to_owned(), "3/1".to_owned()],
             },
             links: vec![ExtraLinkStatus {
                 name: "camera".to_owned(),
                 state: "open".to_owned(),
                 endpoint: "serial:/dev/ttyUSB0:115200".to_owned(),
+                signed: false,
+                counters: LinkCounters { bytes: 34, frames: 2, ..LinkCounters::default() },
             }],
             forwards: vec![ForwardStatus {
                 endpoint: "udpin:127.0.0.1:14560".to_owned(),
@@ -137,6 +232,7 @@ mod tests {
             }],
             broker: BrokerStatus { connected: false, address: "127.0.0.1:1883".to_owned() },
             clock: ClockStatus { trusted: true, time: Timestamp::from_secs(1_781_481_600) },
+            challenge: "7c1e".to_owned(),
             commands: CommandCounts { queued: 1, outstanding: 2, unpublished: 3 },
             grants: vec![grant, pending],
             refusals: [("auth.failed".to_owned(), 12), ("grant.missing".to_owned(), 1)].into(),
@@ -147,8 +243,10 @@ mod tests {
             "\
 vehicle      px4-real-1, downlinkd 0.1.0
 guard        guarded
-link         ready (serial:/dev/ttyAMA0:921600)
-             camera open (serial:/dev/ttyUSB0:115200)
+link         ready (serial:/dev/ttyAMA0:921600), signed, beside the autopilots 2/1, 3/1
+received     678 frames, 12345 bytes; 90 skipped_bytes, 1 unsigned
+extra link   camera open (serial:/dev/ttyUSB0:115200)
+received     2 frames, 34 bytes
 forwards     udpin:127.0.0.1:14560, both, nobody there: 520 frames out, 3 dropped; 20 in, 1 dropped, 2 refused, 9 bytes of garbage
 broker       not connected (127.0.0.1:1883)
 clock        trusted (2026-06-15T00:00:00.000Z)
@@ -160,7 +258,13 @@ grants       7f3a9c21-1 open: risk flight, do_flighttermination; 5 commands of c
 refused      12 auth.failed, 1 grant.missing
 "
         );
-        let idle = AgentStatus { grants: Vec::new(), refusals: Default::default(), ..status };
+        let link = LinkStatus {
+            counters: LinkCounters::default(),
+            other_autopilots: Vec::new(),
+            ..status.link.clone()
+        };
+        let idle = AgentStatus { link, grants: Vec::new(), refusals: Default::default(), ..status };
+        assert!(screen(&idle).contains("received     0 frames, 0 bytes\n"));
         let end = "outbox       3 updates\ngrants       none\nrefused      none\n";
         assert!(screen(&idle).ends_with(end));
     }

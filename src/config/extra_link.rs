@@ -1,10 +1,11 @@
 //! `[[link.extra]]`: other ways, to components that the autopilot's link does not lead to.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Link, Mistake, value};
+use super::{Link, Mistake, Signing, signing, value};
 use crate::edge::link::Endpoint;
 use crate::guard::extra_link::ExtraLink;
 
@@ -16,6 +17,8 @@ const MAX_NAME: usize = 32;
 #[derive(Debug)]
 pub struct Extra {
     pub endpoint: Endpoint,
+    /// `None`: MAVLink frames are not signed.
+    pub signing: Option<Signing>,
     pub link: ExtraLink,
 }
 
@@ -26,6 +29,8 @@ pub struct RawExtraLink {
     #[serde(deserialize_with = "endpoint")]
     endpoint: Endpoint,
     components: Vec<u8>,
+    signing_key_file: Option<PathBuf>,
+    signing_link_id: Option<u8>,
 }
 
 /// `main`: the link that they stand beside.
@@ -35,7 +40,8 @@ pub fn check(all: Vec<RawExtraLink>, main: &Link) -> Result<Vec<Extra>, Mistake>
         return Err(wrong("name", message));
     }
     let mut checked: Vec<Extra> = Vec::new();
-    for RawExtraLink { name, endpoint, components } in all {
+    for (default_link_id, raw) in (1..).zip(all) {
+        let RawExtraLink { name, endpoint, components, signing_key_file, signing_link_id } = raw;
         check_name(&name, &checked)?;
         let endpoints = checked.iter().map(|it| &it.endpoint).chain([&main.endpoint]);
         if endpoints.into_iter().any(|it| it.is_same_port(&endpoint)) {
@@ -43,7 +49,11 @@ pub fn check(all: Vec<RawExtraLink>, main: &Link) -> Result<Vec<Extra>, Mistake>
             return Err(wrong("endpoint", message));
         }
         let components = check_components(&name, &components, main, &checked)?;
-        checked.push(Extra { endpoint, link: ExtraLink { name, components } });
+        let signing =
+            signing::check("link.extra", signing_key_file, signing_link_id, default_link_id)?;
+        let others = checked.iter().map(|it| &it.signing).chain([&main.signing]);
+        check_link_id(&name, signing.as_ref(), others.flatten())?;
+        checked.push(Extra { endpoint, signing, link: ExtraLink { name, components } });
     }
     Ok(checked)
 }
@@ -89,6 +99,20 @@ fn check_components(
         return Err(wrong("components", message));
     }
     Ok(unique)
+}
+
+/// Each link signs on its own: two of one id would use one timestamp twice.
+fn check_link_id<'a>(
+    name: &str,
+    signing: Option<&Signing>,
+    mut others: impl Iterator<Item = &'a Signing>,
+) -> Result<(), Mistake> {
+    let Some(Signing { link_id, .. }) = signing else { return Ok(()) };
+    if others.any(|it| it.link_id == *link_id) {
+        let message = format!("the link {name} has {link_id}, as another one; each needs its own");
+        return Err(wrong("signing_link_id", message));
+    }
+    Ok(())
 }
 
 fn wrong(key: &'static str, message: String) -> Mistake {

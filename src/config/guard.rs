@@ -5,6 +5,7 @@ mod issuer;
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -34,6 +35,11 @@ enum RawMode {
 }
 
 impl RawGuard {
+    /// Issuer, kid and file of every secret.
+    pub(super) fn hmac_key_files(&self) -> impl Iterator<Item = (&str, &str, &Path)> {
+        self.issuer.iter().flat_map(RawIssuer::hmac_key_files)
+    }
+
     pub(super) fn check(self, link: &Link) -> Result<Guard, Mistake> {
         let mode = match self.mode {
             RawMode::Disabled => Mode::Disabled,

@@ -1,3 +1,5 @@
+mod shipped;
+
 use std::fs;
 
 use serde_json::json;
@@ -12,6 +14,8 @@ use crate::guard::rate::Rates;
 use crate::guard::vehicle::Vehicle;
 use crate::guard::{Candidate, Mode};
 use crate::wire::mavlink::{Heartbeat, Report, Telemetry};
+
+mod mqtt;
 
 const GOOD: &str = r#"
 [device]
@@ -49,7 +53,33 @@ fn the_defaults_are_the_contract() {
     assert_eq!(config.mqtt.prefix, "downlink/v1");
     assert_eq!(config.mqtt.client_id, "downlinkd-px4-real-1");
     assert_eq!(*config.guard.grant_limits(), Limits::default());
-    assert_eq!(config.api_socket, Path::new("/run/downlinkd/api.sock"));
+    assert_eq!(config.api.socket, Path::new("/run/downlinkd/api.sock"));
+    assert_eq!(config.api.listen, None);
+}
+
+#[test]
+fn the_key_of_mavlink_signing_comes_from_its_file() {
+    assert!(load(&[("downlinkd.toml", GOOD)]).unwrap().link.signing.is_none());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mavlink.key");
+    let signing = |content: &[u8], more: &str| {
+        fs::write(&file, content).unwrap();
+        load(&[("downlinkd.toml", &format!("{GOOD}signing_key_file = {file:?}\n{more}"))])
+    };
+    let with_default = signing(&[7; 32], "").unwrap().link.signing.unwrap();
+    assert_eq!(with_default.link_id, 0);
+    let text = "passphrase:not the best one";
+    let with_id = signing(text.as_bytes(), "signing_link_id = 255").unwrap().link.signing.unwrap();
+    assert_eq!(with_id.link_id, 255);
+
+    let error = signing(b"hex:secret", "").unwrap_err().to_string();
+    assert!(error.contains("[link] signing_key_file: failed to read"), "{error}");
+    assert!(error.contains("not valid hex") && !error.contains("secret"), "{error}");
+    assert!(signing(&[7; 32], "signing_link_id = 256").is_err());
+    let error = message(&format!("{GOOD}signing_link_id = 1"));
+    assert!(error.contains("means nothing without signing_key_file"), "{error}");
+    let error = message(&format!("{GOOD}signing_key_file = \"/nonexistent/key\""));
+    assert!(error.contains("/nonexistent/key"), "{error}");
 }
 
 #[test]
@@ -192,9 +222,9 @@ fn mistakes() {
         ("device", "id = \"a/b\"", "device"),
         ("device", "id = \"a\"\nvendor = \"dji\"", "\"dji\""),
         ("mqtt", "url = \"http://x\"", "mqtt"),
-        ("mqtt", "url = \"mqtts://x\"", "TLS"),
         ("mqtt", "url = \"mqtt://user:secret@x\"", "password_file"),
         ("mqtt", "url = \"mqtt://x\"\nprefix = \"a/#\"", "prefix"),
+        ("mqtt", "url = \"mqtt://x\"\nprefix = \"$share/a/b\"", "not begin with $"),
         ("mqtt", "url = \"mqtt://x\"\nkeep_alive = 1", "5 to 3600"),
         ("mqtt", "url = \"mqtt://x\"\npassword_file = \"/nonexistent\"", "/nonexistent"),
         ("link", "endpoint = \"serial:/dev/ttyAMA0\"", "endpoint"),
@@ -272,7 +302,9 @@ fn mistakes() {
         ("guard.grant", "max_count = 0", "1 to 1000"),
         ("guard.grant", "two_person = [\"criticl\"]", "criticl"),
         ("guard.grant", "required_for = [\"all\"]", "all"),
-        ("api", "listen = 1", "listen"),
+        ("api", "port = 1", "port"),
+        ("api", "listen = \"localhost:8080\"", "ADDRESS:PORT"),
+        ("api", "listen = 65536", "65535"),
         ("delivery", "default_timeout = \"soon\"", "soon"),
         ("delivery", "default_timeout = 301", "1 to 300"),
         ("delivery", "default_timeout = \"1500ms\"", "whole seconds"),
@@ -491,60 +523,8 @@ fn spans_of_time_are_seconds_or_text() {
     }
 }
 
-const SHIPPED: &str = include_str!("../../config/downlinkd.toml");
-
-#[test]
-fn the_shipped_file_is_valid_and_safe() {
-    let config = load(&[("downlinkd.toml", SHIPPED)]).unwrap();
-    assert_eq!(config.guard.mode(), Mode::Disabled);
-}
-
-#[test]
-fn every_commented_key_of_the_shipped_file_is_valid() {
-    let is_key = |line: &str| {
-        let name = line.split(" = ").next().unwrap_or_default();
-        line.starts_with('[')
-            || line.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-    };
-    let uncommented: Vec<&str> = SHIPPED
-        .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line))
-        // Only there when systemd runs the service.
-        .filter(|line| !line.starts_with("password_file"))
-        .collect();
-    assert!(uncommented.len() > 20);
-    let keys = tempfile::tempdir().unwrap();
-    let key = keys.path().join("cloud-2026-11.hmac");
-    fs::write(&key, format!("hex:{}", "5a".repeat(32))).unwrap();
-    let text = uncommented
-        .join("\n")
-        .replace("mode = \"disabled\"", "mode = \"guarded\"")
-        .replace("/etc/downlinkd/keys/cloud-2026-11.hmac", &key.display().to_string());
-    let config = load(&[("downlinkd.toml", &text)]).unwrap();
-    assert_eq!(config.guard.mode(), Mode::Guarded);
-    // As commented, the keys say what the defaults are.
-    let shipped = load(&[("downlinkd.toml", SHIPPED)]).unwrap();
-    assert_eq!(format!("{:?}", config.delivery), format!("{:?}", shipped.delivery));
-    assert_eq!(config.mqtt.keep_alive, shipped.mqtt.keep_alive);
-    assert_eq!(config.mqtt.session_expiry, shipped.mqtt.session_expiry);
-    assert_eq!(config.mqtt.prefix, shipped.mqtt.prefix);
-    assert_eq!(config.link.source, shipped.link.source);
-    assert_eq!(config.link.target, shipped.link.target);
-    assert_eq!(format!("{:?}", config.journal), format!("{:?}", shipped.journal));
-    assert_eq!(config.api_socket, shipped.api_socket);
-    assert_eq!(config.guard.grant_limits(), shipped.guard.grant_limits());
-}
-
-/// The guard of the example, with keys where this machine has them.
 fn guarded_example() -> Guard {
-    let keys = tempfile::tempdir().unwrap();
-    for (issuer, byte) in [("cloud", "5a"), ("operations", "a5")] {
-        let name = keys.path().join(format!("{issuer}-1.hmac"));
-        fs::write(name, format!("hex:{}", byte.repeat(32))).unwrap();
-    }
-    let text = include_str!("../../config/examples/guarded.toml")
-        .replace("/etc/downlinkd/keys", &keys.path().display().to_string());
-    load(&[("downlinkd.toml", SHIPPED), ("conf.d/20-guard.toml", &text)]).unwrap().guard
+    shipped::with_drop_in(include_str!("../../config/examples/guarded.toml")).unwrap().guard
 }
 
 /// All that the guard has against a command of the issuer `cloud` while no grant is open.

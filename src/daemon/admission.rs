@@ -1,5 +1,5 @@
-//! A PUBLISH becomes an input of the engine, or a refusal. What an unknown sender can cause is cheap:
-//! one hash and one comparison, no disk, and few answers.
+//! A PUBLISH or an HTTP request becomes an input of the engine, or a refusal. What an unknown sender
+//! can cause is cheap: one hash and one comparison, no disk, and few answers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::warn;
 
 use crate::code::Code;
+use crate::edge::api::Submission;
 use crate::edge::mqtt::Message;
 use crate::guard::authentication::{Authenticated, Clock};
 use crate::guard::rate::RateLimit;
@@ -43,8 +44,19 @@ pub struct Denied {
     pub reply: Option<Box<ErrorReply>>,
 }
 
+/// A message as it was sent, before it is known who has signed it.
+#[derive(Clone, Copy)]
+struct Sent<'message> {
+    method: &'static str,
+    path: &'message str,
+    payload: &'message [u8],
+    /// MQTT 5 user properties, or HTTP headers.
+    properties: &'message [(String, String)],
+}
+
 /// What an issuer has signed.
 struct Signed<'message> {
+    api_id: String,
     body: Cow<'message, [u8]>,
     authenticated: Option<Authenticated>,
 }
@@ -104,6 +116,25 @@ impl Admission {
         (admitted.unwrap_or_else(Admitted::Refused), reply_to)
     }
 
+    /// Reads a command that came by HTTP. Its issuer is who signs it; where nobody has to sign, the
+    /// headers still name one.
+    ///
+    /// # Errors
+    /// Why nothing comes of it.
+    pub fn read_http(
+        &mut self,
+        guard: &Guard,
+        submission: &Submission,
+        now: &Now,
+    ) -> Result<Box<CommandRequest>, Denied> {
+        let sent = Sent::by_http(submission);
+        check_size(sent.payload).map_err(|error| self.limited(error, now))?;
+        let Signed { api_id, body, authenticated } = self.authenticate(guard, None, sent, now)?;
+        let mut request = inbound::read_request(&body, &api_id, &self.device_id, None)?;
+        request.authenticated = authenticated;
+        Ok(Box::new(request))
+    }
+
     /// Reads a request as if it had come on its issuer's topic, and tells whether it is authentic.
     /// Nothing is used up by it.
     ///
@@ -126,14 +157,9 @@ impl Admission {
         let mut request = inbound::read_request(&body, api_id, &self.device_id, None)?;
         let topic = self.topics.commands(api_id);
         let clock = Clock { wall: now.wall, trusted: now.wall_trusted, challenge: &self.challenge };
-        let authenticated =
-            match guard.authenticate(api_id, &topic, &body, credentials.as_ref(), &clock) {
-                Ok(authenticated) => {
-                    request.authenticated = authenticated;
-                    Ok(())
-                }
-                Err(refusal) => Err(refusal),
-            };
+        let authenticated = guard
+            .authenticate(api_id, signature::MQTT, &topic, &body, credentials.as_ref(), &clock)
+            .map(|authenticated| request.authenticated = authenticated);
         Ok((request, authenticated))
     }
 
@@ -144,7 +170,10 @@ impl Admission {
         message: &Message,
         now: &Now,
     ) -> Result<Admitted, Denied> {
-        let Signed { body, authenticated } = self.authenticate(guard, api_id, message, now)?;
+        check_envelope(message).map_err(|error| self.limited(error, now))?;
+        let sent = Sent::by_mqtt(message);
+        let Signed { body, authenticated, .. } =
+            self.authenticate(guard, Some(api_id), sent, now)?;
         let mut request =
             inbound::read_request(&body, api_id, &self.device_id, message.message_expiry)?;
         request.authenticated = authenticated;
@@ -158,30 +187,37 @@ impl Admission {
         message: &Message,
         now: &Now,
     ) -> Result<Admitted, Denied> {
-        let Signed { body, authenticated } = self.authenticate(guard, api_id, message, now)?;
+        check_envelope(message).map_err(|error| self.limited(error, now))?;
+        let sent = Sent::by_mqtt(message);
+        let Signed { body, authenticated, .. } =
+            self.authenticate(guard, Some(api_id), sent, now)?;
         let mut message = grant::read_action(&body)?;
         message.authenticated = authenticated;
         Ok(Admitted::Grant(Box::new(message)))
     }
 
-    /// What the issuer has signed, and whether that counts.
+    /// What the issuer has signed, and whether that counts. `named`: the issuer by the topic; without
+    /// one it is who signs.
     fn authenticate<'message>(
         &mut self,
         guard: &Guard,
-        api_id: &str,
-        message: &'message Message,
+        named: Option<&str>,
+        sent: Sent<'message>,
         now: &Now,
     ) -> Result<Signed<'message>, Denied> {
-        check_envelope(message).map_err(|error| self.limited(error, now))?;
-        let unwrapped = signature::unwrap(&message.payload, &message.user_properties);
-        let Unwrapped { body, credentials } = unwrapped.map_err(|violation| {
-            self.limited(inbound::refused(&message.payload, violation), now)
-        })?;
+        let unwrapped = signature::unwrap(sent.payload, sent.properties);
+        let Unwrapped { body, credentials } = unwrapped
+            .map_err(|violation| self.limited(inbound::refused(sent.payload, violation), now))?;
+        let signer = credentials.as_ref().map(|credentials| credentials.api_id.as_str());
+        let Some(api_id) = named.or(signer) else {
+            let refusal = Refusal::new(Code::AuthFailed, "the request names no issuer");
+            return Err(self.unauthenticated("", sent.payload, &refusal, now));
+        };
         let clock = Clock { wall: now.wall, trusted: now.wall_trusted, challenge: &self.challenge };
         let authenticated = guard
-            .authenticate(api_id, &message.topic, &body, credentials.as_ref(), &clock)
-            .map_err(|refusal| self.unauthenticated(api_id, message, &refusal, now))?;
-        Ok(Signed { body, authenticated })
+            .authenticate(api_id, sent.method, sent.path, &body, credentials.as_ref(), &clock)
+            .map_err(|refusal| self.unauthenticated(api_id, sent.payload, &refusal, now))?;
+        Ok(Signed { api_id: api_id.to_owned(), body, authenticated })
     }
 
     fn read_query(
@@ -193,7 +229,7 @@ impl Admission {
     ) -> Result<Admitted, Denied> {
         guard
             .knows(api_id)
-            .map_err(|refusal| self.unauthenticated(api_id, message, &refusal, now))?;
+            .map_err(|refusal| self.unauthenticated(api_id, &message.payload, &refusal, now))?;
         check_envelope(message).map_err(|error| self.limited(error, now))?;
         if self.queries.len() > 64 && !self.queries.contains_key(api_id) {
             // Only where nobody is asked who they are: names cost memory.
@@ -212,12 +248,12 @@ impl Admission {
     fn unauthenticated(
         &mut self,
         api_id: &str,
-        message: &Message,
+        payload: &[u8],
         refusal: &Refusal,
         now: &Now,
     ) -> Denied {
         let text = "the request could not be authenticated";
-        let denied = self.limited(inbound::refusal(&message.payload, refusal.code, text), now);
+        let denied = self.limited(inbound::refusal(payload, refusal.code, text), now);
         if denied.reply.is_some() {
             warn!(API_ID = api_id, CODE = refusal.code.as_str(); "refused: {}", refusal.message);
         }
@@ -229,6 +265,26 @@ impl Admission {
         match self.unknown_senders.take(now.boot) {
             true => denied,
             false => Denied { reply: None, ..denied },
+        }
+    }
+}
+
+impl<'message> Sent<'message> {
+    fn by_mqtt(message: &'message Message) -> Self {
+        Self {
+            method: signature::MQTT,
+            path: &message.topic,
+            payload: &message.payload,
+            properties: &message.user_properties,
+        }
+    }
+
+    fn by_http(submission: &'message Submission) -> Self {
+        Self {
+            method: signature::HTTP,
+            path: signature::HTTP_COMMANDS,
+            payload: &submission.body,
+            properties: &submission.headers,
         }
     }
 }
@@ -246,14 +302,19 @@ fn check_envelope(message: &Message) -> Result<(), ErrorReply> {
         let text = "retained messages are never acted on; publish without retain";
         return refused(Code::EnvelopeRetained, text);
     }
-    let size = message.payload.len();
-    if size > MAX_MESSAGE_BYTES {
-        let text = format!("{size} bytes are too many; at most {MAX_MESSAGE_BYTES}");
-        return refused(Code::EnvelopeTooLarge, &text);
-    }
+    check_size(&message.payload)?;
     if message.message_expiry == Some(Duration::ZERO) {
         let text = "the message's expiry was over when it arrived";
         return refused(Code::EnvelopeExpired, text);
     }
     Ok(())
+}
+
+fn check_size(payload: &[u8]) -> Result<(), ErrorReply> {
+    let size = payload.len();
+    if size <= MAX_MESSAGE_BYTES {
+        return Ok(());
+    }
+    let text = format!("{size} bytes are too many; at most {MAX_MESSAGE_BYTES}");
+    Err(inbound::refusal(payload, Code::EnvelopeTooLarge, text))
 }

@@ -6,9 +6,10 @@ use std::task::Poll;
 use tokio::sync::mpsc;
 
 use super::EVENTS;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::edge::link;
 use crate::guard::extra_link::LinkId;
+use crate::wire::mavlink::SigningTime;
 
 /// By [`LinkId`]; never empty.
 pub struct Links(Vec<Link>);
@@ -17,6 +18,8 @@ struct Link {
     /// `None`: the main one.
     name: Option<String>,
     endpoint: link::Endpoint,
+    /// Whether MAVLink frames are.
+    is_signed: bool,
     handle: link::Handle,
     events: mpsc::Receiver<link::Event>,
 }
@@ -26,20 +29,46 @@ pub struct Extra<'a> {
     pub id: LinkId,
     pub name: &'a str,
     pub endpoint: String,
+    pub is_signed: bool,
+    pub counters: link::Counters,
 }
 
 impl Links {
-    pub fn spawn(config: &Config) -> Self {
-        let spawn = |name: Option<&String>, endpoint: &link::Endpoint, forwards| {
+    /// Timestamps of signatures before `start` may have been used by an earlier process; it is at
+    /// least `now`.
+    pub fn spawn(config: &Config, start: SigningTime, now: SigningTime) -> Self {
+        let config::Link { endpoint, source, target, signing, extra, .. } = &config.link;
+        let spawn = |name: Option<&String>,
+                     endpoint: &link::Endpoint,
+                     keyed: &Option<config::Signing>,
+                     forwards| {
             let (sender, events) = mpsc::channel(EVENTS);
-            let options =
-                link::Options { endpoint: endpoint.clone(), source: config.link.source, forwards };
+            let signing = keyed.as_ref().map(|it| link::Signing {
+                key: it.key.clone(),
+                link_id: it.link_id,
+                start,
+                now,
+            });
+            let options = link::Options {
+                endpoint: endpoint.clone(),
+                source: *source,
+                vehicle: target.system,
+                signing,
+                forwards,
+            };
             let handle = link::spawn(options, sender);
-            Link { name: name.cloned(), endpoint: endpoint.clone(), handle, events }
+            Link {
+                name: name.cloned(),
+                endpoint: endpoint.clone(),
+                is_signed: keyed.is_some(),
+                handle,
+                events,
+            }
         };
-        let main = spawn(None, &config.link.endpoint, config.forwards.clone());
-        let extra =
-            config.link.extra.iter().map(|it| spawn(Some(&it.link.name), &it.endpoint, Vec::new()));
+        let main = spawn(None, endpoint, signing, config.forwards.clone());
+        let extra = extra
+            .iter()
+            .map(|it| spawn(Some(&it.link.name), &it.endpoint, &it.signing, Vec::new()));
         Self(std::iter::once(main).chain(extra).collect())
     }
 
@@ -66,6 +95,13 @@ impl Links {
         self.0[usize::from(id.0)].handle.send(send);
     }
 
+    /// Timestamps that every link may use: each signs for streams of its own.
+    pub fn grant(&self, lease: link::Lease) {
+        for link in &self.0 {
+            link.handle.grant(lease);
+        }
+    }
+
     /// As configured; the main one has none.
     pub fn name(&self, id: LinkId) -> Option<&str> {
         self.0[usize::from(id.0)].name.as_deref()
@@ -85,9 +121,25 @@ impl Links {
         self.0[0].endpoint.to_string()
     }
 
+    /// Whether MAVLink frames on the main link are.
+    pub fn is_signed(&self) -> bool {
+        self.0[0].is_signed
+    }
+
+    /// Of the main link.
+    pub fn counters(&self) -> link::Counters {
+        self.0[0].handle.counters()
+    }
+
     pub fn extra(&self) -> impl Iterator<Item = Extra<'_>> {
         (0..).map(LinkId).zip(&self.0).filter_map(|(id, link)| {
-            Some(Extra { id, name: link.name.as_deref()?, endpoint: link.endpoint.to_string() })
+            Some(Extra {
+                id,
+                name: link.name.as_deref()?,
+                endpoint: link.endpoint.to_string(),
+                is_signed: link.is_signed,
+                counters: link.handle.counters(),
+            })
         })
     }
 

@@ -4,13 +4,13 @@ use log::warn;
 
 use super::{Daemon, local_api};
 use crate::catalog;
-use crate::code::Code;
-use crate::edge::{mqtt, systemd};
+use crate::code::{Code, Violation};
+use crate::edge::{api, mqtt, systemd};
 use crate::guard::extra_link::LinkId;
 use crate::guard::grants::Opener;
 use crate::lifecycle::effect::Reply;
 use crate::lifecycle::record::Record;
-use crate::lifecycle::request::ReplyTo;
+use crate::lifecycle::request::{Origin, ReplyTo};
 use crate::lifecycle::status::{Cause, Status};
 use crate::lifecycle::time::Now;
 use crate::wire::mavlink::CommandAck;
@@ -26,29 +26,58 @@ impl Daemon {
             payload: outbound::update(&self.device_id, record),
             retain: false,
             correlation_data: None,
+            message_expiry: None,
             user_properties: Vec::new(),
         }));
     }
 
-    pub(super) fn reply(&mut self, reply_to: &ReplyTo, reply: &Reply) {
-        match reply {
-            Reply::Error(error) => {
-                let violation = &error.violations[0];
-                self.refusals.count(violation.code);
-                if is_played_back(violation.code) && !self.admission.may_answer(self.now().boot) {
-                    return;
-                }
-                // Why a sender is not believed is for the log alone, which has it already.
-                if violation.code != Code::AuthFailed {
-                    let (api_id, code) = (reply_to.api_id.as_str(), violation.code.as_str());
-                    warn!(API_ID = api_id, CODE = code; "refused: {violation}");
+    /// The answer to a message, the way that it came.
+    pub(super) fn reply(&mut self, origin: Origin, reply: Reply) {
+        self.count(&origin, &reply);
+        match origin {
+            Origin::Mqtt { reply_to, .. } => {
+                if self.may_be_told(Some(&reply_to.api_id), &reply) {
+                    self.publish_reply(&reply_to, &reply);
                 }
             }
-            Reply::Grant { answer, .. } => {
-                local_api::log_answer(&Opener::Issuer(reply_to.api_id.clone()), answer);
+            Origin::Http(call) => {
+                let Some((caller, response)) = self.calls.take(call) else { return };
+                let told = self.may_be_told(caller.as_deref(), &reply);
+                let reply = if told { reply } else { local_api::too_many() };
+                // Who has hung up does not want to know.
+                let _ = response.send(api::Response::Reply(reply));
             }
-            Reply::Created { .. } | Reply::Found { .. } => {}
         }
+    }
+
+    fn count(&self, origin: &Origin, reply: &Reply) {
+        match reply {
+            Reply::Created { duplicate: false, .. } => self.metrics.accepted(origin),
+            Reply::Created { duplicate: true, .. } => self.metrics.duplicate(origin),
+            Reply::Error(error) => self.metrics.refused(error.violations[0].code),
+            Reply::Found { .. } | Reply::Grant { .. } => {}
+        }
+    }
+
+    /// Logs what is of interest; false: whoever caused it has caused too much already.
+    fn may_be_told(&mut self, api_id: Option<&str>, reply: &Reply) -> bool {
+        match (reply, api_id) {
+            (Reply::Error(error), _) => {
+                let violation = &error.violations[0];
+                if is_played_back(violation.code) && !self.admission.may_answer(self.now().boot) {
+                    return false;
+                }
+                log_refusal(api_id, violation);
+            }
+            (Reply::Grant { answer, .. }, Some(api_id)) => {
+                local_api::log_answer(&Opener::Issuer(api_id.to_owned()), answer);
+            }
+            (Reply::Grant { .. } | Reply::Created { .. } | Reply::Found { .. }, _) => {}
+        }
+        true
+    }
+
+    fn publish_reply(&self, reply_to: &ReplyTo, reply: &Reply) {
         let own = self.topics.replies(&reply_to.api_id);
         let payload = outbound::reply(&self.device_id, reply);
         if let Some(topic) = reply_to.response_topic.clone().filter(|topic| *topic != own) {
@@ -60,6 +89,7 @@ impl Daemon {
     pub(super) fn publish_presence(&mut self) {
         let Now { wall, wall_trusted, .. } = self.now();
         self.clock_trusted = wall_trusted;
+        let Some(broker) = &self.broker else { return };
         let extra_links = self.links.extra().map(|it| PresentExtraLink {
             name: it.name,
             state: self.engine.link_state(it.id).as_str(),
@@ -77,6 +107,7 @@ impl Daemon {
                 endpoint: &self.links.endpoint(),
             },
             links: extra_links.collect(),
+            broker,
             clock: PresentClock { trusted: wall_trusted, time: wall },
             challenge: self.admission.challenge(),
             grants: self.grants(),
@@ -117,7 +148,7 @@ impl Daemon {
             "{}; link {}{extra_links}; broker {}; {} queued, {} outstanding, {} to publish",
             self.engine.guard().mode().as_str(),
             self.engine.link_state(LinkId::MAIN).as_str(),
-            if self.connected { "connected" } else { "not connected" },
+            self.broker.as_deref().unwrap_or("not connected"),
             self.engine.queued(),
             self.engine.outstanding(),
             self.engine.unpublished(),
@@ -136,13 +167,14 @@ impl Daemon {
         correlation_data: Option<Vec<u8>>,
         retain: bool,
     ) {
-        if self.connected {
+        if self.broker.is_some() {
             self.mqtt.send(mqtt::Command::Publish(mqtt::Publish {
                 id: None,
                 topic,
                 payload,
                 retain,
                 correlation_data,
+                message_expiry: None,
                 user_properties: Vec::new(),
             }));
         }
@@ -167,6 +199,19 @@ pub(super) fn log_step(record: &Record) {
         record.status.as_str(),
         record.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default()
     );
+}
+
+/// `api_id`: who asked, if that is known.
+pub(super) fn log_refusal(api_id: Option<&str>, violation: &Violation) {
+    match (violation.code, api_id) {
+        // Why a sender is not believed is for the log alone, which has it already; and that anybody
+        // asks for what is not there is no event.
+        (Code::AuthFailed, _) | (Code::QueryNotFound, None) => {}
+        (code, api_id) => {
+            let api_id = api_id.unwrap_or_default();
+            warn!(API_ID = api_id, CODE = code.as_str(); "refused: {violation}");
+        }
+    }
 }
 
 /// A genuine signature that does not count now: whoever recorded it can send it as often as they like.

@@ -6,10 +6,10 @@ use log::{error, info, warn};
 use tokio::time::{Instant, timeout};
 
 use super::{Daemon, Error, Signals, Woken};
-use crate::edge::{mqtt, systemd};
+use crate::edge::{api, mqtt, systemd};
 use crate::lifecycle::effect::Input;
 
-/// How long the goodbye to the broker may take.
+/// How long the goodbye to the broker may take, and the last responses by HTTP.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 impl Daemon {
@@ -19,7 +19,7 @@ impl Daemon {
     pub(super) async fn stop(mut self, signals: &mut Signals) -> Result<(), Error> {
         info!("stopping");
         systemd::stopping();
-        self.close_api();
+        let apis = self.refuse_callers();
         self.handle(Input::Stop);
         self.carry_out().await?;
         let due = Instant::now() + self.stop_timeout;
@@ -45,20 +45,32 @@ impl Daemon {
         self.mqtt.send(mqtt::Command::Disconnect);
         // The adapter's events end with its task.
         let gone = async { while self.mqtt_events.recv().await.is_some() {} };
-        if timeout(GOODBYE, gone).await.is_err() {
+        // Who waits for an answer still is told that none will come.
+        drop((self.calls, self.listings));
+        let closed = async {
+            for api in apis {
+                api.close().await;
+            }
+        };
+        let (gone, closed) = tokio::join!(timeout(GOODBYE, gone), timeout(GOODBYE, closed));
+        if gone.is_err() {
             error!("the broker did not take the goodbye in time");
+        }
+        if closed.is_err() {
+            info!("some callers of the local API did not take their responses in time");
         }
         Ok(())
     }
 
-    /// Who has asked or asks now hears that the agent is stopping.
-    fn close_api(&mut self) {
-        self.api = None;
+    /// Who asks from now on, or waits for his turn, hears that the agent is stopping. Returns what
+    /// tells them.
+    fn refuse_callers(&mut self) -> Vec<api::Handle> {
         self.api_events.close();
         while self.api_events.try_recv().is_ok() {}
+        std::mem::take(&mut self.apis)
     }
 
     fn is_unfinished(&self) -> bool {
-        self.engine.outstanding() > 0 || (self.connected && self.engine.unpublished() > 0)
+        self.engine.outstanding() > 0 || (self.broker.is_some() && self.engine.unpublished() > 0)
     }
 }

@@ -107,6 +107,12 @@ impl Clock {
     }
 }
 
+/// What the kernel says of its clock at this moment, as [`Clock`] asks it. Blocks as long as
+/// `timedatectl` does.
+pub fn is_kernel_synchronized() -> bool {
+    is_synchronized(QUESTION)
+}
+
 fn build_time() -> Timestamp {
     let seconds = env!("BUILD_TIME_SECONDS");
     Timestamp::from_secs(seconds.parse().expect("the build script writes a number"))

@@ -5,6 +5,7 @@
 //! was used before is for [`super::nonces`] to say.
 
 mod key;
+pub mod signer;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::catalog::{Command, Encoded};
 use crate::code::Code;
 use crate::wire::mavlink::Address;
-use crate::wire::signature::{self, Credentials};
+use crate::wire::signature::Credentials;
 use authentication::{Authenticated, Clock, Keys};
 use extra_link::LinkId;
 use grants::{GrantId, Grants, Limits};
@@ -137,15 +137,17 @@ impl Guard {
         Err(Refusal::new(Code::AuthFailed, format!("no issuer {api_id:?} is configured")))
     }
 
-    /// Whether a message on `topic` is of the issuer that the topic names. `None`: nobody is asked,
-    /// because nothing is sent anyway and no issuer is configured.
+    /// Whether a message that came by `method` and `path` is of the issuer that it names; see
+    /// [`Keys::verify`]. `None`: nobody is asked, because nothing is sent anyway and no issuer is
+    /// configured.
     ///
     /// # Errors
     /// `auth.failed`; its message is for the log, never for the sender.
     pub fn authenticate(
         &self,
         api_id: &str,
-        topic: &str,
+        method: &str,
+        path: &str,
         body: &[u8],
         credentials: Option<&Credentials>,
         clock: &Clock<'_>,
@@ -153,7 +155,7 @@ impl Guard {
         if self.asks_nobody() {
             return Ok(None);
         }
-        self.keys.verify(api_id, signature::MQTT, topic, body, credentials, clock).map(Some)
+        self.keys.verify(api_id, method, path, body, credentials, clock).map(Some)
     }
 
     fn asks_nobody(&self) -> bool {

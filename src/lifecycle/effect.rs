@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::record::Record;
-use super::request::{CommandId, CommandRequest, GrantMessage, Query, ReplyTo};
+use super::request::{CommandId, CommandRequest, GrantMessage, Origin, Query, ReplyTo};
 use super::time::Timestamp;
 use crate::code::{Code, Violation};
 use crate::guard::Refusal;
@@ -22,7 +22,7 @@ pub struct DeliveryId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// Names somebody who waits for what comes of a change of the grants.
+/// Names somebody at the local API who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
@@ -36,17 +36,15 @@ pub enum Input {
     Request {
         request: Box<CommandRequest>,
         stored: Option<Box<Record>>,
-        reply_to: ReplyTo,
-        delivery: DeliveryId,
+        origin: Origin,
     },
     /// `stored` as above.
     Query {
         query: Query,
         stored: Option<Box<Record>>,
-        reply_to: ReplyTo,
-        delivery: DeliveryId,
+        origin: Origin,
     },
-    /// A message that makes no command. `None`: not even an error reply.
+    /// A PUBLISH that makes no command. `None`: not even an error reply.
     Refused {
         error: Option<ErrorReply>,
         reply_to: ReplyTo,
@@ -107,7 +105,7 @@ pub enum Effect {
     /// Send the withheld PUBACK.
     Acknowledge(DeliveryId),
     Reply {
-        reply_to: ReplyTo,
+        origin: Origin,
         reply: Reply,
     },
     /// A command has taken a step; for the log, in order.
@@ -158,7 +156,7 @@ impl Batch {
     }
 }
 
-/// An answer on the issuer's replies topic.
+/// The answer to a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     Created { record: Box<Record>, duplicate: bool },

@@ -19,6 +19,7 @@ pub mod engine;
 pub mod outbox;
 pub mod record;
 pub mod request;
+pub mod selection;
 pub mod status;
 pub mod time;
 pub mod timers;

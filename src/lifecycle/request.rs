@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::effect::{CallId, DeliveryId};
 use crate::catalog::{Command, Encoded};
 use crate::guard::authentication::Authenticated;
 use crate::guard::grants::Action;
@@ -22,7 +23,7 @@ pub fn command_id(device_id: &str, api_id: &str, idempotency_key: &str) -> Comma
 #[derive(Clone, Debug)]
 pub struct CommandRequest {
     pub command_id: CommandId,
-    /// The issuer, as named by the topic.
+    /// The issuer, as named by the topic or, over HTTP, by the signature.
     pub api_id: String,
     pub idempotency_key: String,
     pub command: &'static Command,
@@ -55,11 +56,21 @@ pub struct GrantMessage {
 #[derive(Clone, Debug)]
 pub struct Query {
     pub command_id: CommandId,
-    pub api_id: String,
+    /// Only a command of this issuer is found; `None`: whoever's it is.
+    pub api_id: Option<String>,
     /// Echoed in the answer.
     pub request_id: Option<String>,
     /// Lower-case hex SHA-256 of the message, for an error reply.
     pub request_sha256: String,
+}
+
+/// How a message came, and so where its answer goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A PUBLISH, whose PUBACK is withheld.
+    Mqtt { reply_to: ReplyTo, delivery: DeliveryId },
+    /// An HTTP request, whose response is withheld.
+    Http(CallId),
 }
 
 /// Where an answer goes besides the issuer's own topic.

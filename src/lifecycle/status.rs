@@ -26,6 +26,16 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status, in the order in which a command can come to it.
+    pub const ALL: [Status; 6] = [
+        Status::Accepted,
+        Status::Delivered,
+        Status::Succeeded,
+        Status::Failed,
+        Status::TimedOut,
+        Status::UnmatchedResponse,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Status::Accepted => "ACCEPTED",

@@ -124,13 +124,18 @@ impl Stamp {
         }
     }
 
-    /// The time since, if it can be known: on the boot clock within the same boot, else as the
-    /// difference of two trusted wall times. `None` otherwise, and where the difference is negative.
+    /// The time since, if it can be known; see [`Stamp::since`].
     pub fn elapsed(&self, now: &Now) -> Option<Duration> {
-        if self.boot_id == now.boot_id {
-            millis(now.boot).checked_sub(self.boot_ms).map(Duration::from_millis)
-        } else if self.wall_trusted && now.wall_trusted {
-            now.wall.duration_since(self.wall)
+        Self::of(now).since(self)
+    }
+
+    /// The time between, if it can be known: on the boot clock within the same boot, else as the
+    /// difference of two trusted wall times. `None` otherwise, and where the difference is negative.
+    pub fn since(&self, earlier: &Stamp) -> Option<Duration> {
+        if self.boot_id == earlier.boot_id {
+            self.boot_ms.checked_sub(earlier.boot_ms).map(Duration::from_millis)
+        } else if self.wall_trusted && earlier.wall_trusted {
+            self.wall.duration_since(earlier.wall)
         } else {
             None
         }

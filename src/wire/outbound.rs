@@ -21,13 +21,32 @@ pub fn update(device_id: &str, record: &Record) -> Vec<u8> {
     bytes(&Update::of(device_id, record, None))
 }
 
+/// The HTTP response to a command, as JSON.
+pub fn created(record: &Record) -> Vec<u8> {
+    bytes(&Created::of(record))
+}
+
+/// The HTTP response to a query, as JSON.
+pub fn state(device_id: &str, record: &Record) -> Vec<u8> {
+    bytes(&State::of(device_id, record))
+}
+
+/// What an operator sees of a command, as JSON: an update, and whose it is.
+pub fn command(device_id: &str, record: &Record) -> Vec<u8> {
+    bytes(&OperatorsView::of(device_id, record))
+}
+
+/// The same of several; `complete`: these are all that fit.
+pub fn commands(device_id: &str, records: &[Record], complete: bool) -> Vec<u8> {
+    let commands: Vec<_> = records.iter().map(|it| OperatorsView::of(device_id, it)).collect();
+    bytes(&json!({ "commands": commands, "complete": complete }))
+}
+
 /// Any answer on the replies topic, as JSON.
 pub fn reply(device_id: &str, reply: &Reply) -> Vec<u8> {
     match reply {
-        Reply::Created { record, duplicate } => bytes(&Created {
-            command_id: record.command_id,
-            status: record.status,
-            accepted_at: record.accepted.wall,
+        Reply::Created { record, duplicate } => bytes(&CreateReply {
+            created: Created::of(record),
             idempotency_key: &record.idempotency_key,
             duplicate: *duplicate,
         }),
@@ -58,6 +77,8 @@ pub struct Presence<'a> {
     /// The extra ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<PresentExtraLink<'a>>,
+    /// The one that this is published to: `mqtts://HOST:PORT`.
+    pub broker: &'a str,
     pub clock: PresentClock,
     /// To be signed when the vehicle's clock cannot be trusted.
     pub challenge: &'a str,
@@ -120,16 +141,32 @@ pub fn unmatched(device_id: &str, ack: &CommandAck, at: Timestamp) -> Vec<u8> {
 }
 
 #[derive(Serialize)]
-struct Created<'a> {
+struct Created {
     command_id: Uuid,
     status: Status,
     accepted_at: Timestamp,
+}
+
+impl Created {
+    fn of(record: &Record) -> Self {
+        Self {
+            command_id: record.command_id,
+            status: record.status,
+            accepted_at: record.accepted.wall,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct CreateReply<'a> {
+    #[serde(flatten)]
+    created: Created,
     idempotency_key: &'a str,
     duplicate: bool,
 }
 
 #[derive(Serialize)]
-struct Update<'a> {
+struct State<'a> {
     command_id: Uuid,
     status: Status,
     vendor: &'static str,
@@ -138,6 +175,27 @@ struct Update<'a> {
     response_code: Option<Cow<'static, str>>,
     response_message: Option<&'a str>,
     vendor_response: VendorResponse,
+}
+
+impl<'a> State<'a> {
+    fn of(device_id: &'a str, record: &'a Record) -> Self {
+        Self {
+            command_id: record.command_id,
+            status: record.status,
+            vendor: VENDOR,
+            device_id,
+            command_type: &record.command_type,
+            response_code: record.cause.map(|cause| cause.response_code()),
+            response_message: record.message.as_deref(),
+            vendor_response: VendorResponse::of(record),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Update<'a> {
+    #[serde(flatten)]
+    state: State<'a>,
     idempotency_key: &'a str,
     seq: u64,
     terminal: bool,
@@ -169,18 +227,11 @@ struct VendorResponse {
 
 impl<'a> Update<'a> {
     fn of(device_id: &'a str, record: &'a Record, request_id: Option<&'a str>) -> Self {
-        let vendor_response = VendorResponse::of(record);
+        let state = State::of(device_id, record);
         Self {
-            command_id: record.command_id,
-            status: record.status,
-            vendor: VENDOR,
-            device_id,
-            command_type: &record.command_type,
-            response_code: record.cause.map(|cause| cause.response_code()),
-            response_message: record.message.as_deref(),
             // COMMAND_ACK.progress: 255 says that it is unknown.
-            progress: vendor_response.progress.filter(|percent| *percent <= 100),
-            vendor_response,
+            progress: state.vendor_response.progress.filter(|percent| *percent <= 100),
+            state,
             idempotency_key: &record.idempotency_key,
             seq: record.seq,
             terminal: record.is_terminal(),
@@ -188,6 +239,19 @@ impl<'a> Update<'a> {
             updated_at: record.updated.wall,
             request_id,
         }
+    }
+}
+
+#[derive(Serialize)]
+struct OperatorsView<'a> {
+    #[serde(flatten)]
+    update: Update<'a>,
+    api_id: &'a str,
+}
+
+impl<'a> OperatorsView<'a> {
+    fn of(device_id: &'a str, record: &'a Record) -> Self {
+        Self { update: Update::of(device_id, record, None), api_id: &record.api_id }
     }
 }
 

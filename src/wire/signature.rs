@@ -11,13 +11,19 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::topic::is_level;
+use crate::catalog::shorten;
 use crate::code::{Code, Violation};
 
 /// The METHOD of what comes by MQTT; its PATH is the whole topic.
 pub const MQTT: &str = "MQTT";
+/// The METHOD of a command that comes by HTTP.
+pub const HTTP: &str = "POST";
+/// Its PATH.
+pub const HTTP_COMMANDS: &str = "/api/v1/open/downlink/commands";
 
 /// What a sender claims, in form but not yet in substance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +41,42 @@ pub struct Credentials {
     pub kid: Option<String>,
     /// From presence, for a vehicle whose clock is not trusted; 1 to 64 printable ASCII characters.
     pub challenge: Option<String>,
+}
+
+impl Credentials {
+    /// As MQTT 5 user properties or HTTP headers, beside the plain body.
+    pub fn properties(&self) -> Vec<(String, String)> {
+        Field::ALL
+            .into_iter()
+            .filter_map(|field| Some((field.property().to_owned(), self.value(field)?)))
+            .collect()
+    }
+
+    /// As an envelope around the body.
+    pub fn envelope(&self, body: &str) -> String {
+        let auth: serde_json::Map<String, Value> = Field::ALL
+            .into_iter()
+            .filter_map(|field| {
+                let value = match field {
+                    Field::Timestamp => self.timestamp.into(),
+                    other => self.value(other)?.into(),
+                };
+                Some((field.path()["auth.".len()..].to_owned(), value))
+            })
+            .collect();
+        json!({ "auth": auth, "body": body }).to_string()
+    }
+
+    fn value(&self, field: Field) -> Option<String> {
+        match field {
+            Field::ApiId => Some(self.api_id.clone()),
+            Field::Timestamp => Some(self.timestamp.to_string()),
+            Field::Nonce => Some(self.nonce.clone()),
+            Field::Signature => Some(self.signature.clone()),
+            Field::Kid => self.kid.clone(),
+            Field::Challenge => self.challenge.clone(),
+        }
+    }
 }
 
 /// A message without its signature.
@@ -223,6 +265,7 @@ fn read_envelope(payload: &[u8]) -> Result<Option<(Credentials, String)>, Violat
             "auth" => &mut auth,
             "body" => &mut body,
             _ => {
+                let name = shorten(&name);
                 let message = format!("an envelope holds auth and body, and no {name:?}");
                 return Err(malformed(name, message));
             }
@@ -253,8 +296,9 @@ fn read_auth(members: Vec<(String, Json)>) -> Result<Credentials, Violation> {
         let path = format!("auth.{name}");
         let Some(field) = Field::ALL.into_iter().find(|it| it.path() == path) else {
             let known = Field::ALL.map(|it| &it.path()["auth.".len()..]).join(", ");
+            let name = shorten(&name);
             let message = format!("auth has no field {name:?}; the fields are {known}");
-            return Err(malformed(path, message));
+            return Err(malformed(format!("auth.{name}"), message));
         };
         let text = match value {
             Json::Text(text) => text,

@@ -53,6 +53,10 @@ impl Topics {
         format!("{}/commands/{api_id}", self.base)
     }
 
+    pub fn queries(&self, api_id: &str) -> String {
+        format!("{}/queries/{api_id}", self.base)
+    }
+
     pub fn replies(&self, api_id: &str) -> String {
         format!("{}/replies/{api_id}", self.base)
     }

@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import signing
+from broker import free_port
 from observed import TIMEOUT_S
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "debug" / "downlinkd"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
+# Another one, such as one for another processor, behind an emulator.
+BINARY = Path(os.environ.get("AGENT_BINARY", TARGET / "debug" / "downlinkd"))
 
 
 class Agent:
@@ -22,6 +25,7 @@ class Agent:
         self.config = folder / "downlinkd.toml"
         self.journal = folder / "journal"
         self.socket = folder / "api.sock"
+        self.http_port = free_port()
         self.log = folder / "downlinkd.log"
         self._process = None
         self._tools = folder / "bin"
@@ -53,9 +57,10 @@ class Agent:
         commands,
         late_ack_window="5min",
         stop_timeout="5s",
+        link="",
         forward="",
-        extra_link="",
     ):
+        """`link`: more lines of [link]."""
         rules = [
             f"""\
 [[guard.issuer]]
@@ -83,7 +88,7 @@ url = "mqtt://127.0.0.1:{port}"
 endpoint = "{endpoint}"
 target_system = 1
 target_component = 1
-{extra_link}
+{link}
 {forward}
 [guard]
 mode = "{mode}"
@@ -96,17 +101,19 @@ stop_timeout = "{stop_timeout}"
 dir = "{self.journal}"
 [api]
 socket = "{self.socket}"
+listen = "{self.http_port}"
 """
         )
 
-    def start(self):
+    def start(self, environment=()):
+        """`environment`: beyond ours."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [BINARY, "run", "--config", self.config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment(self._tools),
+                env=clean_environment(self._tools) | dict(environment),
             )
 
     def kill(self):
@@ -156,6 +163,16 @@ socket = "{self.socket}"
         while not condition(status := self.status()):
             assert time.monotonic() < deadline, status
             time.sleep(0.05)
+
+    def watch_status(self):
+        """`downlinkd status --watch`, whose output comes by a pipe."""
+        return subprocess.Popen(
+            [BINARY, "status", "--watch", "1", "--config", self.config],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=clean_environment(),
+        )
 
     def close(self):
         if self._process is not None:

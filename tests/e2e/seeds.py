@@ -1,4 +1,5 @@
-"""The five reference requests, word for word, small ways to vary them, and their device's topics."""
+"""The five reference requests and their curl lines, word for word, small ways to vary them, and their
+device's topics."""
 
 import json
 
@@ -13,6 +14,22 @@ BODIES = {
 }
 
 TYPES = tuple(BODIES)
+
+CURL = r"""
+curl -X POST "/api/v1/open/downlink/commands" \
+  -H "Content-Type: application/json" \
+  -H "X-Api-Id: YOUR_API_ID" \
+  -H "X-Api-Timestamp: YOUR_UNIX_SECONDS" \
+  -H "X-Api-Nonce: YOUR_NONCE" \
+  -H "X-Api-Signature: YOUR_SIGNATURE" \
+  -d "BODY"
+"""
+CURL_QUERY = 'curl "/api/v1/open/downlink/commands/8cdb5bf3-8902-c5f7-f9aa-dc7fa0af1de0"'
+
+
+def curl(command_type):
+    """The line that creates a command, as it is printed."""
+    return CURL.strip().replace("BODY", BODIES[command_type].replace('"', r"\""))
 
 
 def request(command_type, /, **changes):

@@ -12,17 +12,21 @@ from paho.mqtt.properties import Properties
 from seeds import BASE
 
 
+# What is signed of a command that comes by HTTP.
+BY_HTTP = {"method": "POST", "topic": "/api/v1/open/downlink/commands"}
+
+
 def secret(api_id):
     """An issuer's key, each its own."""
     return hashlib.sha256(api_id.encode()).digest()
 
 
 def credentials(body: bytes, topic=f"{BASE}/commands/cloud", api_id="cloud", key=None,
-                timestamp=None, nonce=None, challenge=None):
+                timestamp=None, nonce=None, challenge=None, method="MQTT"):
     """The signature's fields, by the names of the envelope."""
     timestamp = str(int(time.time()) if timestamp is None else timestamp)
     nonce = nonce or secrets.token_hex(16)
-    lines = ["MQTT", topic, timestamp, nonce, hashlib.sha256(body).hexdigest()]
+    lines = [method, topic, timestamp, nonce, hashlib.sha256(body).hexdigest()]
     if challenge is not None:
         lines.append(challenge)
     key = key or secret(api_id)
@@ -33,13 +37,21 @@ def credentials(body: bytes, topic=f"{BASE}/commands/cloud", api_id="cloud", key
 
 def properties(body: bytes, others=None, **how):
     """As MQTT 5 user properties beside the plain body, and beside other properties."""
-    names = {"api_id": "Id"}
     beside = others or Properties(PacketTypes.PUBLISH)
-    beside.UserProperty = [
-        (f"X-Api-{names.get(name, name.capitalize())}", value)
-        for name, value in credentials(body, **how).items()
-    ]
+    beside.UserProperty = named(credentials(body, **how))
     return beside
+
+
+def headers(body: bytes, **how):
+    """As HTTP headers beside the plain body."""
+    return named(credentials(body, **{**BY_HTTP, **how}))
+
+
+def named(fields):
+    names = {"api_id": "Id"}
+    return [
+        (f"X-Api-{names.get(name, name.capitalize())}", value) for name, value in fields.items()
+    ]
 
 
 def envelope(body: bytes, **how):

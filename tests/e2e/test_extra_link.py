@@ -19,7 +19,7 @@ def camera(rig, tmp_path):
     camera = Vehicle(tmp_path / "camera", source=CAMERA)
     camera.plug_in()
     rig.start(
-        extra_link=f"""\
+        link=f"""\
 component_by_domain = {{ camera-media = {CAMERA[1]} }}
 [[link.extra]]
 name = "camera"

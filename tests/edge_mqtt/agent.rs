@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use downlinkd::edge::mqtt::{
-    self, Command, Event, Handle, Message, Options, Publish, PublishId, Will,
+    self, Broker, Command, Event, Handle, Message, Options, Publish, PublishId, Tls, Will,
 };
 use tokio::sync::mpsc;
 
@@ -15,15 +15,15 @@ pub const PRESENCE: &str = "base/presence";
 
 pub fn options(port: u16) -> Options {
     Options {
-        host: "127.0.0.1".into(),
-        port,
+        brokers: vec![Broker { host: "127.0.0.1".into(), port, tls: false }],
+        tls: Tls { ca_file: "/nonexistent".into(), client: None },
         client_id: "agent".into(),
         username: None,
         password: None,
         keep_alive: Duration::from_secs(30),
         session_expiry: Duration::from_secs(3600),
         subscriptions: vec!["base/commands/+".into(), "base/queries/+".into()],
-        will: Will { topic: PRESENCE.into(), payload: b"offline".to_vec() },
+        will: Some(Will { topic: PRESENCE.into(), payload: b"offline".to_vec() }),
     }
 }
 
@@ -61,15 +61,18 @@ impl Agent {
 
     /// Skips failed attempts; anything else is a failure.
     pub async fn connected(&mut self) -> (u64, bool) {
-        loop {
-            match self.next().await {
-                Event::Connected { generation, session_present } => {
-                    return (generation, session_present);
+        let connected = async {
+            loop {
+                match self.next().await {
+                    Event::Connected { generation, session_present, .. } => {
+                        return (generation, session_present);
+                    }
+                    Event::Disconnected { .. } => {}
+                    other => panic!("{other:?} before Connected"),
                 }
-                Event::Disconnected { .. } => {}
-                other => panic!("{other:?} before Connected"),
             }
-        }
+        };
+        soon(connected).await
     }
 
     pub async fn disconnected(&mut self) -> String {
@@ -116,6 +119,7 @@ pub fn publish(id: Option<u64>, topic: &str, payload: &str) -> Publish {
         payload: payload.into(),
         retain: false,
         correlation_data: None,
+        message_expiry: None,
         user_properties: Vec::new(),
     }
 }

@@ -1,6 +1,5 @@
 //! A mosquitto of the test's own: a free loopback port, a temporary folder, gone with the value.
 
-use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -18,21 +17,24 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Anonymous access, persistence into the temporary folder, plus `configuration` lines, in which
-    /// `{dir}` stands for that folder. `prepare` may put files there.
+    /// Persistence into the temporary folder, plus `configuration` lines, in which `{dir}` stands for
+    /// that folder. `prepare` may put files there; `openssl.cnf` is OpenSSL's configuration.
     pub async fn start_with(configuration: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let [port] = free_ports();
+        let configuration = format!(
+            "listener {port} 127.0.0.1\npersistence true\npersistence_location {{dir}}/\n\
+             {configuration}"
+        );
+        Self::start_as(&configuration, port, prepare).await
+    }
+
+    /// With nothing but `configuration`, whose listener is at `port`.
+    pub async fn start_as(configuration: &str, port: u16, prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = free_port();
         prepare(dir.path());
-        let path = dir.path().display().to_string();
-        let mut file = std::fs::File::create(dir.path().join("mosquitto.conf")).unwrap();
-        write!(
-            file,
-            "listener {port} 127.0.0.1\npersistence true\npersistence_location {path}/\n\
-             user root\n{}\n",
-            configuration.replace("{dir}", &path)
-        )
-        .unwrap();
+        let configuration = configuration.replace("{dir}", &dir.path().display().to_string());
+        let file = dir.path().join("mosquitto.conf");
+        std::fs::write(file, format!("{configuration}\nuser root\n")).unwrap();
         let process = launch(dir.path());
         let mut broker = Self { port, dir, process };
         broker.wait_until_up().await;
@@ -58,6 +60,16 @@ impl Broker {
     /// After [`Broker::stop`]: every session and message is lost.
     pub fn lose_sessions(&self) {
         std::fs::remove_file(self.dir.path().join("mosquitto.db")).unwrap();
+    }
+
+    /// Its configuration, certificates and data.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// SIGHUP: mosquitto reads passwords, access lists and certificates again.
+    pub fn reload(&self) {
+        self.signal("HUP");
     }
 
     pub fn freeze(&self) {
@@ -108,8 +120,10 @@ impl ClosedPort {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+/// Each another one.
+pub fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let listeners = [(); COUNT].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 fn launch(dir: &Path) -> Child {
@@ -118,6 +132,7 @@ fn launch(dir: &Path) -> Child {
     Command::new(if installed.exists() { installed } else { Path::new("mosquitto") })
         .arg("-c")
         .arg(dir.join("mosquitto.conf"))
+        .env("OPENSSL_CONF", dir.join("openssl.cnf"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

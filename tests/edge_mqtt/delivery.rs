@@ -148,7 +148,7 @@ async fn messages_that_waited_for_the_session_come_after_connected() {
     let mut agent = Agent::start(options(broker.port));
     let first = agent.next().await;
     assert!(
-        matches!(first, Event::Connected { generation: 1, session_present: true }),
+        matches!(first, Event::Connected { generation: 1, session_present: true, .. }),
         "{first:?}"
     );
     for number in 0..50 {

@@ -3,12 +3,16 @@
 
 mod agent;
 mod broker;
+mod certificates;
 mod connection;
 mod delivery;
+mod failover;
 mod fake;
 mod peer;
 mod proxy;
 mod publishing;
+mod setups;
+mod tls;
 
 use std::time::Duration;
 

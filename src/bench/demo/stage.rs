@@ -7,12 +7,14 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rumqttc::v5::ConnectionError;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use super::by_hand;
 use super::commands::{API_ID, COMMANDS, DEVICE_ID, VENDOR, topic};
@@ -21,8 +23,9 @@ use crate::bench::agent::{self, Agent, AgentError};
 use crate::bench::broker::{self, BrokerError};
 use crate::bench::client::{Publisher, PublisherError};
 use crate::bench::pty::{Pty, PtyError};
-use crate::bench::signer::Signer;
 use crate::bench::vehicle::{Behaviours, Event, Px4, Vehicle};
+use crate::guard::authentication::signer::{Occasion, Signer, SignerError};
+use crate::wire::signature::MQTT;
 
 const LOG: &str = "agent.log";
 const CONFIG: &str = "downlinkd.toml";
@@ -42,6 +45,8 @@ pub enum StageError {
     Vehicle(#[source] io::Error),
     #[error("the simulated vehicle lost its serial line: {0}")]
     Line(#[source] io::Error),
+    #[error("keygen's key cannot be used: {0}")]
+    Key(#[from] SignerError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
     #[error(transparent)]
@@ -84,7 +89,10 @@ impl Stage {
         let broker = broker::start()?;
         let issuer = agent::keygen(API_ID, KID, folder.path())?;
         let key = format!("{API_ID}-{KID}.hmac");
-        let signer = Signer::new(API_ID, &folder.path().join(&key)).map_err(StageError::Folder)?;
+        let secret = Zeroizing::new(
+            fs::read_to_string(folder.path().join(&key)).map_err(StageError::Folder)?,
+        );
+        let signer = Signer::from_text(API_ID, Some(KID), &secret)?;
         prepare(folder.path(), &line, &config(folder.path(), broker, &issuer))
             .and_then(|()| fs::write(folder.path().join(SCRIPT), by_hand::script(broker, &key)))
             .map_err(StageError::Folder)?;
@@ -134,7 +142,11 @@ impl Stage {
     /// Signs a command request and publishes it. `challenge`: from presence.
     pub async fn request(&self, body: &str, challenge: Option<&str>) -> Result<(), StageError> {
         let topic = topic(&format!("commands/{API_ID}"));
-        let envelope = self.signer.envelope(&topic, body, challenge);
+        // A clock before 1970 is refused like every wrong one.
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let nonce = Uuid::new_v4().simple().to_string();
+        let occasion = Occasion { method: MQTT, path: &topic, timestamp, nonce: &nonce, challenge };
+        let envelope = self.signer.sign(body.as_bytes(), occasion).envelope(body);
         Ok(self.publisher.publish(&topic, envelope).await?)
     }
 

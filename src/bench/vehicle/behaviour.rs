@@ -19,6 +19,8 @@ pub enum Behaviour {
     Answers(Vec<Reply>),
     /// MAV_CMD_PREFLIGHT_REBOOT_SHUTDOWN: param1 chooses, the action follows the ACK.
     RebootShutdown,
+    /// MAV_CMD_REQUEST_MESSAGE: param1 chooses, the ACK follows the message.
+    RequestMessage,
 }
 
 /// Behaviour per MAV_CMD number; a command without an entry is UNSUPPORTED.
@@ -32,6 +34,7 @@ impl Behaviours {
         behaviours.set(80, Behaviour::accepted(Duration::ZERO));
         behaviours.set(203, Behaviour::accepted(Duration::from_millis(20)));
         behaviours.set(246, Behaviour::RebootShutdown);
+        behaviours.set(512, Behaviour::RequestMessage);
         // MAV_CMD_REQUEST_CAMERA_INFORMATION is the camera's to answer: PX4 stays silent.
         behaviours.set(521, Behaviour::Answers(Vec::new()));
         behaviours

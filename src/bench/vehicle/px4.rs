@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use mavlink::dialects::development::{
-    ATTITUDE_DATA, COMMAND_ACK_DATA, COMMAND_INT_DATA, COMMAND_LONG_DATA, EXTENDED_SYS_STATE_DATA,
-    HEARTBEAT_DATA, MavAutopilot, MavCmd, MavLandedState, MavMessage, MavModeFlag, MavResult,
-    MavState, MavType, SYS_STATUS_DATA,
+    ATTITUDE_DATA, AUTOPILOT_VERSION_DATA, COMMAND_ACK_DATA, COMMAND_INT_DATA, COMMAND_LONG_DATA,
+    EXTENDED_SYS_STATE_DATA, HEARTBEAT_DATA, MavAutopilot, MavCmd, MavLandedState, MavMessage,
+    MavModeFlag, MavResult, MavState, MavType, SYS_STATUS_DATA,
 };
 use mavlink::{MAVLinkMessageRaw, MAVLinkV2MessageRaw, MavHeader, Message as _, MessageData as _};
 
@@ -154,6 +154,9 @@ impl Px4 {
                     let bytes = self.encode(&MavMessage::COMMAND_ACK(ack));
                     return Some(Outgoing { bytes, event: Some(event) });
                 }
+                Planned::Message(message) => {
+                    return Some(Outgoing { bytes: self.encode(&message), event: None });
+                }
                 Planned::PowerDown(until) => self.power_down(until),
             }
         }
@@ -185,6 +188,15 @@ impl Px4 {
             Behaviour::RebootShutdown => {
                 let (result, action) = reboot_shutdown(now, frame);
                 self.planned.extend(action);
+                vec![super::Reply { result, after: Duration::ZERO }]
+            }
+            Behaviour::RequestMessage => {
+                let message = requested(frame.param1, now - self.booted);
+                let result = match message {
+                    Some(_) => MavResult::MAV_RESULT_ACCEPTED,
+                    None => MavResult::MAV_RESULT_DENIED,
+                };
+                self.planned.extend(message.map(|it| (now, Planned::Message(Box::new(it)))));
                 vec![super::Reply { result, after: Duration::ZERO }]
             }
         };
@@ -240,6 +252,7 @@ enum Power {
 
 enum Planned {
     Ack(COMMAND_ACK_DATA),
+    Message(Box<MavMessage>),
     PowerDown(Power),
 }
 
@@ -284,6 +297,20 @@ fn reboot_shutdown(now: Instant, frame: &CommandFrame) -> (MavResult, Option<(In
         _ => return (MavResult::MAV_RESULT_DENIED, None),
     };
     (MavResult::MAV_RESULT_ACCEPTED, Some((down, Planned::PowerDown(power))))
+}
+
+/// One of the messages that this vehicle has, by its id.
+fn requested(id: f32, since_boot: Duration) -> Option<MavMessage> {
+    let all = [heartbeat(), sys_status(), extended_sys_state(), attitude(since_boot), version()];
+    all.into_iter().find(|message| message.message_id() as f32 == id)
+}
+
+fn version() -> MavMessage {
+    MavMessage::AUTOPILOT_VERSION(AUTOPILOT_VERSION_DATA {
+        // 1.18.0, a release (255).
+        flight_sw_version: 0x0112_00ff,
+        ..AUTOPILOT_VERSION_DATA::DEFAULT
+    })
 }
 
 fn heartbeat() -> MavMessage {

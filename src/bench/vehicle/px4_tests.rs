@@ -150,6 +150,26 @@ fn reboots_after_the_ack_and_comes_back() {
 }
 
 #[test]
+fn sends_a_message_that_it_is_asked_for() {
+    let mut bench = Bench::new();
+    let ask = |id: u32| {
+        let MavMessage::COMMAND_LONG(mut ask) = long(MavCmd::MAV_CMD_REQUEST_MESSAGE) else {
+            unreachable!("long() makes one")
+        };
+        ask.param1 = id as f32;
+        MavMessage::COMMAND_LONG(ask)
+    };
+    bench.receive(AGENT, &ask(AUTOPILOT_VERSION_DATA::ID));
+    // STATUSTEXT
+    bench.receive(AGENT, &ask(253));
+    bench.advance(Duration::from_millis(100));
+    let is_version = |(_, message): &(MavHeader, MavMessage)| matches!(message, MavMessage::AUTOPILOT_VERSION(it) if it.flight_sw_version == 0x0112_00ff);
+    assert_eq!(bench.sent.iter().filter(|sent| is_version(sent)).count(), 1);
+    let results: Vec<MavResult> = bench.acks().iter().map(|ack| ack.1).collect();
+    assert_eq!(results, [MavResult::MAV_RESULT_ACCEPTED, MavResult::MAV_RESULT_DENIED]);
+}
+
+#[test]
 fn shuts_down_for_good() {
     let mut bench = Bench::new();
     bench.receive(AGENT, &reboot_shutdown_command(2.0, 0.0));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::{NonZeroU8, NonZeroU32};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -41,6 +41,11 @@ struct RawKey {
 }
 
 impl RawIssuer {
+    pub(super) fn hmac_key_files(&self) -> impl Iterator<Item = (&str, &str, &Path)> {
+        let keys = self.key.iter();
+        keys.filter_map(|key| Some((&*self.id, &*key.kid, key.hmac_key_file.as_deref()?)))
+    }
+
     pub(super) fn check(self) -> Result<(String, Permission, Vec<Key>), Mistake> {
         check_level(SECTION, "id", &self.id)?;
         let id = &self.id;

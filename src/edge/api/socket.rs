@@ -1,15 +1,18 @@
-//! The socket's file: made for the operator's group, taken over from the dead only, removed at the
-//! end.
+//! Where connections come in. The Unix socket's file is made for the operator's group, taken over from
+//! the dead only, and removed at the end.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use tokio::net::{UnixListener, UnixSocket};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
 
-/// Connections that wait in the kernel.
+/// Connections of operators that wait in the kernel.
 const BACKLOG: u32 = 16;
+/// And of others.
+const TCP_BACKLOG: u32 = 128;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -19,6 +22,8 @@ pub enum Error {
     InUse(PathBuf),
     #[error("failed to listen on {}: what is there is not a socket", .0.display())]
     NotASocket(PathBuf),
+    #[error("failed to listen on {address} ([api] listen): {source}")]
+    ListenTcp { address: SocketAddr, source: io::Error },
 }
 
 /// Removes the file when dropped, unless another has taken its place.
@@ -45,6 +50,18 @@ pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
     fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed)?;
     let listener = socket.listen(BACKLOG).map_err(failed)?;
     Ok((listener, file))
+}
+
+/// Also where connections of an earlier process are still winding up.
+pub fn listen_tcp(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::ListenTcp { address, source };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(failed)?;
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(address).map_err(failed)?;
+    let listener = socket.listen(TCP_BACKLOG).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 impl SocketFile {

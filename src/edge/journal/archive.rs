@@ -20,6 +20,8 @@ pub struct Archive {
     segments: BTreeMap<u64, Summary>,
     places: HashMap<CommandId, (u64, Place)>,
     commands: u64,
+    /// Counts the changes.
+    revision: u64,
 }
 
 impl Archive {
@@ -30,7 +32,7 @@ impl Archive {
     pub fn open(directory: &Directory, store: &Store) -> Result<Self, Error> {
         let dir = directory.archive();
         let (segments, places) = (BTreeMap::new(), HashMap::new());
-        let mut it = Self { dir, segments, places, commands: 0 };
+        let mut it = Self { dir, segments, places, commands: 0, revision: 0 };
         for entry in store.scan(SEGMENTS) {
             let (key, value) = entry?;
             let (first, summary) = (number_of(&key)?, decode::<Summary>(&key, &value)?);
@@ -47,6 +49,11 @@ impl Archive {
     /// How many are in it.
     pub fn commands(&self) -> u64 {
         self.commands
+    }
+
+    /// Another one than before: commands have come or gone.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     pub fn segments(&self) -> &BTreeMap<u64, Summary> {
@@ -83,6 +90,7 @@ impl Archive {
         self.commands += summary.commands;
         self.places.extend(index.iter().map(|(id, place)| (*id, (first, *place))));
         self.segments.insert(first, summary);
+        self.revision += 1;
     }
 
     /// Deletes a segment that the store no longer knows.
@@ -93,6 +101,7 @@ impl Archive {
         if let Some(summary) = self.segments.remove(&first) {
             self.commands -= summary.commands;
             self.places.retain(|_, (segment, _)| *segment != first);
+            self.revision += 1;
         }
         let path = self.path(first);
         fs::remove_file(&path).map_err(io_error("remove", &path))

@@ -8,15 +8,18 @@
 //! Reading order: `entry` (what is kept), `directory` (where), `store` (sled), `checkpoint` (how a
 //! lost end is noticed), `generation`, `recover` (after a restart), `segment` and `archive` (finished
 //! commands), `retention` (what is moved there, and what is removed), `writer` (the thread), `rewrite`
-//! (how the disk's space comes back), `reader` (of a stopped daemon's). docs/durability.md says what is
-//! promised.
+//! (how the disk's space comes back), `listing` (many commands at once), `reader` (of a stopped
+//! daemon's). docs/durability.md says what is promised.
 
 mod archive;
 mod checkpoint;
 mod directory;
 mod entry;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod generation;
+mod listing;
 mod reader;
 mod recover;
 mod retention;
@@ -44,6 +47,7 @@ pub use entry::Meta;
 use entry::{id_key, record_key};
 pub use error::{Error, Trouble};
 use generation::Generation;
+pub use listing::Listing;
 pub use reader::{Reader, Report, set_aside};
 pub use recover::Recovered;
 pub use retention::Retention;
@@ -94,6 +98,19 @@ impl Journal {
     pub fn get(&self, id: CommandId) -> Result<Option<Record>, Error> {
         get(&self.contents.read().expect("no holder panics"), id)
     }
+
+    /// Reads some more commands for a list, as of the last commit; true when it is made. `present`: a
+    /// command as it stands now, given what the journal holds of it.
+    ///
+    /// # Errors
+    /// Not readable or damaged.
+    pub fn list(
+        &self,
+        listing: &mut Listing,
+        present: impl Fn(Record) -> Record,
+    ) -> Result<bool, Error> {
+        listing.step(&self.contents.read().expect("no holder panics"), present)
+    }
 }
 
 impl Drop for Journal {
@@ -115,6 +132,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
     recovered.last_number = meta.last_number;
     recovered.clock_floor = meta.clock_floor;
     recovered.set_aside = meta.set_aside;
+    recovered.signing_bound = directory.signing_bound()?;
     // Everything that counts has been found.
     for removed in [directory.remove_leftovers(&current), archive.remove_leftovers()] {
         if let Err(error) = removed {
@@ -132,6 +150,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
         generation,
         shared: Arc::new(RwLock::new(contents)),
         meta,
+        signing_bound: recovered.signing_bound,
         rewrite: None,
         retention,
         unpublished,
@@ -156,14 +175,8 @@ fn open_or_begin(directory: &Directory) -> Result<(Current, Generation, Meta), E
         let (generation, meta) = Generation::open(directory, &current)?;
         return Ok((current, generation, meta));
     }
-    let meta = Meta {
-        journal: current.journal,
-        commit: 1,
-        last_number: 0,
-        removed: 0,
-        clock_floor: None,
-        set_aside: current.after_set_aside.then_some(SetAside::UntilClockTrusted),
-    };
+    let set_aside = current.after_set_aside.then_some(SetAside::UntilClockTrusted);
+    let meta = Meta::first(current.journal, set_aside);
     let generation = Generation::first(directory, &mut current, &meta)?;
     Ok((current, generation, meta))
 }

@@ -113,7 +113,16 @@ impl Store {
 
     /// Every entry from a key on, in order.
     pub fn range(&self, from: Bound<&[u8]>) -> impl Iterator<Item = Result<Entry, Error>> + '_ {
-        let range = self.db.range::<&[u8], _>((from, Bound::Unbounded));
+        self.between(from, Bound::Unbounded)
+    }
+
+    /// Every entry between two keys, in order or from the end.
+    pub fn between(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> impl DoubleEndedIterator<Item = Result<Entry, Error>> + '_ {
+        let range = self.db.range::<&[u8], _>((from, to));
         range.map(|entry| entry.map_err(|it| failed("read", &self.dir, it)))
     }
 

@@ -1,5 +1,5 @@
-//! The line shared with others: what the vehicle says goes to a ground station or another process as
-//! it came, and their frames go to the vehicle.
+//! The line shared with others: the vehicle's frames go to a ground station or another process as they
+//! came, and their frames go to the vehicle.
 //!
 //! Each endpoint is served by one task of its own (`peer`), which alone touches its socket and checks
 //! what comes from it. Between it and the link's task stand two bounded channels, and nobody ever
@@ -24,8 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Event;
-use super::session::STREAM_PAUSE;
-use crate::wire::mavlink::{Address, ForeignCommand, Framer};
+use crate::wire::mavlink::{Address, ForeignCommand, Frame};
 use peer::Peer;
 
 pub use endpoint::{ForwardEndpoint, ForwardEndpointError};
@@ -181,8 +180,9 @@ impl Watch {
 #[derive(Debug)]
 pub(super) struct Forwards {
     lines: Vec<Line>,
-    framer: Framer,
-    last_read: Option<Instant>,
+    /// Frames of the vehicle, one behind the other, and how many.
+    batch: Vec<u8>,
+    frames: u64,
     /// Who is asked first for a frame: everybody in turn.
     first: usize,
 }
@@ -219,12 +219,7 @@ impl Forwards {
     }
 
     fn none() -> Self {
-        Self {
-            lines: Vec::new(),
-            framer: Framer::with_unknown_messages(),
-            last_read: None,
-            first: 0,
-        }
+        Self { lines: Vec::new(), batch: Vec::new(), frames: 0, first: 0 }
     }
 
     pub(super) fn add(&mut self, options: ForwardOptions) -> Ends {
@@ -239,23 +234,31 @@ impl Forwards {
         Watch(self.lines.iter().map(|line| Arc::clone(&line.shared)).collect())
     }
 
-    /// Takes in what was read from the vehicle. `is_datagram`: it ends with a frame's end.
-    pub(super) fn vehicle_said(&mut self, bytes: &[u8], is_datagram: bool, now: Instant) {
-        if !self.lines.iter().any(|line| line.shared.has_peer.load(Ordering::Relaxed)) {
-            self.last_read = None;
+    /// Takes in a frame of the vehicle; [`Forwards::flush`] sends it.
+    pub(super) fn vehicle_said(&mut self, frame: &Frame<'_>) {
+        if !self.lines.iter().any(Line::has_peer) {
             return;
         }
-        match self.last_read.replace(now) {
-            // What came before somebody listened is not known.
-            None => self.framer = Framer::with_unknown_messages(),
-            Some(before) if now - before > STREAM_PAUSE => self.pass_on_behind_noise(),
-            Some(_) => {}
+        if self.batch.len() + frame.as_slice().len() > BATCH_BYTES {
+            self.flush();
         }
-        self.framer.push(bytes);
-        self.pass_on();
-        if is_datagram {
-            self.pass_on_behind_noise();
+        self.batch.extend_from_slice(frame.as_slice());
+        self.frames += 1;
+    }
+
+    /// Sends what was taken in.
+    pub(super) fn flush(&mut self) {
+        if self.frames == 0 {
+            return;
         }
+        let batch = Batch { bytes: self.batch.as_slice().into(), frames: self.frames };
+        for line in self.lines.iter().filter(|line| line.has_peer()) {
+            if line.to_peer.try_send(batch.clone()).is_err() {
+                add(&line.shared.to_peer_dropped, batch.frames);
+            }
+        }
+        self.batch.clear();
+        self.frames = 0;
     }
 
     /// The next frame for the vehicle. Cancel-safe.
@@ -281,36 +284,10 @@ impl Forwards {
             }
         }
     }
-
-    fn pass_on_behind_noise(&mut self) {
-        while self.framer.resynchronize() {
-            self.pass_on();
-        }
-    }
-
-    fn pass_on(&mut self) {
-        let Self { lines, framer, .. } = self;
-        let mut batch = Vec::new();
-        let mut frames = 0;
-        while let Some(frame) = framer.next() {
-            if !batch.is_empty() && batch.len() + frame.as_slice().len() > BATCH_BYTES {
-                send(lines, &batch, std::mem::take(&mut frames));
-                batch.clear();
-            }
-            batch.extend_from_slice(frame.as_slice());
-            frames += 1;
-        }
-        if frames > 0 {
-            send(lines, &batch, frames);
-        }
-    }
 }
 
-fn send(lines: &[Line], bytes: &[u8], frames: u64) {
-    let batch = Batch { bytes: bytes.into(), frames };
-    for line in lines.iter().filter(|line| line.shared.has_peer.load(Ordering::Relaxed)) {
-        if line.to_peer.try_send(batch.clone()).is_err() {
-            add(&line.shared.to_peer_dropped, frames);
-        }
+impl Line {
+    fn has_peer(&self) -> bool {
+        self.shared.has_peer.load(Ordering::Relaxed)
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Session<'a> {
     port: Port,
     buffer: Vec<u8>,
     framer: Framer,
+    /// Frames that came by earlier openings of the port.
+    frames_before: u64,
     /// When a candidate that is still incomplete is no frame, most likely.
     pause_at: Option<Instant>,
     heartbeat: Interval,
@@ -82,6 +84,7 @@ enum Wake {
 
 impl<'a> Session<'a> {
     pub(super) fn new(link: &'a mut Link, port: Port) -> Self {
+        let framed = link.gate.counters().framed;
         let mut heartbeat = interval(HEARTBEAT_PERIOD);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         link.forwards.discard();
@@ -89,7 +92,8 @@ impl<'a> Session<'a> {
             link,
             port,
             buffer: vec![0; READ_BUFFER],
-            framer: Framer::new(),
+            framer: Framer::counting_from(framed),
+            frames_before: framed.frames,
             pause_at: None,
             heartbeat,
             heartbeat_is_due: false,
@@ -101,9 +105,11 @@ impl<'a> Session<'a> {
     pub(super) async fn run(&mut self) -> End {
         loop {
             if self.heartbeat_is_due && self.outgoing.is_none() && self.port.has_peer() {
-                self.heartbeat_is_due = false;
                 let frame = mavlink::heartbeat(self.link.sequence, self.link.options.source);
-                self.begin(None, frame, Instant::now() + WRITE_BOUND);
+                if let Some(frame) = self.link.gate.seal(frame) {
+                    self.heartbeat_is_due = false;
+                    self.begin(None, frame, Instant::now() + WRITE_BOUND);
+                }
             }
             let wake = self.wait().await;
             if let Err(end) = self.handle(wake).await {
@@ -114,7 +120,7 @@ impl<'a> Session<'a> {
 
     /// Whether the vehicle, or anybody, has been heard on this port.
     pub(super) fn has_heard_frames(&self) -> bool {
-        self.framer.counters().frames > 0
+        self.framer.counters().frames > self.frames_before
     }
 
     /// Cancel-safe. Timers first, so that input cannot hold them up.
@@ -142,7 +148,7 @@ impl<'a> Session<'a> {
         match wake {
             Wake::HeartbeatDue => {
                 self.heartbeat_is_due = true;
-                Ok(())
+                self.ask_for_lease().await
             }
             Wake::OutgoingDue => self.outgoing_due().await,
             Wake::StreamPaused => {
@@ -169,7 +175,10 @@ impl<'a> Session<'a> {
             self.link.emit(not_begun(ticket)).await?;
         } else {
             let frame = mavlink::command(self.link.sequence, self.link.options.source, &send.frame);
-            self.begin(Some(ticket), frame, by);
+            match self.link.gate.seal(frame) {
+                Some(frame) => self.begin(Some(ticket), frame, by),
+                None => self.link.emit(not_signed(ticket)).await?,
+            }
         }
         Ok(())
     }
@@ -271,9 +280,11 @@ impl<'a> Session<'a> {
         if let Some(Waiting { frame, .. }) = self.forwarded.take() {
             frame.dropped();
         }
+        // Before anything is waited for. HEARTBEATs that the port does not take may be in it, too.
+        if self.outgoing.is_some() || self.port.undrained().is_ok_and(|undrained| undrained > 0) {
+            self.port.discard_undrained();
+        }
         let Some(Outgoing { ticket, stage, .. }) = self.outgoing.take() else { return end };
-        // Before anything is waited for.
-        self.port.discard_undrained();
         let (End::Failed(failure), Some(ticket)) = (&end, ticket) else { return end };
         let reason = failure.to_string();
         let event = match (stage, failure) {
@@ -298,16 +309,14 @@ impl<'a> Session<'a> {
         if draining && self.port.undrained()? == 0 {
             self.sent().await?;
         }
-        let is_datagram = self.port.is_datagram();
-        self.link.forwards.vehicle_said(&self.buffer[..length], is_datagram, Instant::now());
-        let before = self.framer.counters().frames;
+        let before = self.link.gate.genuine();
         self.framer.push(&self.buffer[..length]);
         self.pass_on().await?;
-        if is_datagram {
+        if self.port.is_datagram() {
             self.pass_on_behind_noise().await?;
         }
         // Not for any datagram: a port scan must not turn our commands to itself.
-        if self.framer.counters().frames > before {
+        if self.link.gate.genuine() > before {
             self.port.answer_sender();
         }
         self.pause_at = self.framer.is_holding().then(|| Instant::now() + STREAM_PAUSE);
@@ -316,13 +325,33 @@ impl<'a> Session<'a> {
 
     async fn pass_on(&mut self) -> Result<(), End> {
         while let Some(frame) = self.framer.next() {
+            self.link.forwards.vehicle_said(&frame);
+            self.link.gate.count(&frame);
             let event = match mavlink::decode(&frame) {
                 Some(Received::Heartbeat(heartbeat)) => Event::Heartbeat(heartbeat),
                 Some(Received::CommandAck(ack)) => Event::CommandAck(ack),
                 Some(Received::Telemetry(telemetry)) => Event::Telemetry(telemetry),
                 None => continue,
             };
+            match self.link.gate.admit(&frame) {
+                Ok(()) => {}
+                Err(Some(told)) => {
+                    self.link.emit(told).await?;
+                    continue;
+                }
+                Err(None) => continue,
+            }
+            self.ask_for_lease().await?;
             self.link.emit(event).await?;
+        }
+        self.link.forwards.flush();
+        self.link.gate.show(self.framer.counters());
+        Ok(())
+    }
+
+    async fn ask_for_lease(&mut self) -> Result<(), End> {
+        if let Some(wanted) = self.link.gate.wanted() {
+            self.link.emit(wanted).await?;
         }
         Ok(())
     }
@@ -384,6 +413,12 @@ impl From<Stopped> for End {
 
 fn not_begun(ticket: u64) -> Event {
     let reason = "failed to begin the frame: no room for it within 2 s".to_owned();
+    Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
+}
+
+fn not_signed(ticket: u64) -> Event {
+    let reason =
+        "failed to sign the frame: no timestamp is durable that is not used yet".to_owned();
     Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::forward::Forwards;
+use super::gate::Gate;
 use super::port::{Failure, Port};
 use super::session::{End, Session};
 use super::{Event, NotSent, Options, Queued};
@@ -18,6 +19,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) options: Options,
+    pub(super) gate: Gate,
     pub(super) queue: mpsc::UnboundedReceiver<Queued>,
     pub(super) forwards: Forwards,
     events: mpsc::Sender<Event>,
@@ -32,11 +34,12 @@ pub(super) struct Stopped;
 impl Link {
     pub(super) fn new(
         options: Options,
+        gate: Gate,
         queue: mpsc::UnboundedReceiver<Queued>,
         events: mpsc::Sender<Event>,
     ) -> Self {
         let forwards = Forwards::start(&options.forwards, options.source, &events);
-        Self { options, queue, forwards, events, sequence: 0 }
+        Self { options, gate, queue, forwards, events, sequence: 0 }
     }
 
     /// Ends when the handle or the receiver of the events is dropped.

@@ -8,6 +8,7 @@
 //! Requests go into rumqttc's channel with `try_*` only, since awaiting room in it from the task that
 //! polls would be a deadlock. [`Outgoing`] counts what is in there, so it is never full.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::Outgoing as Sent;
@@ -16,11 +17,12 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Packet, PubAck, PubAckReason, SubAck, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, Event as Polled, EventLoop, MqttOptions};
+use rustls::ClientConfig;
 use tokio::pin;
 use tokio::time::{Instant, sleep_until};
 
 use super::outgoing::{ACKNOWLEDGEMENT_WINDOW, Outgoing, PUBLISH_WINDOW};
-use super::{Client, Command, Event, Publish, packet, reason};
+use super::{Client, Command, Event, Publish, packet, reason, tls};
 
 /// Beyond the windows: one SUBSCRIBE and one DISCONNECT.
 const CHANNEL: usize = PUBLISH_WINDOW + ACKNOWLEDGEMENT_WINDOW + 2;
@@ -41,7 +43,15 @@ pub(super) enum End {
 
 /// Connects, and serves the connection to its end. Also returns for how long it was usable.
 pub(super) async fn run(client: &mut Client) -> (End, Option<Duration>) {
-    let (requests, event_loop) = AsyncClient::new(packet::mqtt_options(&client.options), CHANNEL);
+    let tls = match tls_configuration(client).await {
+        Ok(tls) => tls,
+        Err(error) => {
+            let reason = format!("failed to connect to {}: {error}", client.broker());
+            return (End::Lost(reason), None);
+        }
+    };
+    let options = packet::mqtt_options(&client.options, client.broker(), tls);
+    let (requests, event_loop) = AsyncClient::new(options, CHANNEL);
     let mut connection = Connection {
         client,
         requests,
@@ -60,6 +70,17 @@ pub(super) async fn run(client: &mut Client) -> (End, Option<Duration>) {
         Phase::Connecting | Phase::Subscribing => None,
     };
     (end, connected_for)
+}
+
+/// Read anew each time, beside the loop: a disk may be slow.
+async fn tls_configuration(client: &Client) -> Result<Option<Arc<ClientConfig>>, tls::Error> {
+    let broker = client.broker().clone();
+    if !broker.tls {
+        return Ok(None);
+    }
+    let tls = client.options.tls.clone();
+    let reading = tokio::task::spawn_blocking(move || tls.connect_to(&broker));
+    reading.await.expect("reading the certificates panicked").map(Some)
 }
 
 struct Connection<'a> {
@@ -141,7 +162,8 @@ impl Connection<'_> {
                 Ok(Polled::Outgoing(sent)) => self.note_sent(sent),
                 Err(error) => {
                     let connected = self.phase != Phase::Connecting;
-                    let reason = reason::of(&error, &self.client.options, connected);
+                    let (options, broker) = (&self.client.options, self.client.broker());
+                    let reason = reason::of(&error, options, broker, connected);
                     return End::Lost(reason);
                 }
             };
@@ -295,6 +317,7 @@ impl Connection<'_> {
         self.client.queue.push_front(Event::Connected {
             generation: self.client.generation,
             session_present: self.session_present,
+            broker: self.client.broker().clone(),
         });
     }
 
@@ -320,14 +343,14 @@ impl Connection<'_> {
     }
 
     fn silence_reason(&self) -> String {
-        let super::Options { host, port, .. } = &self.client.options;
+        let broker = self.client.broker();
         match self.phase {
-            Phase::Connecting => format!("failed to connect to {host}:{port}: no answer in time"),
+            Phase::Connecting => format!("failed to connect to {broker}: no answer in time"),
             Phase::Subscribing => {
-                format!("failed to connect to {host}:{port}: no answer to the subscriptions")
+                format!("failed to connect to {broker}: no answer to the subscriptions")
             }
             Phase::Connected { .. } => format!(
-                "connection to {host}:{port} lost: nothing heard for {} s",
+                "connection to {broker} lost: nothing heard for {} s",
                 self.silence.as_secs()
             ),
         }

@@ -20,27 +20,32 @@
 //! than 1.5 times the keep-alive the broker drops the connection, and it is made again.
 
 mod backoff;
+mod broker;
 mod connection;
 mod outgoing;
 mod packet;
 mod reason;
+pub mod tls;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use rumqttc::v5::mqttbytes::QoS;
 use tokio::sync::mpsc::{self, error::SendError};
 use tokio::time::{Instant, sleep_until};
 
 use backoff::Backoff;
+pub use broker::Broker;
 use connection::End;
-use rumqttc::v5::mqttbytes::QoS;
+pub use tls::{ClientCertificate, Tls};
 
-/// How to reach the broker, as whom, and what to hear.
+/// How to reach a broker, as whom, and what to hear.
 #[derive(Clone)]
 pub struct Options {
-    /// A name or an IPv4 or IPv6 address.
-    pub host: String,
-    pub port: u16,
+    /// Tried in turn, from the first; at least one.
+    pub brokers: Vec<Broker>,
+    /// For those of them with [`Broker::tls`].
+    pub tls: Tls,
     /// Names the session at the broker; two clients with the same one throw each other out.
     pub client_id: String,
     pub username: Option<String>,
@@ -52,7 +57,8 @@ pub struct Options {
     pub session_expiry: Duration,
     /// Topic filters, all at QoS 1. A connection on which one is refused is not used.
     pub subscriptions: Vec<String>,
-    pub will: Will,
+    /// A client that only visits has none.
+    pub will: Option<Will>,
 }
 
 /// What the broker publishes, retained, when we vanish without a goodbye. QoS 1, JSON.
@@ -69,9 +75,9 @@ pub enum Event {
     /// generation, also those that the broker sends before its SUBACK. Messages of earlier
     /// generations are void, and so is what was published without an [`Event::Published`]: publish
     /// it again.
-    Connected { generation: u64, session_present: bool },
-    /// The connection ended, or an attempt failed. The next attempt follows by itself after 0.1 s
-    /// to 10 s.
+    Connected { generation: u64, session_present: bool, broker: Broker },
+    /// The connection ended, or an attempt failed. The next attempt, at the next broker, follows by
+    /// itself after 0.1 s to 10 s.
     Disconnected { reason: String },
     /// A PUBLISH; its PUBACK is withheld until [`Command::Acknowledge`].
     Message(Message),
@@ -121,6 +127,8 @@ pub struct Publish {
     pub payload: Vec<u8>,
     pub retain: bool,
     pub correlation_data: Option<Vec<u8>>,
+    /// How long the broker may keep it for somebody who is away, in whole seconds.
+    pub message_expiry: Option<Duration>,
     pub user_properties: Vec<(String, String)>,
 }
 
@@ -163,12 +171,12 @@ impl Handle {
 pub fn spawn(options: Options, events: mpsc::Sender<Event>) -> Handle {
     let (commands, receiver) = mpsc::unbounded_channel();
     let client = Client {
+        backoff: Backoff::new(options.brokers.len()),
         options,
         commands: receiver,
         events,
         queue: VecDeque::new(),
         generation: 0,
-        backoff: Backoff::default(),
     };
     tokio::spawn(client.run());
     Handle { commands }
@@ -185,6 +193,11 @@ struct Client {
 }
 
 impl Client {
+    /// Whose turn it is.
+    fn broker(&self) -> &Broker {
+        &self.options.brokers[self.backoff.broker()]
+    }
+
     async fn run(mut self) {
         loop {
             let (end, connected_for) = connection::run(&mut self).await;

@@ -112,6 +112,7 @@ mod tests {
             payload: b"{}".to_vec(),
             retain: false,
             correlation_data: None,
+            message_expiry: None,
             user_properties: Vec::new(),
         };
         prepare(publish, u32::MAX).unwrap()

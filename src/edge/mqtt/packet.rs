@@ -1,16 +1,17 @@
 //! Our types to rumqttc's and back. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::NetworkOptions;
-use rumqttc::Transport;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, Filter, LastWill, LastWillProperties, Publish as Packet, PublishProperties,
 };
+use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
+use rustls::ClientConfig;
 
-use super::{Acknowledgement, Message, Options, Publish, PublishId};
+use super::{Acknowledgement, Broker, Message, Options, Publish, PublishId, Will};
 
 const CONTENT_TYPE: &str = "application/json";
 /// Payload Format Indicator: UTF-8 (MQTT 5, 3.3.2.3.2).
@@ -22,7 +23,7 @@ const RECEIVE_MAXIMUM: u16 = 32;
 /// Above our own window, so that rumqttc never holds anything back itself; it allocates this many
 /// slots.
 const IN_FLIGHT_LIMIT: u16 = 100;
-/// For name resolution, TCP and CONNACK together.
+/// For name resolution, TCP, TLS and CONNACK together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// MQTT strings and binary data have two bytes for their length (1.5.4, 1.5.6).
 const LONGEST_FIELD: usize = u16::MAX as usize;
@@ -30,16 +31,16 @@ const LONGEST_FIELD: usize = u16::MAX as usize;
 const LARGEST_PACKET: usize = 268_435_455 + 5;
 
 /// What rumqttc needs to know for one connection.
-pub(super) fn mqtt_options(options: &Options) -> MqttOptions {
-    // rumqttc joins host and port with a colon.
-    let host = if options.host.contains(':') && !options.host.starts_with('[') {
-        format!("[{}]", options.host)
-    } else {
-        options.host.clone()
-    };
-    let mut mqtt = MqttOptions::new(&options.client_id, host, options.port);
-    // TLS would take its place here.
-    mqtt.set_transport(Transport::Tcp);
+pub(super) fn mqtt_options(
+    options: &Options,
+    broker: &Broker,
+    tls: Option<Arc<ClientConfig>>,
+) -> MqttOptions {
+    let mut mqtt = MqttOptions::new(&options.client_id, &broker.host, broker.port);
+    mqtt.set_transport(match tls {
+        Some(tls) => Transport::Tls(TlsConfiguration::Rustls(tls)),
+        None => Transport::Tcp,
+    });
     let mut network = NetworkOptions::new();
     // Otherwise Nagle and delayed ACKs add 40 ms each way.
     network.set_tcp_nodelay(true);
@@ -62,9 +63,16 @@ pub(super) fn mqtt_options(options: &Options) -> MqttOptions {
         max_packet_size: Some(LARGEST_INCOMING),
         ..ConnectProperties::new()
     });
-    mqtt.set_last_will(LastWill::new(
-        &options.will.topic,
-        options.will.payload.clone(),
+    if let Some(will) = &options.will {
+        mqtt.set_last_will(last_will(will));
+    }
+    mqtt
+}
+
+fn last_will(will: &Will) -> LastWill {
+    LastWill::new(
+        &will.topic,
+        will.payload.clone(),
         QoS::AtLeastOnce,
         true,
         Some(LastWillProperties {
@@ -76,8 +84,7 @@ pub(super) fn mqtt_options(options: &Options) -> MqttOptions {
             correlation_data: None,
             user_properties: Vec::new(),
         }),
-    ));
-    mqtt
+    )
 }
 
 /// rumqttc panics below 5 s, and the packet has two bytes of seconds.
@@ -149,6 +156,7 @@ pub(super) fn prepare(publish: Publish, largest: u32) -> Result<Prepared, String
             payload_format_indicator: Some(PAYLOAD_IS_UTF8),
             content_type: Some(CONTENT_TYPE.into()),
             correlation_data: publish.correlation_data.map(Into::into),
+            message_expiry_interval: publish.message_expiry.map(seconds),
             user_properties: publish.user_properties,
             ..PublishProperties::default()
         }),
@@ -185,20 +193,24 @@ fn seconds(duration: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Will;
+    use super::super::Tls;
     use super::*;
+
+    fn broker(host: &str) -> Broker {
+        Broker { host: host.into(), port: 1883, tls: false }
+    }
 
     fn options() -> Options {
         Options {
-            host: "broker.example".into(),
-            port: 1883,
+            brokers: vec![broker("broker.example")],
+            tls: Tls { ca_file: "/ca.pem".into(), client: None },
             client_id: "px4-real-1".into(),
             username: None,
             password: None,
             keep_alive: Duration::from_secs(30),
             session_expiry: Duration::from_secs(3600),
             subscriptions: vec!["a/+".into()],
-            will: Will { topic: "presence".into(), payload: b"{}".to_vec() },
+            will: Some(Will { topic: "presence".into(), payload: b"{}".to_vec() }),
         }
     }
 
@@ -209,6 +221,7 @@ mod tests {
             payload: b"{}".to_vec(),
             retain: false,
             correlation_data: None,
+            message_expiry: None,
             user_properties: Vec::new(),
         }
     }
@@ -221,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_session_persists_and_acknowledgements_wait() {
-        let mqtt = mqtt_options(&options());
+        let mqtt = mqtt_options(&options(), &broker("broker.example"), None);
         assert!(!mqtt.clean_start());
         assert!(mqtt.manual_acks());
         assert_eq!(mqtt.session_expiry_interval(), Some(3600));
@@ -234,18 +247,17 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_is_bracketed_once() {
-        for (host, expected) in [("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.1", "10.0.0.1")] {
-            let mqtt = mqtt_options(&Options { host: host.into(), ..options() });
-            assert_eq!(mqtt.broker_address().0, expected);
-        }
+    fn a_client_that_only_visits_has_no_will() {
+        let options = Options { will: None, ..options() };
+        assert!(mqtt_options(&options, &broker("broker.example"), None).last_will().is_none());
     }
 
     #[test]
     fn keep_alive_is_narrowed_to_what_can_be_asked_for() {
         for (seconds, expected) in [(0, 5), (5, 5), (70_000, 65_535)] {
             let options = Options { keep_alive: Duration::from_secs(seconds), ..options() };
-            assert_eq!(mqtt_options(&options).keep_alive(), Duration::from_secs(expected));
+            let mqtt = mqtt_options(&options, &options.brokers[0], None);
+            assert_eq!(mqtt.keep_alive(), Duration::from_secs(expected));
         }
     }
 

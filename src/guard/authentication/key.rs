@@ -64,18 +64,7 @@ impl Key {
         text: &str,
         not_after: Option<Timestamp>,
     ) -> Result<Self, KeyError> {
-        let text = text.trim();
-        let secret = if let Some(hex) = text.strip_prefix("hex:") {
-            HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).map_err(|_| KeyError::Hex)?
-        } else if let Some(base64) = text.strip_prefix("base64:") {
-            BASE64.decode(base64.as_bytes()).map_err(|_| KeyError::Base64)?
-        } else {
-            return Err(KeyError::Prefix);
-        };
-        let secret = Zeroizing::new(secret);
-        if secret.len() < MIN_SECRET_LEN {
-            return Err(KeyError::TooShort(secret.len()));
-        }
+        let secret = secret_from_text(text)?;
         Ok(Self { kid: kid.into(), not_after, material: Material::HmacSha256(secret) })
     }
 
@@ -184,6 +173,23 @@ impl Decoys {
             }
         }
     }
+}
+
+/// What [`Key::hmac_from_text`] reads.
+pub(super) fn secret_from_text(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let text = text.trim();
+    let secret = if let Some(hex) = text.strip_prefix("hex:") {
+        HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).map_err(|_| KeyError::Hex)?
+    } else if let Some(base64) = text.strip_prefix("base64:") {
+        BASE64.decode(base64.as_bytes()).map_err(|_| KeyError::Base64)?
+    } else {
+        return Err(KeyError::Prefix);
+    };
+    let secret = Zeroizing::new(secret);
+    if secret.len() < MIN_SECRET_LEN {
+        return Err(KeyError::TooShort(secret.len()));
+    }
+    Ok(secret)
 }
 
 fn verify_hmac(secret: &[u8], text: &[u8], signature: &[u8; 32]) -> bool {

@@ -7,7 +7,7 @@ use crate::guard::extra_link::LinkId;
 use crate::guard::grants::{Action, Answer, Opener};
 use crate::guard::vehicle::LinkState;
 use crate::lifecycle::effect::{CallId, DeliveryId, Effect, ErrorReply, Reply};
-use crate::lifecycle::request::{CommandId, GrantMessage, ReplyTo};
+use crate::lifecycle::request::{CommandId, GrantMessage, Origin, ReplyTo};
 use crate::lifecycle::status::Status;
 use crate::lifecycle::time::Now;
 use crate::lifecycle::timers::Timer;
@@ -39,7 +39,8 @@ impl Engine {
                 request_sha256: message.request_sha256,
             }),
         };
-        self.effects.push_back(Effect::Reply { reply_to, reply });
+        let origin = Origin::Mqtt { reply_to, delivery };
+        self.effects.push_back(Effect::Reply { origin, reply });
     }
 
     /// Ends what has run out, tells of every change, and ends the commands that no longer may go.

@@ -8,9 +8,9 @@ use crate::code::{Code, Violation};
 use crate::guard::authentication::{Authenticated, Freshness};
 use crate::guard::explain::{Layer, Verdict};
 use crate::guard::{Candidate, Refusal};
-use crate::lifecycle::effect::{DeliveryId, Effect, ErrorReply, Reply};
+use crate::lifecycle::effect::{Effect, ErrorReply, Reply};
 use crate::lifecycle::record::Record;
-use crate::lifecycle::request::{CommandRequest, Query, ReplyTo};
+use crate::lifecycle::request::{CommandRequest, Origin, Query};
 use crate::lifecycle::status::Status;
 use crate::lifecycle::time::{Now, Stamp};
 use crate::lifecycle::timers::Timer;
@@ -22,11 +22,9 @@ impl Engine {
         now: &Now,
         request: CommandRequest,
         stored: Option<Box<Record>>,
-        reply_to: ReplyTo,
-        delivery: DeliveryId,
+        origin: Origin,
     ) {
-        // An acknowledgement before the commit is impossible: effects run after `Persist`.
-        self.effects.push_back(Effect::Acknowledge(delivery));
+        self.acknowledge(&origin);
         let target = self.guard.target(request.command, request.target_component);
         let id = request.command_id;
         let known = self.live.get(&id).map(|live| Box::new(live.record.clone())).or(stored);
@@ -63,29 +61,25 @@ impl Engine {
         } else {
             self.accept(now, request, target)
         };
-        self.effects.push_back(Effect::Reply { reply_to, reply });
+        self.effects.push_back(Effect::Reply { origin, reply });
     }
 
-    pub(super) fn on_query(
-        &mut self,
-        query: Query,
-        stored: Option<Box<Record>>,
-        reply_to: ReplyTo,
-        delivery: DeliveryId,
-    ) {
+    pub(super) fn on_query(&mut self, query: Query, stored: Option<Box<Record>>, origin: Origin) {
+        self.acknowledge(&origin);
         let id = query.command_id;
-        let record = self
-            .live
-            .get(&id)
-            .map(|live| Box::new(live.record.clone()))
-            .or(stored)
-            .filter(|record| record.api_id == query.api_id);
+        let record =
+            self.live.get(&id).map(|live| Box::new(live.record.clone())).or(stored).filter(
+                |record| query.api_id.as_ref().is_none_or(|api_id| *api_id == record.api_id),
+            );
         let reply = match record {
             Some(record) => Reply::Found { record, request_id: query.request_id },
             None => Reply::Error(ErrorReply {
                 violations: vec![Violation::whole(
                     Code::QueryNotFound,
-                    format!("issuer {} has no command {id}", query.api_id),
+                    match &query.api_id {
+                        Some(api_id) => format!("issuer {api_id} has no command {id}"),
+                        None => format!("there is no command {id}"),
+                    },
                 )],
                 idempotency_key: None,
                 command_id: Some(id),
@@ -93,19 +87,20 @@ impl Engine {
                 request_sha256: query.request_sha256,
             }),
         };
-        self.effects.push_back(Effect::Acknowledge(delivery));
-        self.effects.push_back(Effect::Reply { reply_to, reply });
+        self.effects.push_back(Effect::Reply { origin, reply });
     }
 
-    pub(super) fn on_refused(
-        &mut self,
-        error: Option<ErrorReply>,
-        reply_to: ReplyTo,
-        delivery: DeliveryId,
-    ) {
-        self.effects.push_back(Effect::Acknowledge(delivery));
+    pub(super) fn on_refused(&mut self, error: Option<ErrorReply>, origin: Origin) {
+        self.acknowledge(&origin);
         if let Some(error) = error {
-            self.effects.push_back(Effect::Reply { reply_to, reply: Reply::Error(error) });
+            self.effects.push_back(Effect::Reply { origin, reply: Reply::Error(error) });
+        }
+    }
+
+    /// Before the commit it is impossible: effects run after `Persist`.
+    pub(super) fn acknowledge(&mut self, origin: &Origin) {
+        if let Origin::Mqtt { delivery, .. } = origin {
+            self.effects.push_back(Effect::Acknowledge(*delivery));
         }
     }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 use super::effect::{Batch, Effect, Input, OutboxNumber, Ticket};
 use super::outbox::Outbox;
 use super::record::Record;
-use super::request::CommandId;
+use super::request::{CommandId, Origin};
 use super::status::{Cause, Status};
 use super::time::{Now, Stamp, Timestamp};
 use super::timers::{Timer, Timers};
@@ -240,6 +240,12 @@ impl Engine {
         self.set_aside
     }
 
+    /// A command as it stands, while something can still happen to it. Right after a drain nothing of
+    /// it is to be seen that must be durable first.
+    pub fn live(&self, id: CommandId) -> Option<&Record> {
+        self.live.get(&id).map(|live| &live.record)
+    }
+
     /// Commands that wait for their turn.
     pub fn queued(&self) -> usize {
         self.queue.len()
@@ -260,14 +266,12 @@ impl Engine {
     pub fn handle(&mut self, now: &Now, input: Input) {
         self.set_aside = self.set_aside.and_then(|it| it.follow(now));
         match input {
-            Input::Request { request, stored, reply_to, delivery } => {
-                self.on_request(now, *request, stored, reply_to, delivery);
+            Input::Request { request, stored, origin } => {
+                self.on_request(now, *request, stored, origin);
             }
-            Input::Query { query, stored, reply_to, delivery } => {
-                self.on_query(query, stored, reply_to, delivery);
-            }
+            Input::Query { query, stored, origin } => self.on_query(query, stored, origin),
             Input::Refused { error, reply_to, delivery } => {
-                self.on_refused(error, reply_to, delivery);
+                self.on_refused(error, Origin::Mqtt { reply_to, delivery });
             }
             Input::Grant { action, opener, call } => self.on_grant(now, action, opener, call),
             Input::GrantMessage { message, reply_to, delivery } => {

@@ -3,7 +3,8 @@
 //! A candidate whose checksum does not fit costs one byte, so a frame behind noise is found as soon
 //! as the noise is told from a frame. A candidate that is still incomplete holds back what follows
 //! it: what looks like a frame there may be this frame's payload (a log or a tunnel carries whole
-//! frames), and a COMMAND_ACK must never be read out of one. A caller who sees the stream pause
+//! frames), and a COMMAND_ACK must never be read out of one. For the same reason a message that is in no
+//! dialect is taken whole. A caller who sees the stream pause
 //! inside of a candidate says so with [`Framer::resynchronize`].
 
 mod unknown;
@@ -24,23 +25,29 @@ pub enum Version {
     V2,
 }
 
-/// One intact frame. Signatures are not looked at.
+/// One intact frame. Its signature is not looked at here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     version: Version,
     bytes: &'a [u8],
 }
 
-/// What went through a [`Framer`] since it was made; the counts wrap.
+/// What went through a [`Framer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Intact frames.
+    pub bytes: u64,
+    /// Intact frames of known messages.
     pub frames: u64,
-    /// Candidates of a known message whose checksum did not fit.
+    /// Those of them that are MAVLink 1.
+    pub mavlink_1: u64,
+    /// Candidates whose checksum did not fit.
     pub bad_checksum: u64,
-    /// Candidates with a message id that is in no dialect; noise mostly.
+    /// Frames with a message id that is in no dialect: their checksum fits with some CRC_EXTRA, as it
+    /// does for one noise in 256.
     pub unknown_message: u64,
-    /// Bytes that belonged to no intact frame.
+    /// Candidates with incompatibility flags that we do not know; noise mostly.
+    pub unknown_flags: u64,
+    /// Bytes that belonged to no frame that was returned.
     pub skipped_bytes: u64,
 }
 
@@ -50,9 +57,8 @@ pub struct Framer {
     buffer: Vec<u8>,
     /// Where the first byte stands that is neither skipped nor part of a returned frame.
     start: usize,
+    seeds: Seeds,
     counters: Counters,
-    /// `None`: a message that no dialect knows is noise.
-    seeds: Option<Seeds>,
 }
 
 impl<'a> Frame<'a> {
@@ -79,6 +85,11 @@ impl<'a> Frame<'a> {
         message_id(self.version, self.bytes)
     }
 
+    /// Whether a signature follows the checksum. Nobody here has checked it.
+    pub fn is_signed(&self) -> bool {
+        self.version == Version::V2 && self.bytes[2] & consts::v2::IFLAG_SIGNED != 0
+    }
+
     /// As it was sent: without the trailing zeros in MAVLink 2.
     pub fn payload(&self) -> &'a [u8] {
         let header = header_length(self.version);
@@ -96,10 +107,9 @@ impl Framer {
         Self::default()
     }
 
-    /// Also finds the frames of messages that no dialect knows, apart from the first of each. For
-    /// passing on whatever comes; who reads answers does not let an unknown frame hold them up.
-    pub fn with_unknown_messages() -> Self {
-        Self { seeds: Some(Seeds::default()), ..Self::default() }
+    /// Its counters go on from those of another one.
+    pub fn counting_from(counters: Counters) -> Self {
+        Self { counters, ..Self::default() }
     }
 
     /// Takes in what was read. The buffer stays below the size of one read and one frame, provided
@@ -108,9 +118,11 @@ impl Framer {
         self.buffer.drain(..self.start);
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
+        self.counters.bytes += bytes.len() as u64;
     }
 
-    /// The next intact frame; `None` until more bytes come.
+    /// The next intact frame; `None` until more bytes come. Of a message that is in no dialect the
+    /// first frame is skipped, and those that follow are returned: they are proven by it.
     #[expect(
         clippy::should_implement_trait,
         reason = "an Iterator cannot lend from its own buffer"
@@ -118,24 +130,31 @@ impl Framer {
     pub fn next(&mut self) -> Option<Frame<'_>> {
         loop {
             let held = &self.buffer[self.start..];
-            match examine(held, self.seeds.as_ref()) {
+            match examine(held) {
                 Candidate::Incomplete => return None,
                 Candidate::Frame { version, length } => {
                     let frame = self.start..self.start + length;
                     self.start = frame.end;
                     self.counters.frames += 1;
+                    self.counters.mavlink_1 += u64::from(version == Version::V1);
                     return Some(Frame { version, bytes: &self.buffer[frame] });
                 }
                 Candidate::BadChecksum => {
                     self.counters.bad_checksum += 1;
                     self.skip(1);
                 }
-                Candidate::UnknownMessage { complete } => {
-                    if let (Some(seeds), Some(complete)) = (&mut self.seeds, complete) {
-                        let Complete { message_id, content, checksum } = complete;
-                        seeds.learn(message_id, content, checksum);
-                    }
+                Candidate::UnknownMessage { version, length, seed } => {
+                    let message_id = message_id(version, held);
                     self.counters.unknown_message += 1;
+                    if self.seeds.confirm(message_id, seed) {
+                        let frame = self.start..self.start + length;
+                        self.start = frame.end;
+                        return Some(Frame { version, bytes: &self.buffer[frame] });
+                    }
+                    self.skip(length);
+                }
+                Candidate::UnknownFlags => {
+                    self.counters.unknown_flags += 1;
                     self.skip(1);
                 }
                 Candidate::Noise => {
@@ -152,13 +171,16 @@ impl Framer {
     }
 
     /// Gives up an incomplete candidate if an intact frame stands behind it, and says so; then
-    /// [`Framer::next`] returns that frame. For a stream that paused for longer than senders pause
-    /// inside of a frame, and for the end of a datagram. Without an intact frame behind it the
+    /// [`Framer::next`] goes on with that frame. For a stream that paused for longer than senders
+    /// pause inside of a frame, and for the end of a datagram. Without an intact frame behind it the
     /// candidate is kept: it may still be completed.
     pub fn resynchronize(&mut self) -> bool {
         let held = &self.buffer[self.start..];
         let intact = (0..held.len()).find(|&offset| {
-            matches!(examine(&held[offset..], self.seeds.as_ref()), Candidate::Frame { .. })
+            matches!(
+                examine(&held[offset..]),
+                Candidate::Frame { .. } | Candidate::UnknownMessage { .. }
+            )
         });
         if let Some(offset) = intact {
             self.skip(offset);
@@ -177,15 +199,18 @@ impl Framer {
 }
 
 /// What the bytes at hand begin with.
-enum Candidate<'a> {
+enum Candidate {
     /// No frame begins here.
     Noise,
     /// A frame may begin here; more bytes will tell. Also: there are no bytes.
     Incomplete,
     UnknownMessage {
-        /// Where such messages are looked for.
-        complete: Option<Complete<'a>>,
+        version: Version,
+        length: usize,
+        /// The CRC_EXTRA that its checksum fits with.
+        seed: u8,
     },
+    UnknownFlags,
     BadChecksum,
     Frame {
         version: Version,
@@ -193,52 +218,36 @@ enum Candidate<'a> {
     },
 }
 
-/// What a checksum is about.
-struct Complete<'a> {
-    message_id: u32,
-    /// From behind the marker up to the checksum.
-    content: &'a [u8],
-    checksum: u16,
-}
-
-/// `seeds`: how messages that no dialect knows are told from noise, if at all.
-fn examine<'a>(bytes: &'a [u8], seeds: Option<&Seeds>) -> Candidate<'a> {
+fn examine(bytes: &[u8]) -> Candidate {
     let (version, signature) = match bytes {
         [] | [MAV_STX_V2] | [MAV_STX_V2, _] => return Candidate::Incomplete,
         [MAV_STX, ..] => (Version::V1, 0),
         [MAV_STX_V2, _, 0, ..] => (Version::V2, 0),
         [MAV_STX_V2, _, consts::v2::IFLAG_SIGNED, ..] => (Version::V2, consts::v2::SIGNATURE_SIZE),
-        // Also MAVLink 2 with other incompatibility flags: to be dropped, says the protocol.
+        // To be dropped, says the protocol.
+        [MAV_STX_V2, ..] => return Candidate::UnknownFlags,
         _ => return Candidate::Noise,
     };
     let header = header_length(version);
     if bytes.len() < header {
         return Candidate::Incomplete;
     }
-    let message_id = message_id(version, bytes);
-    let crc_extra = crc_extra(message_id);
-    if crc_extra.is_none() && seeds.is_none() {
-        // Before the frame is complete: an unknown id is noise nearly always, and need not be held.
-        return Candidate::UnknownMessage { complete: None };
-    }
     let checksum_at = header + usize::from(bytes[consts::PAYLOAD_LEN_OFFSET]);
     let length = checksum_at + consts::CHECKSUM_SIZE + signature;
     if bytes.len() < length {
         return Candidate::Incomplete;
     }
-    let content = &bytes[consts::STX_SIZE..checksum_at];
     let checksum = u16::from_le_bytes([bytes[checksum_at], bytes[checksum_at + 1]]);
-    match (crc_extra, seeds) {
-        (Some(crc_extra), _) if calculate_crc(content, crc_extra) == checksum => {
+    let checked = &bytes[consts::STX_SIZE..checksum_at];
+    match crc_extra(message_id(version, bytes)) {
+        Some(extra) if calculate_crc(checked, extra) == checksum => {
             Candidate::Frame { version, length }
         }
-        (Some(_), _) => Candidate::BadChecksum,
-        (None, Some(seeds)) if seeds.confirm(message_id, content, checksum) => {
-            Candidate::Frame { version, length }
-        }
-        (None, _) => {
-            Candidate::UnknownMessage { complete: Some(Complete { message_id, content, checksum }) }
-        }
+        Some(_) => Candidate::BadChecksum,
+        None => match unknown::seed(checked, checksum) {
+            Some(seed) => Candidate::UnknownMessage { version, length, seed },
+            None => Candidate::BadChecksum,
+        },
     }
 }
 
@@ -260,7 +269,7 @@ fn message_id(version: Version, bytes: &[u8]) -> u32 {
     }
 }
 
-fn crc_extra(message_id: u32) -> Option<u8> {
+pub(super) fn crc_extra(message_id: u32) -> Option<u8> {
     let index = CRC_EXTRA.binary_search_by_key(&message_id, |&(id, _)| id).ok()?;
     Some(CRC_EXTRA[index].1)
 }

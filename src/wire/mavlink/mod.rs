@@ -8,6 +8,8 @@ mod decode;
 mod encode;
 mod foreign;
 mod framer;
+mod signing;
+mod version;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,8 @@ pub use decode::{CommandAck, Heartbeat, Received, Report, Telemetry, decode, res
 pub use encode::{Body, CommandFrame, FrameBytes, command, heartbeat};
 pub use foreign::ForeignCommand;
 pub use framer::{Counters, Frame, Framer, Version};
+pub use signing::{Key, KeyError, Rejection, Signer, SigningTime};
+pub use version::{AutopilotVersion, autopilot_version};
 
 /// A MAVLink node: system id and component id, each 1-255; 0 addresses all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -92,6 +92,42 @@ fn an_update_has_every_field_of_the_contract() {
 }
 
 #[test]
+fn over_http_it_is_the_reference_and_no_more() {
+    let read = |bytes: Vec<u8>| -> Value { serde_json::from_slice(&bytes).unwrap() };
+    let record = acknowledged(0, 0);
+    let update = json(&record);
+    let created = read(created(&record));
+    assert_eq!(keys(&created), ["accepted_at", "command_id", "status"]);
+    let found = read(state("px4-real-1", &record));
+    assert_eq!(
+        keys(&found),
+        [
+            "command_id",
+            "command_type",
+            "device_id",
+            "response_code",
+            "response_message",
+            "status",
+            "vendor",
+            "vendor_response"
+        ]
+    );
+    let mut shown = read(command("px4-real-1", &record));
+    for (some, all) in [(&created, &update), (&found, &update), (&update, &shown)] {
+        for (name, value) in some.as_object().unwrap() {
+            assert_eq!(all[name], *value, "{name}");
+        }
+    }
+    assert_eq!(shown.as_object_mut().unwrap().remove("api_id"), Some("cloud".into()));
+    assert_eq!(shown, update);
+    let listed = read(commands("px4-real-1", &[record], true));
+    assert_eq!(
+        (&listed["commands"][0]["command_id"], &listed["complete"]),
+        (&update["command_id"], &true.into())
+    );
+}
+
+#[test]
 fn what_is_not_known_is_null() {
     let sent = |record: &Record| json(record)["vendor_response"]["frame_sent"].clone();
     assert_eq!(sent(&Record::example()), false);

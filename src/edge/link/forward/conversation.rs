@@ -35,7 +35,7 @@ impl Conversation {
     pub(super) fn new(stream: Box<dyn Stream>) -> Self {
         Self {
             stream,
-            framer: Framer::with_unknown_messages(),
+            framer: Framer::new(),
             buffer: vec![0; READ_BUFFER],
             last_read: Instant::now(),
             outgoing: None,

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::*;
-use crate::wire::mavlink::heartbeat;
+use crate::wire::mavlink::{Framer, heartbeat};
 
 const AGENT: Address = Address { system: 1, component: 191 };
 const AUTOPILOT: Address = Address { system: 1, component: 1 };
@@ -21,6 +21,8 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 struct Rig {
+    /// Of the link's task.
+    framer: Framer,
     forwards: Forwards,
     watch: Watch,
     events: mpsc::Receiver<Event>,
@@ -43,7 +45,7 @@ impl Rig {
         let options = ForwardOptions { endpoint: endpoint.parse().unwrap(), direction };
         let forwards = Forwards::start(&[options], AGENT, &sender);
         let watch = forwards.watch();
-        Self { forwards, watch, events }
+        Self { framer: Framer::new(), forwards, watch, events }
     }
 
     fn counts(&self) -> ForwardCounts {
@@ -62,7 +64,11 @@ impl Rig {
     }
 
     fn says(&mut self, bytes: &[u8]) {
-        self.forwards.vehicle_said(bytes, false, Instant::now());
+        self.framer.push(bytes);
+        while let Some(frame) = self.framer.next() {
+            self.forwards.vehicle_said(&frame);
+        }
+        self.forwards.flush();
     }
 
     async fn for_vehicle(&mut self) -> Vec<u8> {

@@ -15,7 +15,7 @@ use crate::guard::policy::{Policy, Rule};
 use crate::guard::{Mode, Refusal};
 use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber, Reply};
 use crate::lifecycle::outbox::MAX_UPDATES;
-use crate::lifecycle::request::{CommandRequest, GrantMessage, Query, ReplyTo, command_id};
+use crate::lifecycle::request::{CommandRequest, GrantMessage, Origin, Query, ReplyTo, command_id};
 use crate::lifecycle::time::Timestamp;
 use crate::wire::mavlink::{Body, CommandAck, CommandFrame, Heartbeat};
 
@@ -237,15 +237,29 @@ impl Harness {
     ) -> CommandId {
         let mut request = request(command, key);
         change(&mut request);
+        let origin = self.publish();
+        self.request_from(request, origin)
+    }
+
+    /// A request by HTTP.
+    pub fn call(&mut self, command: &str, key: &str) -> CommandId {
+        self.request_from(request(command, key), Origin::Http(CallId(1)))
+    }
+
+    fn request_from(&mut self, request: CommandRequest, origin: Origin) -> CommandId {
         let id = request.command_id;
-        self.deliveries += 1;
         self.input(Input::Request {
             request: Box::new(request),
             stored: self.journal.records.get(&id).cloned().map(Box::new),
-            reply_to: ReplyTo::default(),
-            delivery: DeliveryId(self.deliveries),
+            origin,
         });
         id
+    }
+
+    fn publish(&mut self) -> Origin {
+        self.deliveries += 1;
+        let delivery = DeliveryId(self.deliveries);
+        Origin::Mqtt { reply_to: ReplyTo::default(), delivery }
     }
 
     /// A request whose frame has left.
@@ -278,19 +292,20 @@ impl Harness {
     }
 
     pub fn query(&mut self, id: CommandId, api_id: &str) {
-        self.deliveries += 1;
-        let query = Query {
-            command_id: id,
-            api_id: api_id.to_owned(),
-            request_id: None,
-            request_sha256: String::new(),
-        };
-        self.input(Input::Query {
-            query,
-            stored: self.journal.records.get(&id).cloned().map(Box::new),
-            reply_to: ReplyTo::default(),
-            delivery: DeliveryId(self.deliveries),
-        });
+        let origin = self.publish();
+        self.query_from(id, Some(api_id.to_owned()), origin);
+    }
+
+    /// A query by HTTP, which is nobody's in particular.
+    pub fn look_up(&mut self, id: CommandId) {
+        self.query_from(id, None, Origin::Http(CallId(1)));
+    }
+
+    fn query_from(&mut self, id: CommandId, api_id: Option<String>, origin: Origin) {
+        let query =
+            Query { command_id: id, api_id, request_id: None, request_sha256: String::new() };
+        let stored = self.journal.records.get(&id).cloned().map(Box::new);
+        self.input(Input::Query { query, stored, origin });
     }
 
     /// Carries out all effects, as the daemon does, and tells them in short.

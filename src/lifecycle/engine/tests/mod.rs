@@ -59,6 +59,30 @@ fn the_way_of_a_command_and_the_order_of_its_effects() {
 }
 
 #[test]
+fn by_http_it_is_the_same_way_without_an_acknowledgement() {
+    let mut it = Harness::ready();
+    let id = it.call("do_digicam_control", "a");
+    assert_eq!(
+        it.drain(),
+        ["persist", "step ACCEPTED 1", "reply ACCEPTED", "send LONG 203", "publish ACCEPTED 1"]
+    );
+    // One key is one command, by whichever way it comes.
+    it.request("do_digicam_control", "a");
+    assert_eq!(it.drain(), ["acknowledge", "reply ACCEPTED duplicate"]);
+    it.sent();
+    it.drain();
+    it.call("do_digicam_control", "a");
+    assert_eq!(it.drain(), ["reply DELIVERED duplicate"]);
+    it.call("nav_roi", "a");
+    assert_eq!(it.drain(), ["reply error idempotency.conflict"]);
+    it.look_up(id);
+    assert_eq!(it.drain(), ["reply found DELIVERED"]);
+    it.look_up(harness::id("never"));
+    assert_eq!(it.drain(), ["reply error query.not_found"]);
+    assert_eq!(it.frames.len(), 1);
+}
+
+#[test]
 fn every_result_has_its_ending() {
     for (result, status, code) in [
         (0, Status::Succeeded, "MAV_RESULT_ACCEPTED"),

@@ -13,7 +13,7 @@ pub const BY_ANOTHER_LINK: i32 = 4243;
 
 #[derive(Clone, Debug, Default)]
 pub struct Witness {
-    /// Commands with a PUBLISH that was acknowledged.
+    /// Commands with a PUBLISH that was acknowledged, or with an HTTP response.
     pub acknowledged: BTreeSet<CommandId>,
     /// What was ever published, by command and number, whether it arrived or not.
     published: BTreeMap<CommandId, BTreeMap<u64, Record>>,
@@ -45,6 +45,23 @@ impl Witness {
     /// The agent found nobody who waits for an answer.
     pub fn unmatched(&self, ack: &CommandAck) {
         assert_ne!(ack.result_param2, FOR_ANOTHER, "noise about somebody else's answer");
+    }
+
+    /// The agent answered a message.
+    pub fn reply(&self, journal: &ModelJournal, reply: &Reply) {
+        let (Reply::Created { record, .. } | Reply::Found { record, .. }) = reply else { return };
+        let durable = journal.records.get(&record.command_id).expect("an answer before its commit");
+        if record.is_terminal() {
+            assert!(durable.seq >= record.seq, "an outcome is told before it is durable");
+        }
+    }
+
+    /// The agent answered an HTTP request: as good as an acknowledgement.
+    pub fn respond(&mut self, journal: &ModelJournal, reply: &Reply) {
+        self.reply(journal, reply);
+        if let Reply::Created { record, .. } = reply {
+            self.acknowledged.insert(record.command_id);
+        }
     }
 
     /// The agent published an update.

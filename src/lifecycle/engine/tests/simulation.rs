@@ -1,18 +1,20 @@
 //! Random histories in virtual time, with a crash possible between any two effects.
 //!
-//! The world: a broker that redelivers what was not acknowledged and may drop its connection, a
-//! journal that holds what was committed, an autopilot and, behind a link of its own, a camera that
-//! answer at once, late, twice, wrongly or never. Every history is checked against what the product promises.
+//! The world: a broker that redelivers what was not acknowledged and may drop its connection, HTTP
+//! callers, a journal that holds what was committed, an autopilot and, behind a link of its own, a camera
+//! that answer at once, late, twice, wrongly or never. Every history is checked against what the product
+//! promises.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::harness::{EXTRA, ModelJournal, guard, now, request, two_links};
 use super::promises::{BY_ANOTHER_LINK, FOR_ANOTHER, Witness};
 use super::*;
 use crate::catalog;
-use crate::lifecycle::effect::{DeliveryId, OutboxNumber};
+use crate::chance::Chance;
+use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber};
 use crate::lifecycle::outbox::WINDOW;
-use crate::lifecycle::request::{CommandRequest, ReplyTo};
+use crate::lifecycle::request::{CommandRequest, Origin, ReplyTo};
 use crate::wire::mavlink::{CommandFrame, ForeignCommand};
 
 const HISTORIES: u64 = 3000;
@@ -62,6 +64,7 @@ struct Seen {
     foreign_commands: usize,
     by_extra_link: usize,
     by_another_link: usize,
+    responses: usize,
 }
 
 impl Seen {
@@ -73,6 +76,7 @@ impl Seen {
         self.foreign_commands += more.foreign_commands;
         self.by_extra_link += more.by_extra_link;
         self.by_another_link += more.by_another_link;
+        self.responses += more.responses;
     }
 
     fn expect_variety(&self) {
@@ -83,27 +87,7 @@ impl Seen {
         assert!(self.foreign_commands > 1000, "{} foreign commands", self.foreign_commands);
         assert!(self.by_extra_link > 1000, "{} frames to the camera", self.by_extra_link);
         assert!(self.by_another_link > 1000, "{} answers astray", self.by_another_link);
-    }
-}
-
-/// SplitMix64: the same history from the same seed, everywhere.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn in_percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
+        assert!(self.responses > 1000, "{} responses", self.responses);
     }
 }
 
@@ -117,6 +101,9 @@ struct World {
     /// Handed over on this connection.
     handed_over: usize,
     deliveries: u64,
+    /// By HTTP, not answered yet.
+    calls: BTreeSet<CallId>,
+    last_call: u64,
     connected: bool,
     witness: Witness,
     /// Publishes whose PUBACK is on its way.
@@ -141,6 +128,8 @@ impl World {
             at_broker: VecDeque::new(),
             handed_over: 0,
             deliveries: 0,
+            calls: BTreeSet::new(),
+            last_call: 0,
             connected: false,
             witness: Witness::default(),
             in_transit: VecDeque::new(),
@@ -236,8 +225,26 @@ impl World {
         let to_camera = command == "image_stop_capture" && number.is_multiple_of(2);
         request.target_component = to_camera.then_some(CAMERA.component);
         request.timeout_seconds = [None, Some(0), Some(2), Some(10)][self.chance.below(4) as usize];
-        self.at_broker.push_back((None, request));
-        self.hand_over();
+        if self.chance.in_percent(30) {
+            self.call(request);
+        } else {
+            self.at_broker.push_back((None, request));
+            self.hand_over();
+        }
+    }
+
+    /// The same by HTTP: nobody repeats it but the sender.
+    fn call(&mut self, request: CommandRequest) {
+        self.last_call += 1;
+        let call = CallId(self.last_call);
+        self.calls.insert(call);
+        self.take_in(request, Origin::Http(call));
+    }
+
+    fn take_in(&mut self, request: CommandRequest, origin: Origin) {
+        let stored = self.journal.records.get(&request.command_id).cloned().map(Box::new);
+        self.seen.duplicates += usize::from(stored.is_some());
+        self.handle(Input::Request { request: Box::new(request), stored, origin });
     }
 
     fn connect(&mut self) {
@@ -296,14 +303,7 @@ impl World {
             self.at_broker[self.handed_over].0 = Some(delivery);
             let request = self.at_broker[self.handed_over].1.clone();
             self.handed_over += 1;
-            let id = request.command_id;
-            self.seen.duplicates += usize::from(self.journal.records.contains_key(&id));
-            self.handle(Input::Request {
-                stored: self.journal.records.get(&id).cloned().map(Box::new),
-                request: Box::new(request),
-                reply_to: ReplyTo::default(),
-                delivery,
-            });
+            self.take_in(request, Origin::Mqtt { reply_to: ReplyTo::default(), delivery });
             if self.chance.in_percent(50) {
                 return;
             }
@@ -395,8 +395,15 @@ impl World {
             }
             Effect::Send { link, ticket, frame, .. } => self.vehicle_gets(link, ticket, frame),
             Effect::Unmatched(ack) => self.witness.unmatched(&ack),
-            Effect::Reply { .. }
-            | Effect::Step(_)
+            Effect::Reply { origin: Origin::Mqtt { .. }, reply } => {
+                self.witness.reply(&self.journal, &reply);
+            }
+            Effect::Reply { origin: Origin::Http(call), reply } => {
+                assert!(self.calls.remove(&call), "two responses to one request");
+                self.seen.responses += 1;
+                self.witness.respond(&self.journal, &reply);
+            }
+            Effect::Step(_)
             | Effect::Link(..)
             | Effect::GrantReply { .. }
             | Effect::Grants { .. } => {}
@@ -475,6 +482,8 @@ impl World {
             self.trust_clock();
         }
         self.link_events.clear();
+        // Their connections are gone.
+        self.calls.clear();
         self.engine = self.journal.recover(&self.now, settings(), guard(Mode::Guarded, []));
         self.connect();
         self.open_links();
@@ -498,6 +507,7 @@ impl World {
 
     fn check(&self) {
         assert!(self.at_broker.is_empty(), "requests were never acknowledged");
+        assert!(self.calls.is_empty(), "HTTP requests were never answered");
         self.witness.at_rest(&self.engine, &self.journal);
     }
 }

@@ -16,7 +16,7 @@ use super::harness::{ModelJournal, guard, now, request};
 use super::promises::Witness;
 use super::*;
 use crate::lifecycle::effect::DeliveryId;
-use crate::lifecycle::request::ReplyTo;
+use crate::lifecycle::request::{Origin, ReplyTo};
 
 /// The requests, and how often the rest may happen.
 const WORLDS: [(&[&str], Left); 4] = [
@@ -276,8 +276,7 @@ impl World {
         self.handle(Input::Request {
             request: Box::new(request),
             stored: self.journal.records.get(&id).cloned().map(Box::new),
-            reply_to: ReplyTo::default(),
-            delivery: DeliveryId(delivery),
+            origin: Origin::Mqtt { reply_to: ReplyTo::default(), delivery: DeliveryId(delivery) },
         });
         if before.is_some() {
             assert_eq!(before.as_ref(), self.record(id), "a duplicate changed its command");
@@ -314,9 +313,12 @@ impl World {
                     self.witness.send(&self.engine, &self.journal, link, frame);
                     self.leaving.push_back(ticket);
                 }
+                Some(Effect::Reply { reply, .. }) => {
+                    self.witness.reply(&self.journal, &reply);
+                    continue;
+                }
                 Some(
-                    Effect::Reply { .. }
-                    | Effect::Step(_)
+                    Effect::Step(_)
                     | Effect::Unmatched(_)
                     | Effect::Link(..)
                     | Effect::GrantReply { .. }

@@ -20,32 +20,29 @@ pub(super) struct Seeds {
 }
 
 impl Seeds {
-    /// Whether an earlier frame of this message fitted to the same seed. `bytes`: from behind the
-    /// marker up to the checksum.
-    pub(super) fn confirm(&self, message_id: u32, bytes: &[u8], checksum: u16) -> bool {
-        self.seed(message_id).is_some_and(|seed| calculate_crc(bytes, seed) == checksum)
-    }
-
-    /// Takes in a frame that was not confirmed.
-    pub(super) fn learn(&mut self, message_id: u32, bytes: &[u8], checksum: u16) {
-        // The checksum is linear: what a seed changes does not depend on the bytes before it.
-        let change = calculate_crc(bytes, 0) ^ checksum;
-        let none = calculate_crc(&[], 0);
-        let fits = |seed: &u8| calculate_crc(&[], *seed) ^ none == change;
-        let Some(seed) = (0..=u8::MAX).find(fits) else { return };
+    /// Takes in the seed of a frame. Whether the frame of this message before it had the same.
+    pub(super) fn confirm(&mut self, message_id: u32, seed: u8) -> bool {
+        if self.seen.contains(&(message_id, seed)) {
+            return true;
+        }
         self.seen.retain(|(id, _)| *id != message_id);
         if self.seen.len() == MAX_MESSAGES {
             self.seen.pop_front();
         }
         self.seen.push_back((message_id, seed));
+        false
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.seen.len()
     }
+}
 
-    fn seed(&self, message_id: u32) -> Option<u8> {
-        self.seen.iter().find(|(id, _)| *id == message_id).map(|(_, seed)| *seed)
-    }
+/// The seed that fits, if there is one. `checked`: from behind the marker up to the checksum.
+pub(super) fn seed(checked: &[u8], checksum: u16) -> Option<u8> {
+    // The checksum is linear: what a seed changes does not depend on the bytes before it.
+    let change = calculate_crc(checked, 0) ^ checksum;
+    let none = calculate_crc(&[], 0);
+    (0..=u8::MAX).find(|seed| calculate_crc(&[], *seed) ^ none == change)
 }

@@ -17,7 +17,7 @@ impl Shared {
     /// With these frames of the peer waiting since before the port was opened.
     async fn start(early: &[u8]) -> Self {
         let mut parts = None;
-        let running = Running::start_with(|link| {
+        let running = Running::start_changed(|link| {
             let options = ForwardOptions {
                 endpoint: "udpin:127.0.0.1:14560".parse().unwrap(),
                 direction: Direction::Both,

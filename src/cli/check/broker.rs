@@ -1,0 +1,301 @@
+//! Whether the broker takes the agent, and shows what the agent says of itself.
+//!
+//! The visit has a client id and a session of its own, so an agent that runs keeps its own. It hears
+//! the requests that come meanwhile, as the agent does, and does nothing with them.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+use uuid::Uuid;
+
+use super::agent::Agent;
+use super::finding::Finding;
+use crate::cli::presence::Presence;
+use crate::config::Config;
+use crate::edge::mqtt::{self, Command, Event, Message, Publish, PublishId};
+use crate::wire::outbound;
+use crate::wire::topic::Topics;
+
+const BROKER: &str = "broker";
+const PRESENCE: &str = "presence";
+
+/// For TCP, TLS, and the subscriptions; several brokers are tried in turn.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A retained message comes right behind the subscription.
+const RETAINED: Duration = Duration::from_secs(1);
+/// From our own publish until the broker shows it.
+const READ_BACK: Duration = Duration::from_secs(2);
+const GOODBYE: Duration = Duration::from_secs(2);
+/// At each broker, since one that restarts may refuse the first.
+const ATTEMPTS: usize = 2;
+const EVENTS: usize = 64;
+const PUBLISH: PublishId = PublishId(1);
+
+/// What the visit saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The broker that took us, or why none did.
+    pub connected: Result<String, String>,
+    pub seen: Seen,
+    /// An agent runs on this machine; `None`: that is not known.
+    pub agent_runs: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// There was no connection, or it was lost.
+    Nothing,
+    /// What was retained already; nothing was published.
+    Retained(Option<Presence>),
+    /// Ours was published, and read back.
+    ReadBack,
+    /// Ours was published, and the broker does not show it.
+    NotShown,
+    /// The broker did not take ours.
+    Refused(String),
+}
+
+/// Visits the broker, for a few seconds at most.
+pub async fn gather(config: &Config, agent: &Agent) -> Facts {
+    let agent_runs = match agent {
+        Agent::Runs(_) => Some(true),
+        Agent::Absent => Some(false),
+        Agent::Unknown(_) => None,
+    };
+    let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
+    let mut subscriptions = topics.subscriptions();
+    subscriptions.push(topics.presence());
+    let (sender, events) = mpsc::channel(EVENTS);
+    let mqtt = mqtt::spawn(
+        mqtt::Options {
+            brokers: config.mqtt.brokers.clone(),
+            tls: config.mqtt.tls.clone(),
+            client_id: format!("{}-check", config.mqtt.client_id),
+            username: config.mqtt.username.clone(),
+            password: config.mqtt.password.clone(),
+            keep_alive: config.mqtt.keep_alive,
+            session_expiry: Duration::ZERO,
+            subscriptions,
+            will: None,
+        },
+        sender,
+    );
+    let brokers = config.mqtt.brokers.len();
+    let mut visit = Visit { mqtt, events, presence: topics.presence(), brokers };
+    let connected = visit.connect().await;
+    let seen = match &connected {
+        Ok(_) => visit.look(agent_runs, &config.device_id).await,
+        Err(_) => Seen::Nothing,
+    };
+    visit.leave().await;
+    Facts { connected, seen, agent_runs }
+}
+
+pub fn judge(facts: &Facts) -> Finding {
+    match &facts.connected {
+        Ok(broker) => {
+            Finding::ok(BROKER, format!("{broker} takes us, and grants the agent's subscriptions"))
+        }
+        Err(reason) => {
+            let advice = if reason.contains("subscription") {
+                "let this user subscribe to the commands, queries, grants and presence of this device"
+            } else if reason.contains("refused by the broker") {
+                "look at [mqtt] username, password_file and client_id, and at the broker's users"
+            } else {
+                "is the network up, [mqtt] url right and the broker running?"
+            };
+            Finding::failure(BROKER, reason.clone(), advice)
+        }
+    }
+}
+
+/// `None`: there was no connection to see it by.
+pub fn judge_presence(facts: &Facts) -> Option<Finding> {
+    let finding = match (&facts.seen, facts.agent_runs) {
+        (Seen::Nothing, _) => return None,
+        (Seen::ReadBack, _) => Finding::ok(PRESENCE, "published, and read back"),
+        (Seen::Refused(reason), _) => Finding::failure(
+            PRESENCE,
+            format!("the broker does not take it: {reason}"),
+            "let this user publish to the presence, replies and lifecycle topics of this device",
+        ),
+        (Seen::NotShown, _) => Finding::warning(
+            PRESENCE,
+            "published, and the broker does not show it to us",
+            "may this user read the presence topic? Those who send commands must be able to",
+        ),
+        (Seen::Retained(Some(presence)), Some(true)) if presence.online => {
+            Finding::ok(PRESENCE, "the broker shows that the agent is online")
+        }
+        (Seen::Retained(_), Some(true)) => Finding::failure(
+            PRESENCE,
+            "the agent runs, and the broker does not show that it is online",
+            "may this user publish to the presence topic, and read it? Is the agent connected \
+             (downlinkd status)?",
+        ),
+        (Seen::Retained(Some(presence)), _) if presence.online => Finding::warning(
+            PRESENCE,
+            "the broker shows that an agent is online, and none answers here",
+            "does another machine have the same [device] id? If nothing runs, the broker will notice",
+        ),
+        (Seen::Retained(_), _) => Finding::ok(
+            PRESENCE,
+            "nobody is online; nothing was published, since an agent may be running here",
+        ),
+    };
+    Some(finding)
+}
+
+struct Visit {
+    mqtt: mqtt::Handle,
+    events: mpsc::Receiver<Event>,
+    presence: String,
+    /// How many are tried in turn.
+    brokers: usize,
+}
+
+impl Visit {
+    async fn connect(&mut self) -> Result<String, String> {
+        let until = Instant::now() + CONNECT;
+        let mut reasons: Vec<String> = Vec::new();
+        let mut attempts = 0;
+        loop {
+            match timeout_at(until, self.events.recv()).await {
+                Ok(Some(Event::Connected { broker, .. })) => return Ok(broker.to_string()),
+                Ok(Some(Event::Disconnected { reason })) => {
+                    if !reasons.contains(&reason) {
+                        reasons.push(reason);
+                    }
+                    attempts += 1;
+                    if attempts == ATTEMPTS * self.brokers {
+                        break;
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        match reasons.is_empty() {
+            true => Err(format!("no answer of the broker within {} s", CONNECT.as_secs())),
+            false => Err(reasons.join("; ")),
+        }
+    }
+
+    async fn look(&mut self, agent_runs: Option<bool>, device_id: &str) -> Seen {
+        let retained = self.next_presence(RETAINED, |_| true).await.ok();
+        // An agent elsewhere would be made to look offline.
+        let is_online = retained.as_ref().is_some_and(|presence| presence.online);
+        if agent_runs != Some(false) || is_online {
+            return Seen::Retained(retained);
+        }
+        let session = Uuid::new_v4();
+        self.mqtt.send(Command::Publish(Publish {
+            id: Some(PUBLISH),
+            topic: self.presence.clone(),
+            payload: outbound::absence(session, device_id),
+            retain: true,
+            correlation_data: None,
+            message_expiry: None,
+            user_properties: Vec::new(),
+        }));
+        match self.next_presence(READ_BACK, |presence| presence.session == session).await {
+            Ok(_) => Seen::ReadBack,
+            Err(None) => Seen::NotShown,
+            Err(Some(reason)) => Seen::Refused(reason),
+        }
+    }
+
+    /// `Err(None)`: none came in time; `Err(Some)`: the broker did not take ours.
+    async fn next_presence(
+        &mut self,
+        within: Duration,
+        is_wanted: impl Fn(&Presence) -> bool,
+    ) -> Result<Presence, Option<String>> {
+        let until = Instant::now() + within;
+        loop {
+            match timeout_at(until, self.events.recv()).await {
+                Ok(Some(Event::Message(message))) => {
+                    let Message { topic, payload, acknowledgement, .. } = message;
+                    self.mqtt.send(Command::Acknowledge(acknowledgement));
+                    if topic == self.presence
+                        && let Ok(presence) = serde_json::from_slice(&payload)
+                        && is_wanted(&presence)
+                    {
+                        return Ok(presence);
+                    }
+                }
+                Ok(Some(Event::Published { outcome: Err(reason), .. })) => {
+                    return Err(Some(reason));
+                }
+                Ok(Some(Event::Disconnected { reason })) => return Err(Some(reason)),
+                Ok(Some(Event::Connected { .. } | Event::Published { .. })) => {}
+                Ok(None) | Err(_) => return Err(None),
+            }
+        }
+    }
+
+    async fn leave(mut self) {
+        self.mqtt.send(Command::Disconnect);
+        // The events end with the client's task. Too late a goodbye changes nothing any more.
+        let _ = timeout(GOODBYE, async { while self.events.recv().await.is_some() {} }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    fn presence(online: bool) -> Presence {
+        Presence {
+            online,
+            session: Uuid::nil(),
+            guard_mode: None,
+            link: None,
+            clock: None,
+            challenge: None,
+        }
+    }
+
+    fn facts(seen: Seen, agent_runs: Option<bool>) -> Facts {
+        Facts { connected: Ok("mqtt://b:1883".to_owned()), seen, agent_runs }
+    }
+
+    #[test]
+    fn why_no_broker_takes_us() {
+        assert_eq!(judge(&facts(Seen::ReadBack, None)).level, Level::Ok);
+        for (reason, advice) in [
+            ("failed to connect to b:1883: Connection refused (os error 111)", "is the network up"),
+            ("connection refused by the broker at b:1883: NotAuthorized", "username"),
+            ("subscription to \"x\" refused by the broker: NotAuthorized", "subscribe"),
+        ] {
+            let facts = Facts { connected: Err(reason.to_owned()), ..facts(Seen::Nothing, None) };
+            let finding = judge(&facts);
+            assert_eq!((finding.level, &*finding.found), (Level::Failure, reason));
+            assert!(finding.advice.unwrap().contains(advice));
+            assert_eq!(judge_presence(&facts), None);
+        }
+    }
+
+    #[test]
+    fn what_the_presence_says() {
+        let online = || Seen::Retained(Some(presence(true)));
+        let offline = || Seen::Retained(Some(presence(false)));
+        for (seen, agent_runs, level) in [
+            (Seen::ReadBack, Some(false), Level::Ok),
+            (Seen::NotShown, Some(false), Level::Warning),
+            (Seen::Refused("NotAuthorized".to_owned()), Some(false), Level::Failure),
+            (online(), Some(true), Level::Ok),
+            (offline(), Some(true), Level::Failure),
+            (Seen::Retained(None), Some(true), Level::Failure),
+            (online(), Some(false), Level::Warning),
+            (online(), None, Level::Warning),
+            (offline(), None, Level::Ok),
+            (Seen::Retained(None), None, Level::Ok),
+        ] {
+            let facts = facts(seen, agent_runs);
+            assert_eq!(judge_presence(&facts).unwrap().level, level, "{facts:?}");
+        }
+    }
+}
