@@ -7,12 +7,14 @@
 mod agent;
 mod broker;
 mod clock;
+mod components;
 mod configuration;
 mod console;
 mod file_system;
 mod finding;
 mod journal;
 mod keys;
+mod line;
 mod modem_manager;
 mod port;
 mod program;
@@ -20,7 +22,7 @@ mod signing;
 mod vehicle;
 mod version;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,15 +31,14 @@ use tokio::time::timeout;
 
 use super::{CONFIGURATION, DEFAULT_CONFIG, Output, manual, print};
 use crate::catalog;
-use crate::config::{Config, secrets};
+use crate::config::{Config, Extra, secrets};
 use crate::edge::link::Endpoint;
-use crate::edge::link::probe::{self, Heard, Question};
-use crate::wire::mavlink::{Body, CommandFrame};
+use crate::edge::link::probe::{Heard, Question};
+use crate::guard::extra_link::ExtraLink;
+use crate::wire::mavlink::{Address, Body, CommandFrame};
 use agent::Agent;
 use finding::{Finding, Level};
 
-/// Three heartbeats.
-const LISTEN: Duration = Duration::from_secs(3);
 /// For the machine itself; what takes longer is broken.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// AUTOPILOT_VERSION
@@ -95,14 +96,14 @@ async fn surroundings(config: &Config, arguments: &Arguments) -> Vec<Finding> {
     let socket = config.api.socket.clone();
     let agent = bounded(move || agent::gather(&socket)).await;
     let agent = agent.unwrap_or_else(|| Agent::Unknown("the agent does not answer".to_owned()));
-    let (line, broker, clock, disk) = tokio::join!(
-        line(config, arguments.ask, &agent),
+    let (lines, broker, clock, disk) = tokio::join!(
+        lines(config, arguments.ask, &agent),
         broker::gather(config, &agent),
         bounded(clock::gather),
         disk(config, arguments, &agent),
     );
     let mut findings = vec![agent::judge(&config.api.socket, &agent)];
-    findings.extend(line);
+    findings.extend(lines);
     findings.push(broker::judge(&broker));
     findings.extend(broker::judge_presence(&broker));
     findings.push(clock::judge(clock));
@@ -128,51 +129,52 @@ async fn disk(config: &Config, arguments: &Arguments, agent: &Agent) -> Vec<Find
     })
 }
 
-/// The port, who else talks on it, and what is behind it.
-async fn line(config: &Config, ask: bool, agent: &Agent) -> Vec<Finding> {
+/// The ports, who else talks on them, and what is behind them.
+async fn lines(config: &Config, ask: bool, agent: &Agent) -> Vec<Finding> {
+    let agent_runs = matches!(agent, Agent::Runs(_));
+    let not_in_use = config.link.extra.iter().filter(|_| !agent_runs);
+    let extra: Vec<_> = not_in_use
+        .map(|it| extra_line(it.endpoint.clone(), it.link.clone(), config.link.target.system))
+        .map(tokio::spawn)
+        .collect();
+    let mut findings = main_line(config, ask, agent).await;
+    for line in extra {
+        findings.extend(line.await.expect("looking at a link does not panic"));
+    }
+    for Extra { endpoint, link, .. } in &config.link.extra {
+        let around = line::look_around(endpoint).await;
+        findings.extend(around.into_iter().map(|it| it.of_link(&link.name)));
+    }
+    findings
+}
+
+async fn main_line(config: &Config, ask: bool, agent: &Agent) -> Vec<Finding> {
     let endpoint = &config.link.endpoint;
-    let path = match endpoint {
-        Endpoint::Serial { path, .. } => Some(PathBuf::from(path)),
-        Endpoint::UdpIn { .. } | Endpoint::TcpOut { .. } => None,
+    let around = line::look_around(endpoint).await;
+    let (mut findings, heard) = match agent {
+        Agent::Runs(status) => {
+            let links =
+                status.links.iter().map(|it| components::judge_status(it).of_link(&it.name));
+            let findings = std::iter::once(vehicle::judge_status(&status.link)).chain(links);
+            (findings.collect(), None)
+        }
+        Agent::Absent | Agent::Unknown(_) => {
+            line::listen(endpoint, config.link.target, question(config, ask)).await
+        }
     };
-    let mut findings = Vec::new();
-    if let Some(path) = path.clone().filter(|path| path.exists()) {
-        findings.extend(bounded(move || others_on(&path)).await.unwrap_or_default());
-    }
-    if let Agent::Runs(status) = agent {
-        findings.insert(0, vehicle::judge_status(&status.link));
-        return findings;
-    }
-    let mut port = match path {
-        Some(path) => bounded(move || port::gather(&path)).await,
-        None => None,
-    };
-    let mut heard = Err(String::new());
-    if port.as_ref().is_none_or(port::Facts::is_promising) {
-        heard = probe::listen(endpoint, config.link.target, LISTEN, question(config, ask)).await;
-    }
-    match (&mut port, &heard) {
-        (Some(port), Err(trouble)) if !trouble.is_empty() => port.trouble = Some(trouble.clone()),
-        // Without a port of its own to blame.
-        (None, Err(trouble)) => findings.push(Finding::failure(
-            "link",
-            trouble.clone(),
-            "look at [link] endpoint, and who else uses it",
-        )),
-        _ => {}
-    }
-    if let Some(port) = &port {
-        findings.insert(0, port::judge(port));
-    }
-    if let Ok(heard) = heard {
+    findings.extend(around);
+    if let Some(heard) = heard {
         findings.extend(heard_from(config, &heard, ask));
     }
     findings
 }
 
-fn others_on(path: &Path) -> Vec<Finding> {
-    let modem_manager = modem_manager::gather(path).map(modem_manager::judge);
-    std::iter::once(console::judge(&console::gather(path))).chain(modem_manager).collect()
+async fn extra_line(endpoint: Endpoint, link: ExtraLink, system: u8) -> Vec<Finding> {
+    let ExtraLink { name, components } = link;
+    let target = Address { system, component: components.first().copied().unwrap_or_default() };
+    let (mut findings, heard) = line::listen(&endpoint, target, None).await;
+    findings.extend(heard.map(|it| components::judge(&endpoint, &it, system, &components)));
+    findings.into_iter().map(|it| it.of_link(&name)).collect()
 }
 
 fn heard_from(config: &Config, heard: &Heard, ask: bool) -> Vec<Finding> {

@@ -25,11 +25,11 @@ pub struct Extra {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawExtraLink {
-    name: String,
+    pub(super) name: String,
     #[serde(deserialize_with = "endpoint")]
     endpoint: Endpoint,
     components: Vec<u8>,
-    signing_key_file: Option<PathBuf>,
+    pub(super) signing_key_file: Option<PathBuf>,
     signing_link_id: Option<u8>,
 }
 

@@ -24,11 +24,15 @@ pub fn secret_files(path: &Path) -> Result<Vec<SecretFile>, Error> {
     let password = file("the broker's password", raw.mqtt.password_file);
     let key = file("the private key of our certificate", raw.mqtt.key_file);
     let signing = file("the key that signs MAVLink frames", raw.link.signing_key_file);
+    let extra = raw.link.extra.into_iter().filter_map(|it| {
+        let what = format!("the key that signs MAVLink frames on the link {}", it.name);
+        Some(SecretFile { what, path: it.signing_key_file? })
+    });
     let issuers = raw.guard.hmac_key_files().map(|(id, kid, path)| SecretFile {
         what: format!("the secret {kid:?} of issuer {id:?}"),
         path: path.to_owned(),
     });
-    Ok(password.into_iter().chain(key).chain(signing).chain(issuers).collect())
+    Ok(password.into_iter().chain(key).chain(signing).chain(extra).chain(issuers).collect())
 }
 
 #[cfg(test)]
@@ -45,6 +49,11 @@ password_file = "/a"
 key_file = "/b"
 [link]
 signing_key_file = "/d"
+[[link.extra]]
+name = "camera"
+endpoint = "udpin:0.0.0.0:14540"
+components = [100]
+signing_key_file = "/e"
 [[guard.issuer]]
 id = "cloud"
 [[guard.issuer.key]]
@@ -63,6 +72,7 @@ ed25519_public_key = "x"
                 ("the broker's password".to_owned(), "/a".into()),
                 ("the private key of our certificate".to_owned(), "/b".into()),
                 ("the key that signs MAVLink frames".to_owned(), "/d".into()),
+                ("the key that signs MAVLink frames on the link camera".to_owned(), "/e".into()),
                 ("the secret \"1\" of issuer \"cloud\"".to_owned(), "/c".into()),
             ]
         );

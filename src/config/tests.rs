@@ -195,6 +195,41 @@ fn mistakes_of_extra_links() {
 }
 
 #[test]
+fn each_link_signs_on_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mavlink.key");
+    fs::write(&file, [7; 32]).unwrap();
+    let key = format!("signing_key_file = {file:?}\n");
+    let camera = "[[link.extra]]\nname = \"camera\"\nendpoint = \"udpin:0.0.0.0:1\"\n\
+                  components = [100]\n";
+    let gimbal = "[[link.extra]]\nname = \"gimbal\"\nendpoint = \"udpin:0.0.0.0:2\"\n\
+                  components = [154]\n";
+    let load = |main: &str, more: &str| {
+        load(&[("downlinkd.toml", &format!("{GOOD}{main}{camera}{more}"))])
+    };
+    let ids = |main: &str, more: &str| {
+        let link = load(main, more).unwrap().link;
+        let all = std::iter::once(link.signing).chain(link.extra.into_iter().map(|it| it.signing));
+        all.map(|it| it.map(|it| it.link_id)).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&key, ""), [Some(0), None]);
+    assert_eq!(ids("", &format!("{key}{gimbal}{key}")), [None, Some(1), Some(2)]);
+    assert_eq!(ids(&key, &format!("{key}signing_link_id = 9")), [Some(0), Some(9)]);
+
+    for (main, more, told) in [
+        (format!("{key}signing_link_id = 1\n"), key.clone(), "camera has 1"),
+        (key.clone(), format!("{key}{gimbal}{key}signing_link_id = 1"), "gimbal has 1"),
+        (String::new(), "signing_link_id = 1".to_owned(), "means nothing"),
+        (String::new(), "signing_key_file = \"/nonexistent/key\"".to_owned(), "/nonexistent/key"),
+    ] {
+        let message = load(&main, &more).unwrap_err().to_string();
+        for part in ["[link.extra] signing_", told] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+    }
+}
+
+#[test]
 fn two_person_grants_are_by_risk_and_by_command() {
     let text = "two_person = [\"critical\", \"nav_land\"]";
     let config = load(&[("downlinkd.toml", &with_section("guard.grant", text))]).unwrap();

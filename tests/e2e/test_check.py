@@ -13,6 +13,7 @@ import seeds
 from agent import BINARY, clean_environment
 from broker import Broker
 from observed import TIMEOUT_S
+from vehicle import Vehicle
 
 CONFIGURATION = 78
 # Items that depend on the machine the test runs on; what they judge is tested by tables.
@@ -170,6 +171,41 @@ def while_saying(rig, say):
     finally:
         done.set()
         thread.join()
+
+
+def test_an_extra_link(rig, tmp_path):
+    camera = Vehicle(tmp_path / "camera", source=(1, mavlink.MAV_COMP_ID_CAMERA))
+    link = f"""\
+[[link.extra]]
+name = "camera"
+endpoint = "serial:{camera.port}:115200"
+components = [{mavlink.MAV_COMP_ID_CAMERA}]
+"""
+    configure(rig, link=link)
+    rig.broker.start()
+    rig.vehicle.plug_in()
+    camera.plug_in()
+    try:
+        _, findings = check(rig)
+        assert findings["camera port"]["level"] == "ok"
+        assert findings["camera components"]["level"] == "ok"
+        assert "HEARTBEAT of 1/100" in findings["camera components"]["found"]
+        assert len(camera.frames) == 0
+        camera.heartbeats = False
+        code, findings = check(rig)
+        assert code == 1
+        assert "nothing is heard" in findings["camera components"]["found"]
+        camera.heartbeats = True
+        rig.agent.start()
+        rig.publisher().wait_presence(
+            lambda p: [link["state"] for link in p.get("links", [])] == ["ready"],
+            "a camera that is ready",
+        )
+        _, findings = check(rig)
+        assert "the agent hears" in findings["camera components"]["found"]
+        assert "camera port" not in findings
+    finally:
+        camera.close()
 
 
 def test_a_silent_line(surroundings):

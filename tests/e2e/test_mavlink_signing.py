@@ -5,7 +5,7 @@ from pymavlink.dialects.v20 import development as mavlink
 
 import seeds
 from agent import run_to_end
-from vehicle import Ack, signing
+from vehicle import Ack, Vehicle, signing
 
 STOP = mavlink.MAV_CMD_IMAGE_STOP_CAPTURE
 ACCEPTED = Ack(mavlink.MAV_RESULT_ACCEPTED)
@@ -175,3 +175,43 @@ def test_time_goes_on_without_a_clock_and_without_the_journal(ready):
         after = timestamps(ready)
         assert len(after) > len(before)
         check_strictly_increasing(after)
+
+
+def test_each_link_signs_with_its_own_key_and_id(rig, tmp_path):
+    camera = Vehicle(tmp_path / "camera", source=(1, mavlink.MAV_COMP_ID_CAMERA))
+    files = []
+    for vehicle, key in ((rig.vehicle, KEY), (camera, OTHER_KEY)):
+        vehicle.sign(key)
+        files.append(rig.agent.config.with_name(f"{len(files)}.key"))
+        files[-1].write_text(f"hex:{key.hex()}\n")
+    camera.plug_in()
+    try:
+        rig.start(
+            link=f"""\
+component_by_domain = {{ camera-media = {mavlink.MAV_COMP_ID_CAMERA} }}
+signing_key_file = "{files[0]}"
+[[link.extra]]
+name = "camera"
+endpoint = "serial:{camera.port}:115200"
+components = [{mavlink.MAV_COMP_ID_CAMERA}]
+signing_key_file = "{files[1]}"
+"""
+        )
+        publisher = rig.publisher()
+        publisher.wait_presence(
+            lambda p: {link["state"] for link in [p["link"], *p.get("links", [])]} == {"ready"},
+            "two links that are ready",
+            0,
+        )
+        for command_type, vehicle in (("nav_roi", rig.vehicle), ("image_stop_capture", camera)):
+            body = seeds.request(command_type, idempotency_key=command_type)
+            command_id = publisher.request(body)["command_id"]
+            assert publisher.wait_terminal(command_id)["status"] == "SUCCEEDED"
+            vehicle.fence()
+            assert len(vehicle.commands()) == 1
+        for link_id, vehicle in enumerate((rig.vehicle, camera)):
+            frames = vehicle.frames.since()
+            assert {frame.message.get_link_id() for frame in frames} == {link_id}
+        assert [link["signed"] for link in rig.agent.status()["links"]] == [True]
+    finally:
+        camera.close()

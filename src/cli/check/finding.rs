@@ -1,5 +1,7 @@
 //! What is found of one item, and how it is printed. Pure.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::json;
 
@@ -15,7 +17,7 @@ pub enum Level {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    pub item: &'static str,
+    pub item: Cow<'static, str>,
     pub level: Level,
     pub found: String,
     /// What to do about it.
@@ -25,7 +27,7 @@ pub struct Finding {
 
 impl Finding {
     pub fn ok(item: &'static str, found: impl Into<String>) -> Self {
-        Self { item, level: Level::Ok, found: found.into(), advice: None }
+        Self { item: item.into(), level: Level::Ok, found: found.into(), advice: None }
     }
 
     pub fn warning(
@@ -34,7 +36,7 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         let (found, advice) = (found.into(), Some(advice.into()));
-        Self { item, level: Level::Warning, found, advice }
+        Self { item: item.into(), level: Level::Warning, found, advice }
     }
 
     pub fn failure(
@@ -43,6 +45,11 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         Self { level: Level::Failure, ..Self::warning(item, found, advice) }
+    }
+
+    /// The same, of an extra link.
+    pub fn of_link(self, name: &str) -> Self {
+        Self { item: format!("{name} {}", self.item).into(), ..self }
     }
 }
 
