@@ -234,9 +234,14 @@ impl Forwards {
         Watch(self.lines.iter().map(|line| Arc::clone(&line.shared)).collect())
     }
 
+    /// Whether anybody listens.
+    pub(super) fn has_peer(&self) -> bool {
+        self.lines.iter().any(Line::has_peer)
+    }
+
     /// Takes in a frame of the vehicle; [`Forwards::flush`] sends it.
     pub(super) fn vehicle_said(&mut self, frame: &Frame<'_>) {
-        if !self.lines.iter().any(Line::has_peer) {
+        if !self.has_peer() {
             return;
         }
         if self.batch.len() + frame.as_slice().len() > BATCH_BYTES {

@@ -62,6 +62,12 @@ pub(super) trait Stream: Send {
         Duration::ZERO
     }
 
+    /// Until it is polled again it need not be watched. How long that may take: what is received
+    /// meanwhile stays in the kernel's buffer, far from filling it. `None`: it is of no use.
+    fn rest(&mut self) -> Option<Duration> {
+        None
+    }
+
     /// Empties the kernel's buffer.
     fn discard_undrained(&self) {}
 
@@ -107,11 +113,12 @@ impl Port {
         Self { endpoint, stream }
     }
 
-    /// Writes some of `unwritten` or reads into `buffer`, whichever is possible first. Cancel-safe.
+    /// Writes some of `unwritten` or reads into `buffer`, whichever is possible first; nothing is read
+    /// without a buffer. Cancel-safe.
     pub(super) async fn activity(
         &mut self,
         unwritten: Option<&[u8]>,
-        buffer: &mut [u8],
+        mut buffer: Option<&mut [u8]>,
     ) -> Result<Activity, Failure> {
         poll_fn(|context| {
             if let Some(unwritten) = unwritten
@@ -123,6 +130,7 @@ impl Port {
                     Err(source) => Err(self.write_failure(source)),
                 });
             }
+            let Some(buffer) = &mut buffer else { return Poll::Pending };
             Poll::Ready(match ready!(self.stream.poll_read(context, buffer)) {
                 // An unplugged serial adapter reads so for ever.
                 Ok(0) if !self.stream.is_datagram() => {
@@ -144,6 +152,11 @@ impl Port {
     pub(super) fn drain_bound(&self, undrained: u32) -> Duration {
         // Twice, since adapters have buffers and a rate of their own.
         2 * self.stream.wire_time(undrained) + DRAIN_SLACK
+    }
+
+    /// See [`Stream::rest`].
+    pub(super) fn rest(&mut self) -> Option<Duration> {
+        self.stream.rest()
     }
 
     /// For a port that is closed with a frame on its way, which would go out late.

@@ -60,7 +60,7 @@ pub async fn listen(
         let is_heard = listener.heard.heartbeats.iter().any(|it| it.source == target);
         let unwritten = question.as_ref().filter(|_| is_heard && port.has_peer());
         let unwritten = unwritten.map(|frame| &frame.as_slice()[written..]);
-        match timeout_at(until, port.activity(unwritten, &mut buffer)).await {
+        match timeout_at(until, port.activity(unwritten, Some(&mut buffer))).await {
             Ok(Ok(Activity::Read(length))) => {
                 if listener.take(&buffer[..length]) {
                     port.answer_sender();

@@ -1,42 +1,61 @@
 //! A serial port: 8N1, with RTS/CTS or no flow control, opened exclusively.
+//!
+//! Registered with the runtime, it wakes the thread for every few bytes that come, whether anybody reads
+//! them or not. So while it [rests](Stream::rest) it is not.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use serialport::TTYPort;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_serial::SerialPort as _;
 use tokio_serial::{ClearBuffer, DataBits, ErrorKind, FlowControl, Parity, SerialStream, StopBits};
-use tokio_serial::{SerialPort as _, SerialPortBuilderExt as _};
 
 use super::port::Stream;
 
 /// Start bit, eight data bits, stop bit.
 const BITS_PER_BYTE: u64 = 10;
+/// Half of what the line discipline holds (N_TTY_BUF_SIZE).
+const RESTING_BYTES: u32 = 2048;
+const LONGEST_REST: Duration = Duration::from_millis(20);
 const IN_USE: &str = "another process has it open (a second downlinkd, ModemManager, a login console); \
                       stop that one";
 
 pub(super) struct Serial {
-    stream: SerialStream,
+    port: TTYPort,
+    /// The same port, registered with the runtime; `None` while it rests.
+    stream: Option<SerialStream>,
     baud: u32,
 }
 
 impl Serial {
     pub(super) fn open(path: &str, baud: u32, rtscts: bool) -> io::Result<Self> {
         let flow_control = if rtscts { FlowControl::Hardware } else { FlowControl::None };
-        let stream = tokio_serial::new(path, baud)
+        let port = tokio_serial::new(path, baud)
             .data_bits(DataBits::Eight)
             .parity(Parity::None)
             .stop_bits(StopBits::One)
             .flow_control(flow_control)
             .exclusive(true)
-            .open_native_async()
+            .open_native()
             .map_err(|error| match error.kind {
                 // What the crate makes of EBUSY (TIOCEXCL) and of a flock(2) that is held.
                 ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, IN_USE),
                 _ => error.into(),
             })?;
-        Ok(Self { stream, baud })
+        let mut it = Self { port, stream: None, baud };
+        it.stream()?;
+        Ok(it)
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut SerialStream>> {
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.port.try_clone_native()?.try_into()?,
+        };
+        Ok(Pin::new(self.stream.insert(stream)))
     }
 }
 
@@ -44,7 +63,12 @@ impl Serial {
 // without flush(), since that is a blocking tcdrain(3).
 impl Stream for Serial {
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        if self.stream.is_none()
+            && let Ok(length) = self.port.write(bytes)
+        {
+            return Poll::Ready(Ok(length));
+        }
+        self.stream()?.poll_write(context, bytes)
     }
 
     fn poll_read(
@@ -52,13 +76,19 @@ impl Stream for Serial {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if self.stream.is_none()
+            && let Ok(length @ 1..) = self.port.read(buffer)
+        {
+            return Poll::Ready(Ok(length));
+        }
+        // Nothing came, or the port is gone: this will tell.
         let mut buffer = ReadBuf::new(buffer);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        ready!(self.stream()?.poll_read(context, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
     fn undrained(&self) -> io::Result<u32> {
-        Ok(self.stream.bytes_to_write()?)
+        Ok(self.port.bytes_to_write()?)
     }
 
     fn wire_time(&self, bytes: u32) -> Duration {
@@ -66,9 +96,14 @@ impl Stream for Serial {
         Duration::from_micros(bits * 1_000_000 / u64::from(self.baud))
     }
 
+    fn rest(&mut self) -> Option<Duration> {
+        self.stream = None;
+        Some(self.wire_time(RESTING_BYTES).min(LONGEST_REST))
+    }
+
     /// Else closing would block the runtime: it waits for up to 30 s until the buffer is empty.
     fn discard_undrained(&self) {
         // Fails when the device is gone, and then there is nothing to discard.
-        let _ = self.stream.clear(ClearBuffer::Output);
+        let _ = self.port.clear(ClearBuffer::Output);
     }
 }

@@ -13,6 +13,8 @@ use crate::wire::mavlink::{self, FrameBytes, Framer, Received};
 
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
 const DRAIN_POLL: Duration = Duration::from_millis(1);
+/// While an answer may come, what is received is read at once. Most vehicles answer within it.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// Senders do not pause so long inside of a frame; a full one takes 49 ms at 57600 baud.
 pub(super) const STREAM_PAUSE: Duration = Duration::from_millis(50);
@@ -36,6 +38,10 @@ pub(super) struct Session<'a> {
     frames_before: u64,
     /// When a candidate that is still incomplete is no frame, most likely.
     pause_at: Option<Instant>,
+    /// Nothing is read until then: a wake-up for every frame of a stream costs more than its reading.
+    rests_until: Option<Instant>,
+    /// No rests until then.
+    attentive_until: Instant,
     heartbeat: Interval,
     heartbeat_is_due: bool,
     outgoing: Option<Outgoing>,
@@ -79,6 +85,7 @@ enum Wake {
     Forwarded(Forwarded),
     ForwardedDue,
     StreamPaused,
+    Rested,
     Port(Result<Activity, Failure>),
 }
 
@@ -95,6 +102,8 @@ impl<'a> Session<'a> {
             framer: Framer::counting_from(framed),
             frames_before: framed.frames,
             pause_at: None,
+            rests_until: None,
+            attentive_until: Instant::now(),
             heartbeat,
             heartbeat_is_due: false,
             outgoing: None,
@@ -131,6 +140,7 @@ impl<'a> Session<'a> {
             Some(outgoing) => outgoing.unwritten(),
             None => forwarded.and_then(Waiting::unwritten),
         };
+        let buffer = self.rests_until.is_none().then_some(&mut self.buffer[..]);
         tokio::select! {
             biased;
             _ = self.heartbeat.tick() => Wake::HeartbeatDue,
@@ -138,7 +148,8 @@ impl<'a> Session<'a> {
             queued = self.link.queue.recv(), if outgoing.is_none() => Wake::Queued(queued),
             () = until(forwarded.map(Waiting::due_at)) => Wake::ForwardedDue,
             frame = self.link.forwards.next(), if forwarded.is_none() => Wake::Forwarded(frame),
-            activity = self.port.activity(unwritten, &mut self.buffer) => Wake::Port(activity),
+            activity = self.port.activity(unwritten, buffer) => Wake::Port(activity),
+            () = until(self.rests_until) => Wake::Rested,
             // Last: bytes that waited while the task did are no pause.
             () = until(self.pause_at) => Wake::StreamPaused,
         }
@@ -154,6 +165,10 @@ impl<'a> Session<'a> {
             Wake::StreamPaused => {
                 self.pause_at = None;
                 self.pass_on_behind_noise().await
+            }
+            Wake::Rested => {
+                self.rests_until = None;
+                Ok(())
             }
             Wake::Forwarded(frame) => {
                 self.forwarded = Some(Waiting { frame, poll_at: None });
@@ -184,6 +199,10 @@ impl<'a> Session<'a> {
     }
 
     fn begin(&mut self, ticket: Option<u64>, frame: FrameBytes, by: Instant) {
+        if ticket.is_some() {
+            self.rests_until = None;
+            self.attentive_until = Instant::now() + ANSWER_TIME;
+        }
         let stage = Stage::Writing { written: 0, by };
         self.outgoing = Some(Outgoing { ticket, frame: Frame::Own(Box::new(frame)), stage });
     }
@@ -319,7 +338,10 @@ impl<'a> Session<'a> {
         if self.link.gate.genuine() > before {
             self.port.answer_sender();
         }
-        self.pause_at = self.framer.is_holding().then(|| Instant::now() + STREAM_PAUSE);
+        let now = Instant::now();
+        self.pause_at = self.framer.is_holding().then(|| now + STREAM_PAUSE);
+        let may_rest = now >= self.attentive_until && !self.link.forwards.has_peer();
+        self.rests_until = if may_rest { self.port.rest().map(|rest| now + rest) } else { None };
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Sessions over a scripted port, in virtual time.
 
 mod forward;
+mod rest;
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,6 +35,7 @@ struct Script {
     to_read: VecDeque<io::Result<Vec<u8>>>,
     fail_writes: bool,
     discarded: bool,
+    rest: Option<Duration>,
     waker: Option<Waker>,
 }
 
@@ -79,6 +81,10 @@ impl Stream for Scripted {
         let bytes = bytes?;
         buffer[..bytes.len()].copy_from_slice(&bytes);
         Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn rest(&mut self) -> Option<Duration> {
+        self.0.lock().unwrap().rest
     }
 
     fn undrained(&self) -> io::Result<u32> {

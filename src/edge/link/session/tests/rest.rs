@@ -1,0 +1,62 @@
+//! A port that is not watched for a while after each reading.
+
+use super::*;
+
+const REST: Duration = Duration::from_millis(20);
+
+impl Running {
+    fn receive(&self, bytes: Vec<u8>) {
+        self.port.change(|script| script.to_read.push_back(Ok(bytes)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_during_a_rest_is_read_after_it() {
+    let mut running = Running::start().await;
+    running.port.change(|script| script.rest = Some(REST));
+    running.receive(ack_bytes());
+    running.settle().await;
+    assert_eq!(running.seen(), [ack_event()]);
+    running.receive(ack_bytes());
+    running.pass(REST - MILLISECOND).await;
+    assert_eq!(running.seen(), []);
+    running.pass(MILLISECOND).await;
+    assert_eq!(running.seen(), [ack_event()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_an_answer_may_come_there_is_no_rest() {
+    let mut running = Running::start().await;
+    running.port.change(|script| (script.rest, script.room) = (Some(REST), 10_000));
+    running.receive(ack_bytes());
+    running.settle().await;
+    assert_eq!(running.seen(), [ack_event()]);
+    running.send(1);
+    running.settle().await;
+    assert_eq!(running.seen(), [Event::Sent { ticket: 1 }]);
+    for _ in 0..3 {
+        running.receive(ack_bytes());
+        running.settle().await;
+        assert_eq!(running.seen(), [ack_event()]);
+    }
+    running.pass(ANSWER_TIME).await;
+    running.receive(ack_bytes());
+    running.settle().await;
+    assert_eq!(running.seen(), [ack_event()], "the first one after it");
+    running.receive(ack_bytes());
+    running.settle().await;
+    assert_eq!(running.seen(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_ends_no_rest() {
+    let mut running = Running::start().await;
+    running.port.change(|script| (script.rest, script.room) = (Some(2 * HEARTBEAT_PERIOD), 10_000));
+    running.receive(ack_bytes());
+    running.settle().await;
+    assert_eq!(running.seen(), [ack_event()]);
+    running.receive(ack_bytes());
+    running.pass(HEARTBEAT_PERIOD).await;
+    assert_eq!(running.port.change(|script| script.written.len()), 2 * HEARTBEAT_LENGTH);
+    assert_eq!(running.seen(), []);
+}
