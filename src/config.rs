@@ -13,6 +13,7 @@ pub mod publisher;
 mod seconds;
 pub mod secrets;
 mod signing;
+mod target_system;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use crate::catalog;
 use crate::edge::journal::Retention;
 use crate::edge::link::{Endpoint, ForwardOptions};
 use crate::guard::Guard;
+use crate::guard::autopilot::Autopilot;
 use crate::wire::mavlink::Address;
 use crate::wire::topic::{VENDOR, is_level};
 use api::RawApi;
@@ -38,6 +40,7 @@ pub use mqtt::Mqtt;
 use mqtt::RawMqtt;
 use seconds::Seconds;
 pub use signing::Signing;
+use target_system::TargetSystem;
 
 /// A mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,7 @@ pub struct Link {
     /// Our own address.
     pub source: Address,
     /// The autopilot.
-    pub target: Address,
+    pub target: Autopilot,
     /// Where the commands of a domain go, if not to the autopilot.
     pub component_by_domain: BTreeMap<String, u8>,
     /// `None`: MAVLink frames are not signed.
@@ -212,7 +215,7 @@ struct RawLink {
     endpoint: Option<Endpoint>,
     system_id: u8,
     component_id: u8,
-    target_system: u8,
+    target_system: TargetSystem,
     target_component: u8,
     component_by_domain: BTreeMap<String, u8>,
     extra: Vec<RawExtraLink>,
@@ -252,7 +255,7 @@ impl Default for RawLink {
             system_id: 1,
             // MAV_COMP_ID_ONBOARD_COMPUTER
             component_id: 191,
-            target_system: 1,
+            target_system: TargetSystem(Some(1)),
             // MAV_COMP_ID_AUTOPILOT1
             target_component: 1,
             component_by_domain: BTreeMap::new(),
@@ -325,7 +328,6 @@ impl RawLink {
         for (key, id) in [
             ("system_id", self.system_id),
             ("component_id", self.component_id),
-            ("target_system", self.target_system),
             ("target_component", self.target_component),
         ] {
             if id == 0 {
@@ -333,12 +335,16 @@ impl RawLink {
             }
         }
         let source = Address { system: self.system_id, component: self.component_id };
-        let target = Address { system: self.target_system, component: self.target_component };
-        if source == target {
-            let message = format!(
-                "we cannot be the autopilot itself ({}/{})",
-                target.system, target.component
-            );
+        let target = Autopilot { system: self.target_system.0, component: self.target_component };
+        if source.component == target.component && target.may_be_of(source.system) {
+            let message = match target.address() {
+                Some(address) => format!("we cannot be the autopilot itself ({address})"),
+                None => format!(
+                    "with target_system = \"auto\" any system may be the autopilot's, so it must not \
+                     be target_component, {}",
+                    target.component
+                ),
+            };
             return Err(value("link", "component_id", message));
         }
         for (domain, component) in &self.component_by_domain {

@@ -116,7 +116,7 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         links,
         mqtt,
         leases: Leases::default(),
-        autopilots: Autopilots::new(config.link.target),
+        autopilots: Autopilots::default(),
         mqtt_events,
         config_path,
         apis,
@@ -279,8 +279,10 @@ impl Daemon {
                 Input::LinkClosed(link)
             }
             link::Event::Heartbeat(heartbeat) => {
-                self.autopilots.hear(&heartbeat);
-                Input::Heartbeat(link, heartbeat)
+                self.handle(Input::Heartbeat(link, heartbeat));
+                // By now it may be the target.
+                self.autopilots.hear(&heartbeat, self.engine.autopilot());
+                return;
             }
             // The autopilot's alone counts, and it is behind the main link.
             link::Event::Telemetry(_) if link != LinkId::MAIN => return,
@@ -457,6 +459,10 @@ impl Daemon {
             Effect::Unmatched(ack) => {
                 self.metrics.unmatched();
                 self.publish_unmatched(&ack);
+            }
+            Effect::Learned(autopilot) => {
+                info!("the vehicle is system {}, learned from its HEARTBEAT", autopilot.system);
+                self.links.tell_vehicle(autopilot.system);
             }
             Effect::Link(link, state) => {
                 if link == LinkId::MAIN {

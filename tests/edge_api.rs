@@ -177,6 +177,7 @@ fn status(grants: Vec<Grant>) -> AgentStatus {
             endpoint: "udpin:0.0.0.0:14540".to_owned(),
             signed: false,
             counters: LinkCounters { frames: 7, ..LinkCounters::default() },
+            autopilot: Some("1/1".to_owned()),
             other_autopilots: vec!["2/1".to_owned()],
         },
         links: Vec::new(),

@@ -64,7 +64,7 @@ impl Agent {
     ) -> Self {
         let (sender, events) = mpsc::channel(capacity);
         let options =
-            Options { endpoint, source: AGENT, vehicle: AUTOPILOT.system, signing, forwards };
+            Options { endpoint, source: AGENT, vehicle: Some(AUTOPILOT.system), signing, forwards };
         Self { handle: link::spawn(options, sender), events }
     }
 

@@ -35,7 +35,7 @@ use crate::config::{Config, Extra, secrets};
 use crate::edge::link::Endpoint;
 use crate::edge::link::probe::{Heard, Question};
 use crate::guard::extra_link::ExtraLink;
-use crate::wire::mavlink::{Address, Body, CommandFrame};
+use crate::wire::mavlink::{Address, Body};
 use agent::Agent;
 use finding::{Finding, Level};
 
@@ -181,7 +181,7 @@ fn heard_from(config: &Config, heard: &Heard, ask: bool) -> Vec<Finding> {
     let target = config.link.target;
     let mut findings = vec![vehicle::judge(heard, &config.link.endpoint, target)];
     // Of an autopilot that is not there nothing else can be said.
-    if heard.heartbeats.iter().any(|it| it.source == target) {
+    if vehicle::target(heard, target).is_some() {
         findings.push(version::judge(heard.version, question(config, ask).is_some()));
         findings.push(signing::judge(heard.signed_frames, config.link.signing.is_some()));
     }
@@ -199,12 +199,8 @@ fn question(config: &Config, ask: bool) -> Option<Question> {
     let content = command.encode(&payload, None).ok()?;
     Some(Question {
         source: config.link.source,
-        frame: CommandFrame {
-            target: config.link.target,
-            command: command.mavlink_command_id,
-            confirmation: 0,
-            body: Body::Long(content.long()),
-        },
+        command: command.mavlink_command_id,
+        body: Body::Long(content.long()),
     })
 }
 

@@ -136,13 +136,14 @@ fn forward_line(forward: &ForwardStatus) -> String {
 }
 
 fn link(link: &LinkStatus) -> String {
-    let LinkStatus { state, endpoint, signed, other_autopilots, .. } = link;
+    let LinkStatus { state, endpoint, signed, autopilot, other_autopilots, .. } = link;
     let signed = if *signed { ", signed" } else { "" };
+    let autopilot = autopilot.as_deref().unwrap_or("not learned yet");
     let others = match &other_autopilots[..] {
         [] => String::new(),
-        others => format!(", beside the autopilots {}", others.join(", ")),
+        others => format!(", beside {}", others.join(", ")),
     };
-    format!("{state} ({endpoint}){signed}{others}")
+    format!("{state} ({endpoint}){signed}; autopilot {autopilot}{others}")
 }
 
 fn extra_link(link: &ExtraLinkStatus) -> String {
@@ -210,6 +211,7 @@ mod tests {
                     unsigned: 1,
                     ..LinkCounters::default()
                 },
+                autopilot: Some("1/1".to_owned()),
                 other_autopilots: vec!["2/1".to_owned(), "3/1".to_owned()],
             },
             links: vec![ExtraLinkStatus {
@@ -243,7 +245,7 @@ mod tests {
             "\
 vehicle      px4-real-1, downlinkd 0.1.0
 guard        guarded
-link         ready (serial:/dev/ttyAMA0:921600), signed, beside the autopilots 2/1, 3/1
+link         ready (serial:/dev/ttyAMA0:921600), signed; autopilot 1/1, beside 2/1, 3/1
 received     678 frames, 12345 bytes; 90 skipped_bytes, 1 unsigned
 extra link   camera open (serial:/dev/ttyUSB0:115200)
 received     2 frames, 34 bytes
@@ -260,11 +262,15 @@ refused      12 auth.failed, 1 grant.missing
         );
         let link = LinkStatus {
             counters: LinkCounters::default(),
+            autopilot: None,
             other_autopilots: Vec::new(),
             ..status.link.clone()
         };
         let idle = AgentStatus { link, grants: Vec::new(), refusals: Default::default(), ..status };
-        assert!(screen(&idle).contains("received     0 frames, 0 bytes\n"));
+        assert!(
+            screen(&idle)
+                .contains("signed; autopilot not learned yet\nreceived     0 frames, 0 bytes\n")
+        );
         let end = "outbox       3 updates\ngrants       none\nrefused      none\n";
         assert!(screen(&idle).ends_with(end));
     }

@@ -89,7 +89,7 @@ fn check_components(
             "0 is a broadcast; it must be 1 to 255".to_owned()
         } else if *component == main.target.component {
             format!("{component} is the autopilot, which [link] endpoint leads to")
-        } else if *component == main.source.component && main.source.system == main.target.system {
+        } else if *component == main.source.component && main.target.may_be_of(main.source.system) {
             format!("{component} is our own")
         } else if is_taken || !unique.insert(*component) {
             format!("{component} is there twice; a component is behind one link")

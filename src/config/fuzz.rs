@@ -3,7 +3,7 @@
 use config::{Config as Values, File, FileFormat};
 use serde_json::Value;
 
-use super::{Config, Source};
+use super::{Config, Link, Source};
 use crate::guard::Mode;
 use crate::wire::topic::{Kind, Topics};
 
@@ -80,10 +80,10 @@ fn check(config: &Config) {
     assert_eq!(topics.parse(&topics.commands("cloud")), Some((Kind::Commands, "cloud")));
     assert!(config.mqtt.keep_alive.as_secs() >= 5);
     assert_eq!(config.link.endpoint.to_string().parse(), Ok(config.link.endpoint.clone()));
-    assert_ne!(config.link.source, config.link.target);
-    for address in [config.link.source, config.link.target] {
-        assert!(address.system > 0 && address.component > 0);
-    }
+    let Link { source, target, .. } = &config.link;
+    assert!(source.system > 0 && source.component > 0);
+    assert!(target.system != Some(0) && target.component > 0);
+    assert!(source.component != target.component || !target.may_be_of(source.system));
     assert!(config.link.component_by_domain.values().all(|component| *component > 0));
     assert!((1..=300).contains(&config.delivery.default_timeout_seconds));
     assert!((1..=8).contains(&config.delivery.max_outstanding));

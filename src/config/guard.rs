@@ -70,7 +70,7 @@ impl RawGuard {
             }
             rules.push((command_type, rule));
         }
-        let policy = Policy::new(link.target, link.component_by_domain.clone(), rules);
+        let policy = Policy::new(link.target.component, link.component_by_domain.clone(), rules);
         Ok(Guard::new(mode, issuers, keys, policy, self.grant.check()?))
     }
 }

@@ -44,7 +44,7 @@ fn the_defaults_are_the_contract() {
     let config = load(&[("downlinkd.toml", GOOD)]).unwrap();
     assert_eq!(config.guard.mode(), Mode::Disabled);
     assert_eq!(config.link.source, Address { system: 1, component: 191 });
-    assert_eq!(config.link.target, Address { system: 1, component: 1 });
+    assert_eq!(config.link.target, Address { system: 1, component: 1 }.into());
     assert_eq!(config.delivery.default_timeout_seconds, 30);
     assert_eq!(config.delivery.max_outstanding, 3);
     assert_eq!(config.delivery.late_ack_window, Duration::from_secs(300));
@@ -80,6 +80,28 @@ fn the_key_of_mavlink_signing_comes_from_its_file() {
     assert!(error.contains("means nothing without signing_key_file"), "{error}");
     let error = message(&format!("{GOOD}signing_key_file = \"/nonexistent/key\""));
     assert!(error.contains("/nonexistent/key"), "{error}");
+}
+
+#[test]
+fn the_target_system_is_a_number_or_learned() {
+    for (text, system) in [("255", Some(255)), ("\"3\"", Some(3)), ("\"auto\"", None)] {
+        let config = load(&[("downlinkd.toml", &format!("{GOOD}target_system = {text}\n"))]);
+        assert_eq!(config.unwrap().link.target, Autopilot { system, component: 1 });
+    }
+    for text in ["0", "256", "-1", "\"0\"", "\"Auto\"", "\"\"", "1.5", "true"] {
+        let error = message(&format!("{GOOD}target_system = {text}\n"));
+        assert!(error.contains("downlinkd.toml: ") && error.contains("target_system"), "{error}");
+        assert!(error.contains("1 to 255, or \"auto\""), "{error}");
+    }
+    // Any system may be the autopilot's, ours too.
+    let auto = format!("{GOOD}target_system = \"auto\"\nsystem_id = 9\n");
+    let error = message(&format!("{auto}component_id = 1\n"));
+    assert!(error.contains("[link] component_id: with target_system = \"auto\""), "{error}");
+    let camera =
+        "[[link.extra]]\nname = \"a\"\nendpoint = \"udpin:0.0.0.0:1\"\ncomponents = [191]\n";
+    assert!(message(&format!("{auto}{camera}")).contains("191 is our own"));
+    let known = auto.replace("\"auto\"", "3");
+    assert!(load(&[("downlinkd.toml", &format!("{known}{camera}"))]).is_ok());
 }
 
 #[test]
@@ -455,9 +477,9 @@ frames = ["MAV_FRAME_GLOBAL_RELATIVE_ALT", "MAV_FRAME_GLOBAL"]
     let judge = |command: &str, payload: serde_json::Value, frame, timeout_seconds| {
         let command = catalog::find(command).unwrap();
         let content = command.encode(payload.as_object().unwrap(), frame).unwrap();
-        let target = config.link.target;
+        let component = config.link.target.component;
         let candidate =
-            Candidate { api_id: "cloud", command, content: &content, target, timeout_seconds };
+            Candidate { api_id: "cloud", command, content: &content, component, timeout_seconds };
         let grants = Grants::new(Limits::default(), 1);
         let now = Duration::from_secs(1000);
         config.guard.permit(candidate, &grants, None, now).map_err(|refusal| refusal.message)
@@ -503,7 +525,7 @@ frames = ["MAV_FRAME_GLOBAL_RELATIVE_ALT", "MAV_FRAME_GLOBAL"]
         }
     }
     // The preconditions of the first rule, each known when the next is asked for.
-    let source = config.link.target;
+    let source = config.link.target.address().unwrap();
     let now = Duration::from_secs(10);
     let mut vehicle = Vehicle::new(source);
     vehicle.opened(LinkId::MAIN);
@@ -573,9 +595,9 @@ fn refusals(
     let is_reposition = command.command_type == "do_reposition";
     let frame = is_reposition.then_some("MAV_FRAME_GLOBAL_RELATIVE_ALT");
     let content = command.encode(payload.as_object().unwrap(), frame).unwrap();
-    let target = guard.target(command, None);
+    let component = guard.component(command, None);
     let candidate =
-        Candidate { api_id: "cloud", command, content: &content, target, timeout_seconds: 30 };
+        Candidate { api_id: "cloud", command, content: &content, component, timeout_seconds: 30 };
     let grants = Grants::new(guard.grant_limits().clone(), 1);
     let layers = guard.explain(candidate, &Rates::default(), vehicle, &grants, HEARD);
     let refusals = layers.into_iter().filter_map(|(layer, verdict)| match verdict {

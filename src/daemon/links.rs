@@ -102,6 +102,13 @@ impl Links {
         }
     }
 
+    /// The vehicle's system id is known now.
+    pub fn tell_vehicle(&self, system: u8) {
+        for link in &self.0 {
+            link.handle.tell_vehicle(system);
+        }
+    }
+
     /// As configured; the main one has none.
     pub fn name(&self, id: LinkId) -> Option<&str> {
         self.0[usize::from(id.0)].name.as_deref()

@@ -80,7 +80,7 @@ impl Guard {
             (Layer::Policy, rule.map(|_| ()).into()),
             (Layer::State, state),
             (Layer::Grant, grant),
-            (Layer::Transport, self.transport_ready(candidate.target, vehicle, now).into()),
+            (Layer::Transport, self.transport_ready(candidate.component, vehicle, now).into()),
         ]
     }
 }

@@ -11,6 +11,7 @@
 //! | transport ready | [`Guard::judge`] | `transport.not_ready` |
 
 pub mod authentication;
+pub mod autopilot;
 pub mod clock;
 pub mod explain;
 pub mod extra_link;
@@ -34,7 +35,6 @@ use crate::code::Code;
 use crate::wire::mavlink::Address;
 use crate::wire::signature::Credentials;
 use authentication::{Authenticated, Clock, Keys};
-use extra_link::LinkId;
 use grants::{GrantId, Grants, Limits};
 use permission::Permission;
 use policy::{Policy, Retransmit, Rule};
@@ -78,7 +78,8 @@ pub struct Candidate<'a> {
     pub api_id: &'a str,
     pub command: &'a Command,
     pub content: &'a Encoded,
-    pub target: Address,
+    /// Whom it is for, of the vehicle's components.
+    pub component: u8,
     /// Seconds, 0 to 300; 0: nobody waits.
     pub timeout_seconds: u32,
 }
@@ -121,8 +122,8 @@ impl Guard {
     }
 
     /// Where a command goes, given the component that its request names.
-    pub fn target(&self, command: &Command, requested: Option<u8>) -> Address {
-        self.policy.target(command, requested)
+    pub fn component(&self, command: &Command, requested: Option<u8>) -> u8 {
+        self.policy.component(command, requested)
     }
 
     /// Whether a query of this name is answered: it only reads what is the issuer's own, so it needs
@@ -184,7 +185,7 @@ impl Guard {
         let rule = self.rule(candidate)?;
         rule.check_state(vehicle, now)?;
         let grant = self.grant(candidate, rule, grants, None, now)?;
-        self.transport_ready(candidate.target, vehicle, now)?;
+        self.transport_ready(candidate.component, vehicle, now)?;
         Ok(Clearance { retransmit: rule.retransmit, grant })
     }
 
@@ -251,19 +252,19 @@ impl Guard {
 
     /// The layer of permission.
     fn permission(&self, candidate: Candidate<'_>) -> Result<&Permission, Refusal> {
-        let Candidate { api_id, command, target, .. } = candidate;
+        let Candidate { api_id, command, component, .. } = candidate;
         let permission = self.issuers.get(api_id).ok_or_else(|| {
             let message = format!("{api_id} is no longer an issuer of this vehicle");
             Refusal::new(Code::AuthNotPermitted, message)
         })?;
-        permission.check(api_id, command, target)?;
+        permission.check(api_id, command, component)?;
         Ok(permission)
     }
 
     /// The layer of policy.
     fn rule(&self, candidate: Candidate<'_>) -> Result<&Rule, Refusal> {
-        let Candidate { command, content, target, timeout_seconds, .. } = candidate;
-        let rule = self.policy.rule(command, target)?;
+        let Candidate { command, content, component, timeout_seconds, .. } = candidate;
+        let rule = self.policy.rule(command, component)?;
         rule.check_bounds(command, content, timeout_seconds)?;
         Ok(rule)
     }
@@ -289,58 +290,44 @@ impl Guard {
 
     fn transport_ready(
         &self,
-        target: Address,
+        component: u8,
         vehicle: &Vehicle,
         now: Duration,
     ) -> Result<(), Refusal> {
-        let link = vehicle.link_of(target);
-        if let Some(name) = vehicle.link_name(link) {
-            return extra_link_ready(name, link, target, vehicle, now);
-        }
-        let autopilot = self.policy.autopilot();
-        let because = match vehicle.link_state(link, now) {
-            LinkState::Ready if vehicle.hears(target.component, now) => return Ok(()),
-            LinkState::Ready => format!(
-                "no heartbeat of component {}/{} has come by this link; behind PX4 it needs MAVLink \
-                 forwarding (MAV_x_FORWARD)",
-                target.system, target.component
-            ),
-            LinkState::Closed => "the port is not open".to_owned(),
-            LinkState::Open => format!(
-                "no heartbeat of autopilot {}/{} within {} s",
-                autopilot.system,
-                autopilot.component,
-                HEARTBEAT_MAX_AGE.as_secs()
-            ),
+        let link = vehicle.link_of(component);
+        let name = vehicle.link_name(link);
+        let because = match (vehicle.link_state(link, now), vehicle.autopilot().address()) {
+            (LinkState::Closed, _) => "its port is not open".to_owned(),
+            (_, None) => "no heartbeat of an autopilot yet, and [link] target_system is \"auto\"; \
+                          the first one tells which system is meant"
+                .to_owned(),
+            (state, Some(autopilot)) => {
+                let target = Address { component, ..autopilot };
+                let is_heard = name.is_some() || vehicle.hears(component, now);
+                if is_heard && vehicle.ready_for(target, now) {
+                    return Ok(());
+                }
+                let max_age = HEARTBEAT_MAX_AGE.as_secs();
+                match (name, state) {
+                    (Some(_), _) => {
+                        format!(
+                            "no heartbeat of component {target} has come by it within {max_age} s"
+                        )
+                    }
+                    (None, LinkState::Ready) => format!(
+                        "no heartbeat of component {target} has come by this link; behind PX4 it \
+                         needs MAVLink forwarding (MAV_x_FORWARD)"
+                    ),
+                    (None, _) => {
+                        format!("no heartbeat of autopilot {autopilot} within {max_age} s")
+                    }
+                }
+            }
         };
-        Err(Refusal::new(
-            Code::TransportNotReady,
-            format!("the link to the target is not ready: {because}"),
-        ))
+        let name = name.unwrap_or("to the target");
+        let message = format!("the link {name} is not ready: {because}");
+        Err(Refusal::new(Code::TransportNotReady, message))
     }
-}
-
-fn extra_link_ready(
-    name: &str,
-    link: LinkId,
-    target: Address,
-    vehicle: &Vehicle,
-    now: Duration,
-) -> Result<(), Refusal> {
-    if vehicle.ready_for(target, now) {
-        return Ok(());
-    }
-    let because = match vehicle.link_state(link, now) {
-        LinkState::Closed => "its port is not open".to_owned(),
-        LinkState::Open | LinkState::Ready => format!(
-            "no heartbeat of component {}/{} has come by it within {} s",
-            target.system,
-            target.component,
-            HEARTBEAT_MAX_AGE.as_secs()
-        ),
-    };
-    let message = format!("the link {name} is not ready: {because}");
-    Err(Refusal::new(Code::TransportNotReady, message))
 }
 
 #[cfg(test)]

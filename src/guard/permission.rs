@@ -7,7 +7,6 @@ use super::Refusal;
 use super::rate::Rates;
 use crate::catalog::Command;
 use crate::code::Code;
-use crate::wire::mavlink::Address;
 
 /// One issuer's permissions.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,7 +39,7 @@ impl Permission {
 
     /// # Errors
     /// `auth.not_permitted`, naming the command or the target.
-    pub fn check(&self, api_id: &str, command: &Command, target: Address) -> Result<(), Refusal> {
+    pub fn check(&self, api_id: &str, command: &Command, component: u8) -> Result<(), Refusal> {
         let name = command.command_type;
         let named = self.all_commands
             || self.commands.contains(name)
@@ -52,9 +51,9 @@ impl Permission {
             ));
         }
         match &self.target_components {
-            Some(components) if !components.contains(&target.component) => Err(Refusal::new(
+            Some(components) if !components.contains(&component) => Err(Refusal::new(
                 Code::AuthNotPermitted,
-                format!("issuer {api_id} may not address component {}", target.component),
+                format!("issuer {api_id} may not address component {component}"),
             )),
             _ => Ok(()),
         }
@@ -70,15 +69,14 @@ mod tests {
     fn nothing_is_permitted_that_is_not_named() {
         let stop = catalog::find("image_stop_capture").unwrap();
         let roi = catalog::find("nav_roi").unwrap();
-        let camera = Address { system: 1, component: 100 };
-        let autopilot = Address { system: 1, component: 1 };
+        let (camera, autopilot) = (100, 1);
         let nothing = Permission::default();
         let all = Permission { all_commands: true, ..Permission::default() };
         let one = Permission { commands: ["nav_roi"].into(), ..Permission::default() };
         let domain =
             Permission { domains: [stop.domain.to_owned()].into(), ..Permission::default() };
         let cameras = Permission { target_components: Some([100].into()), ..all.clone() };
-        for (permission, command, target, permitted) in [
+        for (permission, command, component, permitted) in [
             (&nothing, stop, camera, false),
             (&all, stop, camera, true),
             (&one, stop, camera, false),
@@ -88,7 +86,7 @@ mod tests {
             (&cameras, stop, camera, true),
             (&cameras, stop, autopilot, false),
         ] {
-            let outcome = permission.check("cloud", command, target);
+            let outcome = permission.check("cloud", command, component);
             assert_eq!(outcome.is_ok(), permitted, "{permission:?} {}", command.command_type);
             if let Err(refusal) = outcome {
                 assert_eq!(refusal.code, Code::AuthNotPermitted);

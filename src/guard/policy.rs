@@ -14,7 +14,6 @@ use super::state::Requirements;
 use super::vehicle::Vehicle;
 use crate::catalog::{Command, Encoded};
 use crate::code::Code;
-use crate::wire::mavlink::Address;
 
 /// What the operator allows for one command type.
 #[derive(Clone, Debug, Default)]
@@ -79,42 +78,38 @@ pub struct Retransmit {
     pub interval: Duration,
 }
 
-/// The allowed commands, by command_type, and where commands go by default.
+/// The allowed commands, by command_type, and to which component they go by default.
 #[derive(Clone, Debug)]
 pub struct Policy {
     rules: BTreeMap<&'static str, Rule>,
     /// By the catalogue's domain: cameras are 100-105, gimbals 154 and so on (MAV_COMPONENT).
     domain_components: BTreeMap<String, u8>,
-    autopilot: Address,
+    /// The autopilot's component.
+    autopilot: u8,
 }
 
 impl Policy {
+    /// `autopilot`: its component.
     pub fn new(
-        autopilot: Address,
+        autopilot: u8,
         domain_components: BTreeMap<String, u8>,
         rules: impl IntoIterator<Item = (&'static str, Rule)>,
     ) -> Self {
         Self { rules: rules.into_iter().collect(), domain_components, autopilot }
     }
 
-    pub fn autopilot(&self) -> Address {
-        self.autopilot
-    }
-
     /// Where the command goes: to the component that the request names, else by rule, by domain,
     /// to the autopilot.
-    pub fn target(&self, command: &Command, requested: Option<u8>) -> Address {
-        let component = requested.unwrap_or_else(|| self.default_component(command));
-        Address { component, ..self.autopilot }
+    pub fn component(&self, command: &Command, requested: Option<u8>) -> u8 {
+        requested.unwrap_or_else(|| self.default_component(command))
     }
 
     /// # Errors
     /// `policy.command_denied` without a rule, `policy.out_of_bounds` for a component that the rule
     /// does not name.
-    pub fn rule(&self, command: &Command, target: Address) -> Result<&Rule, Refusal> {
+    pub fn rule(&self, command: &Command, component: u8) -> Result<&Rule, Refusal> {
         let name = command.command_type;
         let rule = self.rule_of(name)?;
-        let component = target.component;
         if component == 0 {
             // Two components may answer a broadcast with opposite results.
             return Err(out_of_bounds(
@@ -148,7 +143,7 @@ impl Policy {
             .get(command.command_type)
             .and_then(|rule| rule.target_component)
             .or_else(|| self.domain_components.get(command.domain).copied())
-            .unwrap_or(self.autopilot.component)
+            .unwrap_or(self.autopilot)
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::catalog;
 use crate::guard::explain::Verdict;
+use crate::guard::extra_link::LinkId;
 use crate::guard::grants::{GrantRequest, Opener, Scope};
 use crate::guard::policy::{FieldBounds, Values};
 use crate::guard::state::Requirements;
@@ -67,7 +68,7 @@ fn judged(fails: &[Layer]) -> (Result<Clearance, Refusal>, Vec<(explain::Layer, 
         ..Permission::default()
     };
     let keys = Keys::new(BTreeMap::new()).unwrap();
-    let policy = Policy::new(AUTOPILOT, Default::default(), rules);
+    let policy = Policy::new(1, Default::default(), rules);
     let limits = Limits::default();
     let mut grants = Grants::new(limits.clone(), 1);
     if !fails(Grant) {
@@ -87,31 +88,15 @@ fn judged(fails: &[Layer]) -> (Result<Clearance, Refusal>, Vec<(explain::Layer, 
     }
     let mut vehicle = Vehicle::new(AUTOPILOT);
     vehicle.opened(LinkId::MAIN);
-    vehicle.heartbeat(
-        LinkId::MAIN,
-        &Heartbeat {
-            source: AUTOPILOT,
-            autopilot: 12,
-            vehicle_type: 2,
-            base_mode: 0x1D,
-            custom_mode: 0,
-            system_status: 3,
-        },
-        NOW,
-    );
+    vehicle.heartbeat(LinkId::MAIN, &Heartbeat::example(AUTOPILOT, 12), NOW);
     let component = match (fails(Target), fails(Transport)) {
         (true, _) => 101,
         // Allowed, and never heard.
         (false, true) => 100,
         (false, false) => 1,
     };
-    let candidate = Candidate {
-        api_id: "cloud",
-        command,
-        content: &content,
-        target: Address { component, ..AUTOPILOT },
-        timeout_seconds: 30,
-    };
+    let candidate =
+        Candidate { api_id: "cloud", command, content: &content, component, timeout_seconds: 30 };
     let explained = guard.explain(candidate, &rates, &vehicle, &grants, NOW);
     if fails(Issuer) {
         let clock = Clock { wall: Default::default(), trusted: true, challenge: "" };
@@ -179,8 +164,7 @@ fn unknown_state_comes_before_a_link_that_is_not_ready() {
     };
     let grants = Grants::new(Limits::default(), 1);
     for (armed, code) in [(Some(false), Code::StateUnknown), (None, Code::TransportNotReady)] {
-        let policy =
-            Policy::new(AUTOPILOT, Default::default(), [(command.command_type, rule(armed))]);
+        let policy = Policy::new(1, Default::default(), [(command.command_type, rule(armed))]);
         let guard = Guard::example(Mode::Guarded, policy);
         let mut rates = Rates::default();
         let vehicle = Vehicle::new(AUTOPILOT);
@@ -188,7 +172,7 @@ fn unknown_state_comes_before_a_link_that_is_not_ready() {
             api_id: "cloud",
             command,
             content: &content,
-            target: AUTOPILOT,
+            component: 1,
             timeout_seconds: 30,
         };
         assert_eq!(

@@ -12,7 +12,9 @@ use crate::guard::extra_link::LinkId;
 use crate::guard::grants::{Action, Answer, Ending, GrantId, Opener};
 use crate::guard::nonces::NonceKey;
 use crate::guard::vehicle::LinkState;
-use crate::wire::mavlink::{CommandAck, CommandFrame, ForeignCommand, Heartbeat, Telemetry};
+use crate::wire::mavlink::{
+    Address, CommandAck, CommandFrame, ForeignCommand, Heartbeat, Telemetry,
+};
 
 /// Names an incoming MQTT PUBLISH whose PUBACK is withheld.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,6 +126,8 @@ pub enum Effect {
     },
     /// A COMMAND_ACK that belongs to no command.
     Unmatched(CommandAck),
+    /// Who the autopilot is, where the configuration leaves that open. Once.
+    Learned(Address),
     /// A link's state changed.
     Link(LinkId, LinkState),
     /// The answer to an [`Input::Grant`].

@@ -25,6 +25,7 @@ pub struct Record {
     pub nonce: Option<NonceKey>,
     pub command_type: String,
     pub content: Encoded,
+    /// System 0: the autopilot's was not known yet; such a command is never sent.
     pub target: Address,
     /// Seconds; 0: DELIVERED is terminal.
     pub timeout_seconds: u32,

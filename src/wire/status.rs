@@ -42,6 +42,8 @@ pub struct LinkStatus {
     /// Every frame of ours is, and of those of others only signed ones count.
     pub signed: bool,
     pub counters: LinkCounters,
+    /// `SYSTEM/COMPONENT` of the one that commands are for; `None`: not learned yet.
+    pub autopilot: Option<String>,
     /// `SYSTEM/COMPONENT` of autopilots that are not the target; nothing that they say counts.
     pub other_autopilots: Vec<String>,
 }
@@ -51,7 +53,7 @@ pub struct LinkStatus {
 pub struct LinkCounters {
     pub bytes: u64,
     /// Intact frames; of these `mavlink_1` are of version 1, and `foreign` of other systems than the
-    /// target.
+    /// target, since that is known.
     pub frames: u64,
     pub mavlink_1: u64,
     pub foreign: u64,

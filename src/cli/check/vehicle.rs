@@ -2,7 +2,8 @@
 
 use crate::edge::link::Endpoint;
 use crate::edge::link::probe::Heard;
-use crate::wire::mavlink::{Address, Heartbeat};
+use crate::guard::autopilot::Autopilot;
+use crate::wire::mavlink::Heartbeat;
 use crate::wire::status::LinkStatus;
 
 use super::finding::Finding;
@@ -11,8 +12,16 @@ const ITEM: &str = "vehicle";
 /// Of the bytes, in percent; the first frame is nearly always heard from its middle.
 const MUCH_NOISE: u64 = 20;
 
+/// The configured autopilot, or the first one where any may be it.
+pub fn target(heard: &Heard, target: Autopilot) -> Option<&Heartbeat> {
+    let may_be_it = |it: &&Heartbeat| {
+        it.source.component == target.component && target.may_be_of(it.source.system)
+    };
+    autopilots(heard).find(may_be_it)
+}
+
 /// What was heard on the line.
-pub fn judge(heard: &Heard, endpoint: &Endpoint, target: Address) -> Finding {
+pub fn judge(heard: &Heard, endpoint: &Endpoint, configured: Autopilot) -> Finding {
     if heard.bytes == 0 {
         return Finding::failure(
             ITEM,
@@ -24,10 +33,12 @@ pub fn judge(heard: &Heard, endpoint: &Endpoint, target: Address) -> Finding {
         let found = format!("{} bytes on {endpoint}, and no MAVLink frame in them", heard.bytes);
         return Finding::failure(ITEM, found, strangeness(endpoint));
     }
-    let autopilots = || heard.heartbeats.iter().filter(|it| it.is_of_autopilot());
-    let Some(own) = autopilots().find(|it| it.source == target) else {
-        let target = format!("{}/{}", target.system, target.component);
-        return match autopilots().map(describe).collect::<Vec<_>>() {
+    let Some(own) = target(heard, configured) else {
+        let wanted = match configured.address() {
+            Some(address) => address.to_string(),
+            None => format!("an autopilot of component {}", configured.component),
+        };
+        return match autopilots(heard).map(describe).collect::<Vec<_>>() {
             none if none.is_empty() => Finding::failure(
                 ITEM,
                 format!("MAVLink on {endpoint}, and no autopilot's HEARTBEAT"),
@@ -36,20 +47,27 @@ pub fn judge(heard: &Heard, endpoint: &Endpoint, target: Address) -> Finding {
             others => Finding::failure(
                 ITEM,
                 format!(
-                    "no HEARTBEAT of {target}, which is configured; heard {}",
+                    "no HEARTBEAT of {wanted}, which is configured; heard {}",
                     others.join(", ")
                 ),
                 "set [link] target_system and target_component",
             ),
         };
     };
-    let others: Vec<String> = autopilots().filter(|it| it.source != target).map(describe).collect();
+    let others: Vec<String> =
+        autopilots(heard).filter(|it| it.source != own.source).map(describe).collect();
     let noise = heard.noise_bytes * 100 / heard.bytes;
     if !others.is_empty() {
         Finding::warning(
             ITEM,
             format!("{}, and on the same line {}", describe(own), others.join(", ")),
-            "commands go to the configured one only; is it the right one?",
+            match configured.system {
+                Some(_) => "commands go to the configured one only; is it the right one?",
+                None => {
+                    "with [link] target_system = \"auto\" commands go to the one that speaks first; \
+                     give the number of the right one"
+                }
+            },
         )
     } else if !own.is_of_px4() {
         Finding::warning(
@@ -64,8 +82,13 @@ pub fn judge(heard: &Heard, endpoint: &Endpoint, target: Address) -> Finding {
             "shorten the cable, connect the grounds, or lower the baud rate on both ends",
         )
     } else {
-        Finding::ok(ITEM, format!("HEARTBEAT of {} on {endpoint}", describe(own)))
+        let learned = if configured.system.is_none() { ", to be learned" } else { "" };
+        Finding::ok(ITEM, format!("HEARTBEAT of {} on {endpoint}{learned}", describe(own)))
     }
+}
+
+fn autopilots(heard: &Heard) -> impl Iterator<Item = &Heartbeat> {
+    heard.heartbeats.iter().filter(|it| it.is_of_autopilot())
 }
 
 /// What an agent that runs says of its link.
@@ -139,19 +162,14 @@ fn describe(heartbeat: &Heartbeat) -> String {
 mod tests {
     use super::super::finding::Level;
     use super::*;
+    use crate::wire::mavlink::Address;
     use crate::wire::status::LinkCounters;
 
-    const TARGET: Address = Address { system: 1, component: 1 };
+    const TARGET: Autopilot = Autopilot { system: Some(1), component: 1 };
+    const LEARNED: Autopilot = Autopilot { system: None, component: 1 };
 
     fn heartbeat(system: u8, component: u8, autopilot: u8) -> Heartbeat {
-        Heartbeat {
-            source: Address { system, component },
-            autopilot,
-            vehicle_type: 2,
-            base_mode: 0,
-            custom_mode: 0,
-            system_status: 3,
-        }
+        Heartbeat::example(Address { system, component }, autopilot)
     }
 
     fn heard(heartbeats: &[Heartbeat]) -> Heard {
@@ -205,6 +223,32 @@ mod tests {
     }
 
     #[test]
+    fn any_autopilot_of_the_component_may_be_learned() {
+        let endpoint: Endpoint = "serial:/dev/ttyAMA0:921600".parse().unwrap();
+        let camera = heartbeat(3, 100, 8);
+        let (third, fourth) = (heartbeat(3, 1, 12), heartbeat(4, 1, 12));
+        for (heartbeats, level, found, advice) in [
+            (&[camera, third][..], Level::Ok, "3/1 (PX4, quadrotor) on serial", ""),
+            (&[third, fourth], Level::Warning, "3/1 (PX4, quadrotor), and", "speaks first"),
+            (&[fourth, third], Level::Warning, "4/1 (PX4, quadrotor), and", "speaks first"),
+            (
+                &[heartbeat(3, 2, 12)],
+                Level::Failure,
+                "autopilot of component 1",
+                "target_component",
+            ),
+            (&[camera], Level::Failure, "no autopilot", "autopilot's port"),
+        ] {
+            let heard = heard(heartbeats);
+            let finding = judge(&heard, &endpoint, LEARNED);
+            assert_eq!(finding.level, level, "{finding:?}");
+            assert!(finding.found.contains(found), "{finding:?}");
+            assert!(finding.advice.clone().unwrap_or_default().contains(advice), "{finding:?}");
+            assert_eq!(target(&heard, LEARNED).is_some(), level != Level::Failure);
+        }
+    }
+
+    #[test]
     fn what_a_running_agent_says() {
         for (state, level) in
             [("ready", Level::Ok), ("open", Level::Failure), ("closed", Level::Failure)]
@@ -214,6 +258,7 @@ mod tests {
                 endpoint: "udpin:…".to_owned(),
                 signed: false,
                 counters: LinkCounters::default(),
+                autopilot: None,
                 other_autopilots: Vec::new(),
             };
             assert_eq!(judge_status(&link).level, level);

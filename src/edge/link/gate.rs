@@ -15,8 +15,8 @@ const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Gate {
-    /// The vehicle's system id.
-    vehicle: u8,
+    /// The vehicle's system id, if it is known.
+    vehicle: watch::Receiver<Option<u8>>,
     signing: Option<Signing>,
     counters: Counters,
     shared: Arc<Mutex<Counters>>,
@@ -38,6 +38,7 @@ impl Gate {
     /// Leases come in by the sender.
     pub(super) fn new(
         options: &Options,
+        vehicle: watch::Receiver<Option<u8>>,
         shared: Arc<Mutex<Counters>>,
     ) -> (Self, watch::Sender<(Lease, Instant)>) {
         let first = options.signing.as_ref().map(|it| Lease { now: it.now, until: it.start });
@@ -48,7 +49,7 @@ impl Gate {
             asked: None,
         });
         let gate = Self {
-            vehicle: options.vehicle,
+            vehicle,
             signing,
             counters: Counters::default(),
             shared,
@@ -70,7 +71,8 @@ impl Gate {
 
     /// To be called with every intact frame.
     pub(super) fn count(&mut self, frame: &Frame<'_>) {
-        self.counters.foreign += u64::from(frame.source().system != self.vehicle);
+        let is_foreign = self.vehicle.borrow().is_some_and(|it| it != frame.source().system);
+        self.counters.foreign += u64::from(is_foreign);
         self.genuine += u64::from(self.signing.is_none());
     }
 

@@ -56,8 +56,8 @@ pub struct Options {
     pub endpoint: Endpoint,
     /// Who we are in every frame that we write.
     pub source: Address,
-    /// The vehicle's system id.
-    pub vehicle: u8,
+    /// The vehicle's system id, if it is known by now.
+    pub vehicle: Option<u8>,
     /// `None`: nothing is signed, and everything that is intact counts.
     pub signing: Option<Signing>,
     /// Who shares the line.
@@ -158,6 +158,7 @@ pub struct Send {
 pub struct Handle {
     queue: mpsc::UnboundedSender<Queued>,
     lease: watch::Sender<(Lease, Instant)>,
+    vehicle: watch::Sender<Option<u8>>,
     counters: Arc<Mutex<Counters>>,
     forwards: Watch,
 }
@@ -177,6 +178,11 @@ impl Handle {
     /// From now on these timestamps may be used, too.
     pub fn grant(&self, lease: Lease) {
         self.lease.send_replace((lease, Instant::now()));
+    }
+
+    /// The vehicle's system id is known now: from here on others are counted as foreign.
+    pub fn tell_vehicle(&self, system: u8) {
+        self.vehicle.send_replace(Some(system));
     }
 
     /// What has been read since the start, over all openings of the port; as of the last read.
@@ -199,9 +205,10 @@ struct Queued {
 pub fn spawn(options: Options, events: mpsc::Sender<Event>) -> Handle {
     let (queue, queued) = mpsc::unbounded_channel();
     let counters = Arc::default();
-    let (gate, lease) = gate::Gate::new(&options, Arc::clone(&counters));
+    let (vehicle, known_vehicle) = watch::channel(options.vehicle);
+    let (gate, lease) = gate::Gate::new(&options, known_vehicle, Arc::clone(&counters));
     let link = task::Link::new(options, gate, queued, events);
     let forwards = link.forwards.watch();
     tokio::spawn(link.run());
-    Handle { queue, lease, counters, forwards }
+    Handle { queue, lease, vehicle, counters, forwards }
 }

@@ -9,8 +9,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Endpoint;
 use super::port::{Activity, Failure, Port};
+use crate::guard::autopilot::Autopilot;
 use crate::wire::mavlink::{
-    self, Address, AutopilotVersion, CommandFrame, Framer, Heartbeat, Received, autopilot_version,
+    self, Address, AutopilotVersion, Body, CommandFrame, Framer, Heartbeat, Received,
+    autopilot_version,
 };
 
 const READ_BUFFER: usize = 64 * 1024;
@@ -34,7 +36,9 @@ pub struct Heard {
 #[derive(Clone, Copy, Debug)]
 pub struct Question {
     pub source: Address,
-    pub frame: CommandFrame,
+    /// The MAV_CMD.
+    pub command: u16,
+    pub body: Body,
 }
 
 /// Listens for so long.
@@ -43,9 +47,9 @@ pub struct Question {
 /// Why the port cannot be opened or read, in words.
 pub async fn listen(
     endpoint: &Endpoint,
-    target: Address,
+    target: Autopilot,
     listen_for: Duration,
-    question: Option<Question>,
+    mut question: Option<Question>,
 ) -> Result<Heard, String> {
     let until = Instant::now() + listen_for;
     let mut port = match timeout_at(until, Port::open(endpoint)).await {
@@ -53,13 +57,17 @@ pub async fn listen(
         Err(_) => return Err(format!("failed to open {endpoint}: no answer in time")),
     };
     let mut listener = Listener { target, framer: Framer::new(), heard: Heard::default() };
-    let mut question = question.map(|it| mavlink::command(0, it.source, &it.frame));
+    let mut frame = None;
     let mut written = 0;
     let mut buffer = vec![0; READ_BUFFER];
     let ended = loop {
-        let is_heard = listener.heard.heartbeats.iter().any(|it| it.source == target);
-        let unwritten = question.as_ref().filter(|_| is_heard && port.has_peer());
-        let unwritten = unwritten.map(|frame| &frame.as_slice()[written..]);
+        if let Some(target) = listener.heard_target().filter(|_| port.has_peer())
+            && let Some(Question { source, command, body }) = question.take()
+        {
+            let asked = CommandFrame { target, command, confirmation: 0, body };
+            frame = Some(mavlink::command(0, source, &asked));
+        }
+        let unwritten = frame.as_ref().map(|frame| &frame.as_slice()[written..]);
         match timeout_at(until, port.activity(unwritten, Some(&mut buffer))).await {
             Ok(Ok(Activity::Read(length))) => {
                 if listener.take(&buffer[..length]) {
@@ -68,7 +76,7 @@ pub async fn listen(
             }
             Ok(Ok(Activity::Wrote(length))) => {
                 written += length;
-                question = question.filter(|frame| written < frame.as_slice().len());
+                frame = frame.filter(|frame| written < frame.as_slice().len());
             }
             Ok(Err(failure)) => break Err(failure),
             Err(_) => break Ok(()),
@@ -81,12 +89,17 @@ pub async fn listen(
 }
 
 struct Listener {
-    target: Address,
+    target: Autopilot,
     framer: Framer,
     heard: Heard,
 }
 
 impl Listener {
+    fn heard_target(&self) -> Option<Address> {
+        let target = self.target.address()?;
+        self.heard.heartbeats.iter().any(|it| it.source == target).then_some(target)
+    }
+
     /// Whether there was a frame.
     fn take(&mut self, bytes: &[u8]) -> bool {
         self.heard.bytes += bytes.len() as u64;
@@ -102,9 +115,10 @@ impl Listener {
             if let Some(Received::Heartbeat(heartbeat)) = mavlink::decode(&frame)
                 && heard.heartbeats.iter().all(|it| it.source != heartbeat.source)
             {
+                target.learn(&heartbeat);
                 heard.heartbeats.push(heartbeat);
             }
-            if frame.source() == *target {
+            if target.address() == Some(frame.source()) {
                 heard.signed_frames += u64::from(frame.is_signed());
                 heard.version = heard.version.or(autopilot_version(&frame));
             }

@@ -39,7 +39,7 @@ impl Engine {
             return;
         }
         // Whoever was asked answers by the link that the frame went by.
-        let by_its_link = self.vehicle.link_of(ack.source) == link;
+        let by_its_link = self.vehicle.link_of(ack.source.component) == link;
         // What comes before the frame is out answers something else.
         let asked = self.in_flight.get(&slot).copied().filter(|id| self.live[id].may_be_out);
         if let Some(id) = asked.filter(|_| by_its_link) {
@@ -62,12 +62,10 @@ impl Engine {
         }
         if let Some(stray) = live.record.stray.clone() {
             let message = format!(
-                "{}/{} answered {} instead of the addressed {}/{}",
-                stray.ack.source.system,
-                stray.ack.source.component,
+                "{} answered {} instead of the addressed {}",
+                stray.ack.source,
                 result_name(stray.ack.result),
-                live.record.target.system,
-                live.record.target.component
+                live.record.target
             );
             let cause = Cause::Result(stray.ack.result);
             live.record.ack = Some(stray);
@@ -210,7 +208,7 @@ impl Engine {
                 *command == ack.command
                     && *target != ack.source
                     && target.system == ack.source.system
-                    && self.vehicle.link_of(*target) == link
+                    && self.vehicle.link_of(target.component) == link
                     && self.live[id].may_be_out
             })
             .map(|(_, id)| *id)

@@ -220,7 +220,7 @@ impl Engine {
             confirmation: live.confirmation,
             body,
         };
-        let link = self.vehicle.link_of(target);
+        let link = self.vehicle.link_of(target.component);
         self.effects.push_back(Effect::Send { link, ticket, frame, not_after: live.deadline });
     }
 }

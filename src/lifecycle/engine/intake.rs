@@ -25,7 +25,7 @@ impl Engine {
         origin: Origin,
     ) {
         self.acknowledge(&origin);
-        let target = self.guard.target(request.command, request.target_component);
+        let component = self.guard.component(request.command, request.target_component);
         let id = request.command_id;
         let known = self.live.get(&id).map(|live| Box::new(live.record.clone())).or(stored);
         // What was recorded and is played back may only find its own command, whatever its age.
@@ -39,7 +39,8 @@ impl Engine {
             refused(request, refusal)
         } else if let Some(record) = known {
             if record.command_type == request.command.command_type
-                && record.target == target
+                // The publisher names no system: which one it was makes no other content.
+                && record.target.component == component
                 && record.content.same_content(&request.content)
             {
                 Reply::Created { record, duplicate: true }
@@ -59,7 +60,7 @@ impl Engine {
         } else if let Err(refusal) = self.use_nonce(request.authenticated.as_ref()) {
             refused(request, refusal)
         } else {
-            self.accept(now, request, target)
+            self.accept(now, request, component)
         };
         self.effects.push_back(Effect::Reply { origin, reply });
     }
@@ -106,12 +107,12 @@ impl Engine {
 
     /// What the guard would say to a request at this moment. Nothing comes of it.
     pub fn explain(&self, now: &Now, request: &CommandRequest) -> Vec<(Layer, Verdict)> {
-        let target = self.guard.target(request.command, request.target_component);
+        let component = self.guard.component(request.command, request.target_component);
         let candidate = Candidate {
             api_id: &request.api_id,
             command: request.command,
             content: &request.content,
-            target,
+            component,
             timeout_seconds: self.timeout_seconds(request),
         };
         let nonce = self.check_nonce(request.authenticated.as_ref());
@@ -161,7 +162,7 @@ impl Engine {
     }
 
     /// Journals the command as ACCEPTED; the guard then lets it into the queue or ends it.
-    fn accept(&mut self, now: &Now, request: CommandRequest, target: Address) -> Reply {
+    fn accept(&mut self, now: &Now, request: CommandRequest, component: u8) -> Reply {
         let id = request.command_id;
         let timeout_seconds = self.timeout_seconds(&request);
         let waits = match timeout_seconds {
@@ -174,6 +175,8 @@ impl Engine {
             wait = wait.min(expiry);
         }
         let stamp = Stamp::of(now);
+        // Nothing goes to 0: the guard has refused it then.
+        let system = self.vehicle.autopilot().system.unwrap_or(0);
         self.last_number += 1;
         let record = Record {
             command_id: id,
@@ -184,7 +187,7 @@ impl Engine {
             nonce: request.authenticated.map(|it| it.nonce.key),
             command_type: request.command.command_type.to_owned(),
             content: request.content,
-            target,
+            target: Address { system, component },
             timeout_seconds,
             accepted: stamp,
             deadline_ms: wait.as_millis() as u64,
@@ -202,7 +205,7 @@ impl Engine {
             api_id: &record.api_id,
             command: request.command,
             content: &record.content,
-            target,
+            component,
             timeout_seconds: record.timeout_seconds,
         };
         let decision =

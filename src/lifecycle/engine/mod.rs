@@ -29,6 +29,7 @@ use super::status::{Cause, Status};
 use super::time::{Now, Stamp, Timestamp};
 use super::timers::{Timer, Timers};
 use crate::code::Code;
+use crate::guard::autopilot::Autopilot;
 use crate::guard::extra_link::{ExtraLink, LinkId};
 use crate::guard::grants::{GrantId, Grants};
 use crate::guard::nonces::Nonces;
@@ -37,7 +38,7 @@ use crate::guard::rate::Rates;
 use crate::guard::set_aside::SetAside;
 use crate::guard::vehicle::{LinkState, Vehicle};
 use crate::guard::{Clearance, Guard, Refusal};
-use crate::wire::mavlink::Address;
+use crate::wire::mavlink::{Address, Heartbeat};
 use foreign::ForeignCommands;
 
 /// Writes that nothing waits for ride along with the next commit, or go after this time.
@@ -58,7 +59,7 @@ pub struct Settings {
     /// Our own MAVLink address.
     pub source: Address,
     /// The autopilot.
-    pub target: Address,
+    pub target: Autopilot,
     /// In the order of their [`LinkId`]s.
     pub extra_links: Vec<ExtraLink>,
     /// Seconds, 1 to 300.
@@ -226,6 +227,11 @@ impl Engine {
         self.vehicle.gps_time(boot)
     }
 
+    /// As configured, or as learned by now.
+    pub fn autopilot(&self) -> Autopilot {
+        self.vehicle.autopilot()
+    }
+
     pub fn link_state(&self, link: LinkId) -> LinkState {
         self.link_states[&link]
     }
@@ -282,9 +288,7 @@ impl Engine {
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
             Input::LinkOpened(link) => self.vehicle.opened(link),
             Input::LinkClosed(link) => self.vehicle.closed(link),
-            Input::Heartbeat(link, heartbeat) => {
-                self.vehicle.heartbeat(link, &heartbeat, now.boot);
-            }
+            Input::Heartbeat(link, heartbeat) => self.on_heartbeat(now, link, &heartbeat),
             Input::Telemetry(telemetry) => self.vehicle.telemetry(&telemetry, now.boot),
             Input::Tick => {}
             Input::CommandAck(link, ack) => self.on_command_ack(now, link, ack),
@@ -356,6 +360,14 @@ impl Engine {
         }
     }
 
+    fn on_heartbeat(&mut self, now: &Now, link: LinkId, heartbeat: &Heartbeat) {
+        let was_known = self.vehicle.autopilot().system.is_some();
+        self.vehicle.heartbeat(link, heartbeat, now.boot);
+        if let Some(autopilot) = self.vehicle.autopilot().address().filter(|_| !was_known) {
+            self.effects.push_back(Effect::Learned(autopilot));
+        }
+    }
+
     fn forget_nonces(&mut self, now: &Now) {
         for key in self.nonces.expire(now) {
             if self.batch.nonces.remove(&key).is_none() {
@@ -398,20 +410,33 @@ impl Engine {
         self.end_unreachable(now);
     }
 
+    /// Ends what waits for a link that was lost, or for another vehicle than this one.
     fn end_unreachable(&mut self, now: &Now) {
         let mut lost = Vec::new();
         for id in &self.queue {
             let Some(live) = self.live.get_mut(id) else { continue };
-            if self.vehicle.ready_for(live.record.target, now.boot) {
+            let target = live.record.target;
+            if self.vehicle.ready_for(target, now.boot) {
                 live.waits_for_link = false;
+            } else if let Some(system) =
+                self.vehicle.autopilot().system.filter(|it| *it != target.system)
+            {
+                // Accepted before a restart.
+                let message = format!(
+                    "the command was accepted for system {}, and the vehicle is system {system}; it was not sent",
+                    target.system
+                );
+                lost.push((*id, message));
             } else if !live.waits_for_link {
                 // It was ready when the guard let the command in, or since.
-                lost.push((*id, self.vehicle.link_of(live.record.target)));
+                let link = self.vehicle.link_of(target.component);
+                let link = self.vehicle.link_name(link).unwrap_or("to the vehicle");
+                let message =
+                    format!("the link {link} was lost while the command waited for its turn");
+                lost.push((*id, message));
             }
         }
-        for (id, link) in lost {
-            let link = self.vehicle.link_name(link).map_or("to the vehicle".into(), str::to_owned);
-            let message = format!("the link {link} was lost while the command waited for its turn");
+        for (id, message) in lost {
             self.finish(now, id, Status::Failed, Code::TransportLost, message);
         }
     }

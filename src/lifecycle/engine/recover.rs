@@ -110,7 +110,7 @@ impl Engine {
             api_id: &record.api_id,
             command,
             content: &record.content,
-            target: record.target,
+            component: record.target.component,
             timeout_seconds: record.timeout_seconds,
         };
         self.guard.permit(candidate, &self.grants, held, now.boot)

@@ -61,6 +61,14 @@ impl Heartbeat {
     }
 }
 
+#[cfg(test)]
+impl Heartbeat {
+    /// Of a quadrotor in standby that tells no mode.
+    pub fn example(source: Address, autopilot: u8) -> Self {
+        Self { source, autopilot, vehicle_type: 2, base_mode: 0, custom_mode: 0, system_status: 3 }
+    }
+}
+
 /// COMMAND_ACK (77). Fields that the sender did not fill in are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandAck {

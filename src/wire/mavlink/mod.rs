@@ -11,6 +11,8 @@ mod framer;
 mod signing;
 mod version;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 pub use decode::{CommandAck, Heartbeat, Received, Report, Telemetry, decode, result_name};
@@ -25,6 +27,12 @@ pub use version::{AutopilotVersion, autopilot_version};
 pub struct Address {
     pub system: u8,
     pub component: u8,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.system, self.component)
+    }
 }
 
 /// The payload at its full length: MAVLink 2 cuts trailing zeros off, newer dialects append fields.

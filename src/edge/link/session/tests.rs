@@ -131,9 +131,10 @@ impl Running {
             Endpoint::Serial { path: "/dev/scripted".to_owned(), baud: 57_600, rtscts: false };
         let opened = Port::new(endpoint.clone(), Box::new(port.clone()));
         let options =
-            Options { endpoint, source: AGENT, vehicle: 1, signing, forwards: Vec::new() };
+            Options { endpoint, source: AGENT, vehicle: Some(1), signing, forwards: Vec::new() };
         let counters = Arc::default();
-        let (gate, lease) = Gate::new(&options, Arc::clone(&counters));
+        let (_, known_vehicle) = watch::channel(options.vehicle);
+        let (gate, lease) = Gate::new(&options, known_vehicle, Arc::clone(&counters));
         let mut link = Link::new(options, gate, queued, sender);
         change(&mut link);
         let session = tokio::spawn(async move { Session::new(&mut link, opened).run().await });

@@ -50,7 +50,8 @@ fn takeoffs(mode: Mode, may_grant: bool, limits: Limits) -> Guard {
     let permission = Permission { all_commands: true, may_grant, ..Permission::default() };
     let issuers = [("cloud".to_owned(), permission)].into();
     let keys = Keys::new(BTreeMap::new()).unwrap();
-    let policy = Policy::new(AUTOPILOT, BTreeMap::new(), [("nav_takeoff", Rule::default())]);
+    let policy =
+        Policy::new(AUTOPILOT.component, BTreeMap::new(), [("nav_takeoff", Rule::default())]);
     Guard::new(mode, issuers, keys, policy, limits)
 }
 

@@ -385,6 +385,7 @@ impl Harness {
                 short
             }
             Effect::Unmatched(ack) => format!("unmatched {}", ack.command),
+            Effect::Learned(autopilot) => format!("learned {autopilot}"),
             Effect::Link(..) => return None,
             Effect::GrantReply { outcome, .. } => {
                 let short = match &outcome {
@@ -456,7 +457,7 @@ pub fn now() -> Now {
 pub fn settings() -> Settings {
     Settings {
         source: US,
-        target: AUTOPILOT,
+        target: AUTOPILOT.into(),
         extra_links: Vec::new(),
         default_timeout_seconds: 30,
         max_outstanding: 3,
@@ -475,6 +476,11 @@ pub fn two_links(settings: Settings) -> Settings {
     Settings { extra_links: vec![camera], ..settings }
 }
 
+/// With a system that only its HEARTBEAT tells.
+pub fn learning(settings: Settings) -> Settings {
+    Settings { target: Autopilot { system: None, ..settings.target }, ..settings }
+}
+
 pub fn guard(mode: Mode, extra: impl IntoIterator<Item = (&'static str, Rule)>) -> Guard {
     let camera = Rule { target_components: [100].into(), ..Rule::default() };
     let without_grant = Rule { grant: Some(false), ..Rule::default() };
@@ -486,7 +492,7 @@ pub fn guard(mode: Mode, extra: impl IntoIterator<Item = (&'static str, Rule)>) 
         ("nav_roi", without_grant),
     ];
     let domains = [("gimbal".to_owned(), 154)].into();
-    let policy = Policy::new(AUTOPILOT, domains, rules.into_iter().chain(extra));
+    let policy = Policy::new(AUTOPILOT.component, domains, rules.into_iter().chain(extra));
     Guard::example(mode, policy)
 }
 

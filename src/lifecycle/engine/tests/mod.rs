@@ -7,6 +7,7 @@ mod flushes;
 mod foreign;
 mod grants;
 mod harness;
+mod learned;
 mod outbox;
 mod promises;
 mod recovery;
@@ -195,7 +196,7 @@ fn the_default_component_is_the_rules_else_the_domains_else_the_autopilot() {
         ("video_start_capture", Some(100), 100),
     ] {
         let command = crate::catalog::find(command).unwrap();
-        assert_eq!(guard.target(command, requested), Address { system: 1, component });
+        assert_eq!(guard.component(command, requested), component);
     }
 }
 

@@ -49,6 +49,10 @@ impl Witness {
 
     /// The agent answered a message.
     pub fn reply(&self, journal: &ModelJournal, reply: &Reply) {
+        if let Reply::Error(error) = reply {
+            let code = error.violations[0].code;
+            assert_ne!(code, Code::IdempotencyConflict, "no key ever has another content");
+        }
         let (Reply::Created { record, .. } | Reply::Found { record, .. }) = reply else { return };
         let durable = journal.records.get(&record.command_id).expect("an answer before its commit");
         if record.is_terminal() {
@@ -68,6 +72,7 @@ impl Witness {
     pub fn publish(&mut self, journal: &ModelJournal, record: &Record) {
         for answer in [&record.ack, &record.stray].into_iter().flatten() {
             let CommandAck { result_param2, source, .. } = answer.ack;
+            assert_eq!(source.system, record.target.system, "another vehicle's answer counted");
             assert_ne!(result_param2, FOR_ANOTHER, "somebody else's answer counted");
             let is_astray = result_param2 == BY_ANOTHER_LINK && source == record.target;
             assert!(!is_astray, "an answer by another link counted");
@@ -102,6 +107,8 @@ impl Witness {
         let leads_there = |it: &ExtraLink| it.components.contains(&frame.target.component);
         let way = extra.iter().position(leads_there).map_or(LinkId::MAIN, LinkId::of_extra);
         assert_eq!(link, way, "a frame went astray");
+        let system = engine.autopilot().system;
+        assert_eq!(system, Some(frame.target.system), "a frame to another vehicle");
         let slot = (frame.target, frame.command);
         let command = *engine.in_flight.get(&slot).expect("a frame has its place");
         let durable = journal.records[&command].dispatch.as_ref();

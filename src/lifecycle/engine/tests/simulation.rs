@@ -2,12 +2,13 @@
 //!
 //! The world: a broker that redelivers what was not acknowledged and may drop its connection, HTTP
 //! callers, a journal that holds what was committed, an autopilot and, behind a link of its own, a camera
-//! that answer at once, late, twice, wrongly or never. Every history is checked against what the product
+//! that answer at once, late, twice, wrongly or never. In a third of the histories who the autopilot is must
+//! be learned, and may be another one after a crash. Every history is checked against what the product
 //! promises.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use super::harness::{EXTRA, ModelJournal, guard, now, request, two_links};
+use super::harness::{EXTRA, ModelJournal, guard, learning, now, request, two_links};
 use super::promises::{BY_ANOTHER_LINK, FOR_ANOTHER, Witness};
 use super::*;
 use crate::catalog;
@@ -22,7 +23,9 @@ const COMMANDS: [&str; 4] =
     ["do_digicam_control", "image_stop_capture", "request_camera_capture_status", "nav_roi"];
 
 /// Behind the same link as whoever was asked.
-const SECOND_CAMERA: Address = Address { system: 1, component: 101 };
+const SECOND_CAMERA: u8 = 101;
+/// Autopilots that there may be on the line are 1 to this.
+const SYSTEMS: u64 = 3;
 
 /// Few enough that a short outage reaches it.
 const MAX_UPDATES: usize = WINDOW + 10;
@@ -65,6 +68,9 @@ struct Seen {
     by_extra_link: usize,
     by_another_link: usize,
     responses: usize,
+    other_autopilots: usize,
+    before_learning: usize,
+    for_another_vehicle: usize,
 }
 
 impl Seen {
@@ -77,6 +83,9 @@ impl Seen {
         self.by_extra_link += more.by_extra_link;
         self.by_another_link += more.by_another_link;
         self.responses += more.responses;
+        self.other_autopilots += more.other_autopilots;
+        self.before_learning += more.before_learning;
+        self.for_another_vehicle += more.for_another_vehicle;
     }
 
     fn expect_variety(&self) {
@@ -88,11 +97,18 @@ impl Seen {
         assert!(self.by_extra_link > 1000, "{} frames to the camera", self.by_extra_link);
         assert!(self.by_another_link > 1000, "{} answers astray", self.by_another_link);
         assert!(self.responses > 1000, "{} responses", self.responses);
+        let Seen { other_autopilots, before_learning, for_another_vehicle, .. } = self;
+        assert!(*other_autopilots > 1000, "{other_autopilots} heartbeats of others");
+        assert!(*before_learning > 100, "{before_learning} commands before anybody spoke");
+        assert!(*for_another_vehicle > 10, "{for_another_vehicle} commands for another vehicle");
     }
 }
 
 struct World {
     chance: Chance,
+    settings: Settings,
+    /// The autopilot's system.
+    vehicle: u8,
     now: Now,
     engine: Engine,
     journal: ModelJournal,
@@ -120,10 +136,14 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
+        let learns = seed.is_multiple_of(3);
+        let settings = if learns { learning(settings()) } else { settings() };
         let mut it = Self {
             chance: Chance(seed),
+            engine: Engine::new(settings.clone(), guard(Mode::Guarded, []), 0),
+            settings,
+            vehicle: AUTOPILOT.system,
             now: now(),
-            engine: Engine::new(settings(), guard(Mode::Guarded, []), 0),
             journal: ModelJournal::default(),
             at_broker: VecDeque::new(),
             handed_over: 0,
@@ -151,8 +171,35 @@ impl World {
     }
 
     fn all_speak(&mut self) {
-        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
-        self.handle(Input::Heartbeat(EXTRA, heartbeat(CAMERA)));
+        self.autopilot_speaks();
+        self.camera_speaks();
+    }
+
+    fn autopilot_speaks(&mut self) {
+        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(self.on_board(AUTOPILOT.component))));
+    }
+
+    fn camera_speaks(&mut self) {
+        self.handle(Input::Heartbeat(EXTRA, heartbeat(self.on_board(CAMERA.component))));
+    }
+
+    /// Another autopilot on the line, or that of the vehicle once more. Who speaks first where that
+    /// decides is the vehicle.
+    fn any_autopilot_speaks(&mut self) {
+        let system = 1 + self.chance.below(SYSTEMS) as u8;
+        if self.engine.autopilot().system.is_none() {
+            self.vehicle = system;
+        }
+        self.seen.other_autopilots += usize::from(system != self.vehicle);
+        let source = Address { system, ..AUTOPILOT };
+        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(source)));
+        let command = catalog::find(COMMANDS[self.chance.below(4) as usize]).unwrap();
+        let answer = ack(source, command.mavlink_command_id, self.chance.below(4) as u8);
+        self.answers.push((self.now.boot, LinkId::MAIN, answer));
+    }
+
+    fn on_board(&self, component: u8) -> Address {
+        Address { system: self.vehicle, component }
     }
 
     fn run(mut self) -> Seen {
@@ -186,10 +233,11 @@ impl World {
             8 if self.chance.in_percent(5) => self.disturb_clock(),
             7 if self.chance.in_percent(15) => self.crash(),
             9 if self.chance.in_percent(20) => self.forward(),
+            10 if self.chance.in_percent(20) => self.any_autopilot_speaks(),
             _ => {
                 match self.chance.below(10) {
-                    0 => self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT))),
-                    1 => self.handle(Input::Heartbeat(EXTRA, heartbeat(CAMERA))),
+                    0 => self.autopilot_speaks(),
+                    1 => self.camera_speaks(),
                     _ => self.all_speak(),
                 }
                 self.deliver_link_events();
@@ -205,10 +253,10 @@ impl World {
         self.seen.foreign_commands += 1;
         let command =
             catalog::find(COMMANDS[self.chance.below(4) as usize]).unwrap().mavlink_command_id;
-        self.handle(Input::ForeignCommand(ForeignCommand { target: AUTOPILOT, command }));
+        let target = self.on_board(AUTOPILOT.component);
+        self.handle(Input::ForeignCommand(ForeignCommand { target, command }));
         let result = self.chance.below(4) as u8;
-        let mut answer =
-            CommandAck { result_param2: FOR_ANOTHER, ..ack(AUTOPILOT, command, result) };
+        let mut answer = CommandAck { result_param2: FOR_ANOTHER, ..ack(target, command, result) };
         if self.chance.in_percent(30) {
             (answer.target_system, answer.target_component) = (255, 190);
         }
@@ -383,6 +431,7 @@ impl World {
             }
             Effect::Publish { number, record } => {
                 self.seen.statuses.insert(record.status);
+                self.see_whom_it_was_for(&record);
                 self.witness.publish(&self.journal, &record);
                 self.in_transit.push_back((number, *record));
             }
@@ -404,13 +453,22 @@ impl World {
                 self.witness.respond(&self.journal, &reply);
             }
             Effect::Step(_)
+            | Effect::Learned(_)
             | Effect::Link(..)
             | Effect::GrantReply { .. }
             | Effect::Grants { .. } => {}
         }
     }
 
+    fn see_whom_it_was_for(&mut self, record: &Record) {
+        let is_for_another = |it: &String| it.contains("and the vehicle is system");
+        self.seen.before_learning += usize::from(record.target.system == 0);
+        self.seen.for_another_vehicle +=
+            usize::from(record.message.as_ref().is_some_and(is_for_another));
+    }
+
     fn vehicle_gets(&mut self, link: LinkId, ticket: Ticket, frame: CommandFrame) {
+        assert_eq!(frame.target.system, self.vehicle, "a frame to another vehicle");
         let command = self.witness.send(&self.engine, &self.journal, link, frame);
         self.seen.by_extra_link += usize::from(link == EXTRA);
         let first = self.witness.frames[&command].len() == 1;
@@ -442,7 +500,8 @@ impl World {
             }
             4 => {
                 let at = after(self, 1000);
-                self.answers.push((at, link, ack(SECOND_CAMERA, frame.command, 3)));
+                let source = self.on_board(SECOND_CAMERA);
+                self.answers.push((at, link, ack(source, frame.command, 3)));
             }
             5 if first => {
                 let wish = if matches!(frame.body, Body::Long(_)) { 8 } else { 7 };
@@ -484,9 +543,20 @@ impl World {
         self.link_events.clear();
         // Their connections are gone.
         self.calls.clear();
-        self.engine = self.journal.recover(&self.now, settings(), guard(Mode::Guarded, []));
+        self.perhaps_another_vehicle();
+        let settings = self.settings.clone();
+        self.engine = self.journal.recover(&self.now, settings, guard(Mode::Guarded, []));
         self.connect();
         self.open_links();
+    }
+
+    /// Where the autopilot is learned. Or it is learned no more, but configured.
+    fn perhaps_another_vehicle(&mut self) {
+        if self.settings.target.system.is_none() && self.chance.in_percent(30) {
+            self.vehicle = 1 + self.chance.below(SYSTEMS) as u8;
+            let is_configured = self.chance.in_percent(30);
+            self.settings.target.system = is_configured.then_some(self.vehicle);
+        }
     }
 
     /// The world comes to rest: everything arrives, no more crashes.

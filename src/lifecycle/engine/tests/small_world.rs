@@ -320,6 +320,7 @@ impl World {
                 Some(
                     Effect::Step(_)
                     | Effect::Unmatched(_)
+                    | Effect::Learned(_)
                     | Effect::Link(..)
                     | Effect::GrantReply { .. }
                     | Effect::Grants { .. },
