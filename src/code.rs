@@ -54,7 +54,7 @@ codes! {
     GrantExpired => "grant.expired", "The grant's time is over.";
     GrantExhausted => "grant.exhausted", "The grant's count is used up.";
     TransportNotReady => "transport.not_ready", "The link is closed, or no heartbeat within 3 s.";
-    TransportLost => "transport.lost", "The link was lost before the command could be written.";
+    TransportLost => "transport.lost", "The link was lost before the command could be written, or another vehicle is there.";
     TransportWriteFailed => "transport.write_failed", "The frame certainly did not go out whole.";
     BusyQueueFull => "busy.queue_full", "Too many commands wait already; try again later.";
     BusyJournalFull => "busy.journal_full", "The journal has no room for another command.";

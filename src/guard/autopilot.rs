@@ -2,7 +2,7 @@
 
 use crate::wire::mavlink::{Address, Heartbeat};
 
-/// The autopilot. Its system is that of all components that are commanded.
+/// The autopilot. All that is commanded is of its system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Autopilot {
     /// `None`: to be learned from a HEARTBEAT.
@@ -13,15 +13,11 @@ pub struct Autopilot {
 impl Autopilot {
     /// `None` while its system is not known.
     pub fn address(self) -> Option<Address> {
-        self.address_of(self.component)
+        let Self { system, component } = self;
+        system.map(|system| Address { system, component })
     }
 
-    /// That of another component of the vehicle, too.
-    pub fn address_of(self, component: u8) -> Option<Address> {
-        self.system.map(|system| Address { system, component })
-    }
-
-    /// Whether somebody of this system is on board, as far as is known.
+    /// Whether this can be its system, as far as is known.
     pub fn may_be_of(self, system: u8) -> bool {
         self.system.is_none_or(|it| it == system)
     }
@@ -66,7 +62,7 @@ mod tests {
             autopilot.learn(&Heartbeat::example(source, kind));
             assert_eq!(autopilot.system, learned, "{source}");
         }
-        assert_eq!(autopilot.address_of(100), Some(Address { system: 3, component: 100 }));
+        assert_eq!(autopilot.address(), Some(Address { system: 3, component: 1 }));
         assert!(autopilot.may_be_of(3) && !autopilot.may_be_of(4));
     }
 

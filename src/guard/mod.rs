@@ -295,38 +295,34 @@ impl Guard {
         now: Duration,
     ) -> Result<(), Refusal> {
         let link = vehicle.link_of(component);
-        let name = vehicle.link_name(link);
-        let because = match (vehicle.link_state(link, now), vehicle.autopilot().address()) {
-            (LinkState::Closed, _) => "its port is not open".to_owned(),
-            (_, None) => "no heartbeat of an autopilot yet, and [link] target_system is \"auto\"; \
-                          the first one tells which system is meant"
-                .to_owned(),
-            (state, Some(autopilot)) => {
-                let target = Address { component, ..autopilot };
-                let is_heard = name.is_some() || vehicle.hears(component, now);
-                if is_heard && vehicle.ready_for(target, now) {
-                    return Ok(());
-                }
-                let max_age = HEARTBEAT_MAX_AGE.as_secs();
-                match (name, state) {
-                    (Some(_), _) => {
-                        format!(
-                            "no heartbeat of component {target} has come by it within {max_age} s"
-                        )
-                    }
-                    (None, LinkState::Ready) => format!(
-                        "no heartbeat of component {target} has come by this link; behind PX4 it \
-                         needs MAVLink forwarding (MAV_x_FORWARD)"
-                    ),
-                    (None, _) => {
-                        format!("no heartbeat of autopilot {autopilot} within {max_age} s")
-                    }
-                }
-            }
+        let (state, name) = (vehicle.link_state(link, now), vehicle.link_name(link));
+        let not_ready = |because: &str| {
+            let name = name.unwrap_or("to the target");
+            let message = format!("the link {name} is not ready: {because}");
+            Err(Refusal::new(Code::TransportNotReady, message))
         };
-        let name = name.unwrap_or("to the target");
-        let message = format!("the link {name} is not ready: {because}");
-        Err(Refusal::new(Code::TransportNotReady, message))
+        if state == LinkState::Closed {
+            return not_ready("its port is not open");
+        }
+        let Some(autopilot) = vehicle.autopilot().address() else {
+            return not_ready(
+                "no heartbeat of an autopilot yet, and [link] target_system is \"auto\"",
+            );
+        };
+        let target = Address { component, ..autopilot };
+        let is_heard = name.is_some() || vehicle.hears(component, now);
+        let max_age = HEARTBEAT_MAX_AGE.as_secs();
+        not_ready(&match (name, state) {
+            _ if is_heard && vehicle.ready_for(target, now) => return Ok(()),
+            (Some(_), _) => {
+                format!("no heartbeat of component {target} has come by it within {max_age} s")
+            }
+            (None, LinkState::Ready) => format!(
+                "no heartbeat of component {target} has come by this link; behind PX4 it needs \
+                 MAVLink forwarding (MAV_x_FORWARD)"
+            ),
+            (None, _) => format!("no heartbeat of autopilot {autopilot} within {max_age} s"),
+        })
     }
 }
 

@@ -59,6 +59,7 @@ class Agent:
         stop_timeout="5s",
         link="",
         forward="",
+        target_system=1,
     ):
         """`link`: more lines of [link]."""
         rules = [
@@ -86,7 +87,7 @@ id = "px4-real-1"
 url = "mqtt://127.0.0.1:{port}"
 [link]
 endpoint = "{endpoint}"
-target_system = 1
+target_system = {json.dumps(target_system)}
 target_component = 1
 {link}
 {forward}
