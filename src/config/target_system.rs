@@ -16,7 +16,7 @@ impl<'de> Deserialize<'de> for TargetSystem {
             fn check<E: Error>(number: u64) -> Result<TargetSystem, E> {
                 match u8::try_from(number) {
                     Ok(system @ 1..) => Ok(TargetSystem(Some(system))),
-                    _ => Err(invalid(Unexpected::Unsigned(number))),
+                    _ => Err(E::invalid_value(Unexpected::Unsigned(number), &Reader)),
                 }
             }
         }
@@ -25,7 +25,7 @@ impl<'de> Deserialize<'de> for TargetSystem {
             type Value = TargetSystem;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("1 to 255, or \"auto\"")
+                f.write_str("\"auto\" or 1 to 255")
             }
 
             fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
@@ -33,8 +33,8 @@ impl<'de> Deserialize<'de> for TargetSystem {
             }
 
             fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-                let number =
-                    u64::try_from(number).map_err(|_| invalid(Unexpected::Signed(number)))?;
+                let number = u64::try_from(number)
+                    .map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))?;
                 Self::check(number)
             }
 
@@ -43,15 +43,11 @@ impl<'de> Deserialize<'de> for TargetSystem {
                 match text.parse() {
                     _ if text == "auto" => Ok(TargetSystem(None)),
                     Ok(number) => Self::check(number),
-                    Err(_) => Err(invalid(Unexpected::Str(text))),
+                    Err(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
                 }
             }
         }
 
         deserializer.deserialize_any(Reader)
     }
-}
-
-fn invalid<E: Error>(found: Unexpected<'_>) -> E {
-    E::custom(format!("link.target_system: {found} does not do; it must be 1 to 255, or \"auto\""))
 }

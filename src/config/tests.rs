@@ -91,7 +91,7 @@ fn the_target_system_is_a_number_or_learned() {
     for text in ["0", "256", "-1", "\"0\"", "\"Auto\"", "\"\"", "1.5", "true"] {
         let error = message(&format!("{GOOD}target_system = {text}\n"));
         assert!(error.contains("downlinkd.toml: ") && error.contains("target_system"), "{error}");
-        assert!(error.contains("1 to 255, or \"auto\""), "{error}");
+        assert!(error.contains("expected \"auto\" or 1 to 255"), "{error}");
     }
     // Any system may be the autopilot's, ours too.
     let auto = format!("{GOOD}target_system = \"auto\"\nsystem_id = 9\n");
