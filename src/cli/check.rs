@@ -34,8 +34,9 @@ use crate::catalog;
 use crate::config::{Config, Extra, secrets};
 use crate::edge::link::Endpoint;
 use crate::edge::link::probe::{Heard, Question};
+use crate::guard::autopilot::Autopilot;
 use crate::guard::extra_link::ExtraLink;
-use crate::wire::mavlink::{Address, Body};
+use crate::wire::mavlink::Body;
 use agent::Agent;
 use finding::{Finding, Level};
 
@@ -169,9 +170,9 @@ async fn main_line(config: &Config, ask: bool, agent: &Agent) -> Vec<Finding> {
     findings
 }
 
-async fn extra_line(endpoint: Endpoint, link: ExtraLink, system: u8) -> Vec<Finding> {
+async fn extra_line(endpoint: Endpoint, link: ExtraLink, system: Option<u8>) -> Vec<Finding> {
     let ExtraLink { name, components } = link;
-    let target = Address { system, component: components.first().copied().unwrap_or_default() };
+    let target = Autopilot { system, component: components.first().copied().unwrap_or_default() };
     let (mut findings, heard) = line::listen(&endpoint, target, None).await;
     findings.extend(heard.map(|it| components::judge(&endpoint, &it, system, &components)));
     findings.into_iter().map(|it| it.of_link(&name)).collect()

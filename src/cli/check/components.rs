@@ -5,12 +5,19 @@ use std::collections::BTreeSet;
 use super::finding::Finding;
 use crate::edge::link::Endpoint;
 use crate::edge::link::probe::Heard;
+use crate::wire::mavlink::Address;
 use crate::wire::status::ExtraLinkStatus;
 
 const ITEM: &str = "components";
 
-/// What was heard on a link that leads to these components of the system.
-pub fn judge(endpoint: &Endpoint, heard: &Heard, system: u8, components: &BTreeSet<u8>) -> Finding {
+/// What was heard on a link that leads to these components of the system; `None`: it will be learned,
+/// by another link.
+pub fn judge(
+    endpoint: &Endpoint,
+    heard: &Heard,
+    system: Option<u8>,
+    components: &BTreeSet<u8>,
+) -> Finding {
     if heard.bytes == 0 {
         let advice = "is the component powered, TX wired to RX and ground to ground?";
         return Finding::failure(ITEM, format!("nothing is heard on {endpoint}"), advice);
@@ -19,17 +26,20 @@ pub fn judge(endpoint: &Endpoint, heard: &Heard, system: u8, components: &BTreeS
         let found = format!("{} bytes on {endpoint}, and no MAVLink frame in them", heard.bytes);
         return Finding::failure(ITEM, found, "the baud rates of the two ends differ, most likely");
     }
-    let sources: BTreeSet<(u8, u8)> =
-        heard.heartbeats.iter().map(|it| (it.source.system, it.source.component)).collect();
-    let wanted: BTreeSet<(u8, u8)> = components.iter().map(|it| (system, *it)).collect();
-    let missing: BTreeSet<_> = wanted.difference(&sources).copied().collect();
+    let sources: BTreeSet<Address> = heard.heartbeats.iter().map(|it| it.source).collect();
+    let is_wanted = |it: &&Address| {
+        components.contains(&it.component) && system.is_none_or(|system| it.system == system)
+    };
+    let found: BTreeSet<Address> = sources.iter().filter(is_wanted).copied().collect();
+    let missing = components.iter().filter(|it| found.iter().all(|at| at.component != **it));
+    let missing: Vec<String> = missing.map(|it| name(system, *it)).collect();
     if missing.is_empty() {
-        return Finding::ok(ITEM, format!("HEARTBEAT of {} on {endpoint}", list(&wanted)));
+        return Finding::ok(ITEM, format!("HEARTBEAT of {} on {endpoint}", list(&found)));
     }
     let heard = if sources.is_empty() { "none".to_owned() } else { list(&sources) };
     Finding::failure(
         ITEM,
-        format!("no HEARTBEAT of {} on {endpoint}; heard {heard}", list(&missing)),
+        format!("no HEARTBEAT of {} on {endpoint}; heard {heard}", missing.join(", ")),
         "set the components of [[link.extra]], or the system id of the component",
     )
 }
@@ -53,16 +63,22 @@ pub fn judge_status(link: &ExtraLinkStatus) -> Finding {
 }
 
 /// `1/100, 1/101`
-fn list(addresses: &BTreeSet<(u8, u8)>) -> String {
-    let all = addresses.iter().map(|(system, component)| format!("{system}/{component}"));
+fn list(addresses: &BTreeSet<Address>) -> String {
+    let all = addresses.iter().map(|it| name(Some(it.system), it.component));
     all.collect::<Vec<_>>().join(", ")
+}
+
+/// `1/100`, or `any/100`
+fn name(system: Option<u8>, component: u8) -> String {
+    let system = system.map_or("any".to_owned(), |it| it.to_string());
+    format!("{system}/{component}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::finding::Level;
     use super::*;
-    use crate::wire::mavlink::{Address, Heartbeat};
+    use crate::wire::mavlink::Heartbeat;
     use crate::wire::status::LinkCounters;
 
     fn heard(components: &[u8]) -> Heard {
@@ -83,15 +99,18 @@ mod tests {
         let endpoint: Endpoint = "serial:/dev/ttyUSB0:115200".parse().unwrap();
         let nothing = Heard::default();
         let noise = Heard { bytes: 100, ..Heard::default() };
-        for (heard, level, found) in [
-            (nothing, Level::Failure, "nothing is heard on serial:/dev/ttyUSB0:115200"),
-            (noise, Level::Failure, "100 bytes on serial:"),
-            (heard(&[]), Level::Failure, "no HEARTBEAT of 1/100, 1/101 on serial:"),
-            (heard(&[100, 1]), Level::Failure, "HEARTBEAT of 1/101 on"),
-            (heard(&[100, 1]), Level::Failure, "heard 1/1, 1/100"),
-            (heard(&[101, 100, 1]), Level::Ok, "HEARTBEAT of 1/100, 1/101 on serial:"),
+        for (system, heard, level, found) in [
+            (Some(1), nothing, Level::Failure, "nothing is heard on serial:/dev/ttyUSB0:115200"),
+            (Some(1), noise, Level::Failure, "100 bytes on serial:"),
+            (Some(1), heard(&[]), Level::Failure, "no HEARTBEAT of 1/100, 1/101 on serial:"),
+            (Some(1), heard(&[100, 1]), Level::Failure, "HEARTBEAT of 1/101 on"),
+            (Some(1), heard(&[100, 1]), Level::Failure, "heard 1/1, 1/100"),
+            (Some(1), heard(&[101, 100, 1]), Level::Ok, "HEARTBEAT of 1/100, 1/101 on serial:"),
+            (Some(2), heard(&[101, 100]), Level::Failure, "no HEARTBEAT of 2/100, 2/101 on"),
+            (None, heard(&[101, 100]), Level::Ok, "HEARTBEAT of 1/100, 1/101 on serial:"),
+            (None, heard(&[100]), Level::Failure, "no HEARTBEAT of any/101 on serial:"),
         ] {
-            let finding = judge(&endpoint, &heard, 1, &[100, 101].into());
+            let finding = judge(&endpoint, &heard, system, &[100, 101].into());
             assert_eq!(finding.level, level, "{finding:?}");
             assert!(finding.found.contains(found), "{finding:?}");
         }

@@ -7,7 +7,7 @@ use super::finding::Finding;
 use super::{bounded, console, modem_manager, port};
 use crate::edge::link::Endpoint;
 use crate::edge::link::probe::{self, Heard, Question};
-use crate::wire::mavlink::Address;
+use crate::guard::autopilot::Autopilot;
 
 /// Three heartbeats.
 const LISTEN: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ pub async fn look_around(endpoint: &Endpoint) -> Vec<Finding> {
 /// Opens the port and listens; `None`: that could not be done, which is among the findings.
 pub async fn listen(
     endpoint: &Endpoint,
-    target: Address,
+    target: Autopilot,
     question: Option<Question>,
 ) -> (Vec<Finding>, Option<Heard>) {
     let mut port = match path(endpoint) {
