@@ -52,12 +52,13 @@ class Violation(AssertionError):
 class World:
     """Between `start` and `settle` its public methods are the steps that a plan names."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, make_vehicle=MoodyVehicle):
+        """`make_vehicle` makes it from its port and the commands by number."""
         self.asked = {}
         self.events = Counter()
         self.broker = Broker(folder / "broker", BROKER_SETTINGS)
         self.relay = Relay(self.broker.port)
-        self.vehicle = MoodyVehicle(folder / "px4", self.asked)
+        self.vehicle = make_vehicle(folder / "px4", self.asked)
         self.agent = Agent(folder / "agent")
         self.agent.configure(
             self.relay.port, f"serial:{self.vehicle.port}:921600", "guarded", (ISSUER,), ()

@@ -130,6 +130,10 @@ listen = "{self.http_port}"
     def thaw(self):
         self._process.send_signal(signal.SIGCONT)
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def exit_code(self):
         """None while it runs."""
         return self._process.poll()
