@@ -25,11 +25,12 @@ RATES = {
     mavlink.MAVLink_estimator_status_message: 10,
     mavlink.MAVLink_gps_raw_int_message: 10,
     mavlink.MAVLink_optical_flow_rad_message: 10,
-    mavlink.MAVLink_distance_sensor_message: 10,
+    mavlink.MAVLink_obstacle_distance_message: 10,
     mavlink.MAVLink_gimbal_device_attitude_status_message: 10,
     mavlink.MAVLink_sys_status_message: 5,
     mavlink.MAVLink_extended_sys_state_message: 5,
-    mavlink.MAVLink_battery_status_message: 1,
+    mavlink.MAVLink_battery_status_message: 5,
+    mavlink.MAVLink_vibration_message: 4,
     mavlink.MAVLink_home_position_message: 1,
 }
 
