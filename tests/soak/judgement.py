@@ -1,5 +1,6 @@
 """Whether what was told of the commands fits what the vehicle and the line did."""
 
+import math
 from collections import Counter, defaultdict
 from datetime import datetime
 
@@ -21,14 +22,15 @@ class Judgement:
         # Of what is no fault: for the summary.
         self.counts = Counter()
         self._ledger = ledger
-        # From when the vehicle was away until the link was ready again.
-        self.absences = [(gap.down, gap.up, watcher.first_ready(gap.up)) for gap in gaps]
+        # When the vehicle went, when it came back, when the link was ready again; the last two may
+        # be later than the next one's first.
+        self._absences = [(gap.down, gap.up, watcher.first_ready(gap.up)) for gap in gaps]
         self._answers = defaultdict(list)
         for answer in vehicle.answered:
             self._answers[answer.command, answer.ack.result_param2].append(answer)
 
     def judge(self, asked_by_number):
-        for _, up, ready in self.absences:
+        for _, up, ready in self._absences:
             if ready is None or ready - up > LONGEST_RETURN_S:
                 self.violations.append(f"the link that was up again at {up} was ready at {ready}")
         for asked in asked_by_number.values():
@@ -41,7 +43,13 @@ class Judgement:
 
     def returns(self):
         """Seconds from each return of the port to a ready link, in order of length."""
-        return sorted(ready - up for _, up, ready in self.absences if ready is not None)
+        next_downs = [*(down for down, _, _ in self._absences), math.inf][1:]
+        return sorted(
+            ready - up
+            for (_, up, ready), next_down in zip(self._absences, next_downs, strict=True)
+            # What went again sooner has not had the time that is promised.
+            if ready is not None and next_down - up > RETURN_S
+        )
 
     def _check_answer(self, asked, update):
         """What counts as an answer stood on the line at that moment."""
@@ -80,7 +88,7 @@ class Judgement:
             return update["vendor_response"]["result"] not in (0, IN_PROGRESS) and source == ADDRESSED
         failed_at = unix(update["updated_at"])
         return code.startswith("transport.") and any(
-            down <= failed_at <= (ready or failed_at) + SLACK_S for down, _, ready in self.absences
+            down <= failed_at <= (ready or failed_at) + SLACK_S for down, _, ready in self._absences
         )
 
     def _timeout_fits(self, asked, update, code):
@@ -99,7 +107,7 @@ class Judgement:
 
     def _was_cut_off(self, at):
         """The cable was pulled before the agent could have read what stood on the line."""
-        return any(down - SLACK_S <= at <= (ready or at) for down, _, ready in self.absences)
+        return any(down - SLACK_S <= at <= (ready or at) for down, _, ready in self._absences)
 
     def _violated(self, asked, what):
         self.violations.append(f"{asked.key} ({asked.command_type}, {asked.mood}): {what}")

@@ -105,7 +105,7 @@ class Soak(World):
     def _bring_back(self):
         _, node_goes = self._return
         self._return = None
+        self.gaps[-1].up = time.time()
         self.vehicle.boot()
         if node_goes:
             self.vehicle.plug_in()
-        self.gaps[-1].up = time.time()
