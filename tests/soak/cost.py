@@ -6,8 +6,6 @@ from process import processor_seconds
 from soak import Soak
 
 SPAN_S = 30
-# The counts are read a moment apart.
-COUNT_SLACK = 50
 
 
 def cost_of_the_stream(folder, seed):

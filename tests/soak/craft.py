@@ -75,11 +75,11 @@ class Craft(MoodyVehicle):
         self.booting = False
         self.heartbeats = True
 
-    def strike(self, what, frames):
+    def strike(self, what, frames, is_aimed):
         """Damages the next frames, or puts traffic of others between them."""
         with self._lock:
             if what in FAULTS:
-                self.noise.strike(what, frames)
+                self.noise.strike(what, frames, is_aimed)
                 return
             for _ in range(frames):
                 self._traffic[what]()

@@ -6,10 +6,14 @@ from datetime import datetime
 
 from vehicle import Ack
 
-# Between what happens on the line and what the agent notes of it, on a busy machine.
-SLACK_S = 0.5
-# The same for a link that comes back: a bound for a broken agent.
+# From what happens on the line until the agent takes notice: a busy disk holds up a commit so long.
+# Less than the shortest timeout of a command.
+SLACK_S = 0.9
+# Times are told in whole milliseconds.
+ROUNDING_S = 0.001
+# Bounds for a broken agent, not for a busy machine.
 LONGEST_RETURN_S = 10.0
+LONGEST_NOTICE_S = 5.0
 # What is promised.
 RETURN_S = 2.0
 ADDRESSED = (1, 1)
@@ -61,7 +65,7 @@ class Judgement:
             for answer in self._answers[response["mavlink_command_id"], response["result_param2"]]
             if answer.ack.result == response["result"]
             and answer.ack.source == source
-            and -0.1 <= acked_at - answer.at <= SLACK_S
+            and -ROUNDING_S <= acked_at - answer.at <= LONGEST_NOTICE_S
         ]
         if not known:
             self._violated(asked, f"no such answer was on the line: {update}")
@@ -88,7 +92,8 @@ class Judgement:
             return update["vendor_response"]["result"] not in (0, IN_PROGRESS) and source == ADDRESSED
         failed_at = unix(update["updated_at"])
         return code.startswith("transport.") and any(
-            down <= failed_at <= (ready or failed_at) + SLACK_S for down, _, ready in self._absences
+            down - ROUNDING_S <= failed_at <= (ready or failed_at) + SLACK_S
+            for down, _, ready in self._absences
         )
 
     def _timeout_fits(self, asked, update, code):

@@ -15,6 +15,7 @@ class Noise:
     def __init__(self, seed):
         self._chance = random.Random(seed)
         self._outgoing = deque()
+        self._aimed = deque()
         self._incoming = deque()
         self._tail = b""
         # Whether the frame that was carried last can be read at the other end.
@@ -22,17 +23,21 @@ class Noise:
         # Frames on the line, and those of them that can be read at its end.
         self.frames = Counter()
 
-    def strike(self, fault, frames=1):
-        """One of FAULTS, for the next frames that the vehicle sends or the next bytes it gets."""
-        queue = self._incoming if fault == "towards the vehicle" else self._outgoing
+    def strike(self, fault, frames, is_aimed):
+        """One of FAULTS, for the next frames that the vehicle sends (of COMMAND_ACK, if it is aimed)
+        or the next bytes it gets."""
+        if fault == "towards the vehicle":
+            queue = self._incoming
+        else:
+            queue = self._aimed if is_aimed else self._outgoing
         queue.extend([fault] * frames)
 
     def carry(self, frame):
         """What the agent's end gets of a frame."""
-        if not self._outgoing:
-            before, on_line, tail = b"", frame, b""
-        else:
-            before, on_line, tail = FAULTS[self._outgoing.popleft()](self._chance, frame)
+        queue = self._aimed if self._aimed and is_command_ack(frame) else self._outgoing
+        before, on_line, tail = b"", frame, b""
+        if queue:
+            before, on_line, tail = FAULTS[queue.popleft()](self._chance, frame)
         self.was_intact = on_line == frame
         on_line = before + on_line + self._tail
         self._tail = tail
@@ -43,6 +48,10 @@ class Noise:
         if not data or not self._incoming:
             return data
         return FAULTS[self._incoming.popleft()](self._chance, data)[1]
+
+
+def is_command_ack(frame):
+    return frame[7:10] == mavlink.MAVLINK_MSG_ID_COMMAND_ACK.to_bytes(3, "little")
 
 
 def random_bytes(chance, frame):

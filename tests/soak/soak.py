@@ -3,15 +3,23 @@
 import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 
 import http_client
+from commands import HARMLESS, Asked
 from craft import Craft
+from observed import TIMEOUT_S
 from process import resident_kb
 from watcher import Watcher
 from world import Violation, World
 
 SAMPLE_EVERY_S = 0.5
 TICK_S = 0.01
+# Above all that a timeline asks for.
+FIRST_WARM_UP = 100_000
+WARM_UP_COMMANDS = 1500
+WARM_UP_BATCH = 50
+WARM_UP_TIMEOUT_S = 10
 
 
 @dataclass
@@ -39,6 +47,16 @@ class Soak(World):
         super().start()
         self.watcher.connect()
 
+    def warm_up(self):
+        """Commands on a clean line, until the journal has its usual size."""
+        numbers = iter(range(FIRST_WARM_UP, FIRST_WARM_UP + WARM_UP_COMMANDS))
+        while batch := list(islice(numbers, WARM_UP_BATCH)):
+            kinds = zip(batch, cycle(HARMLESS), strict=False)
+            asked = [Asked(number, kind, "accept", WARM_UP_TIMEOUT_S) for number, kind in kinds]
+            for one in asked:
+                self.ask(one)
+            self._wait_ended(asked)
+
     def run(self, steps):
         """Does each step when it is due."""
         begun = time.monotonic()
@@ -56,10 +74,10 @@ class Soak(World):
             self._turn(time.monotonic())
             time.sleep(TICK_S)
 
-    def noise(self, what, frames):
+    def noise(self, what, frames, is_aimed):
         self.events[f"noise: {what}"] += 1
         if self.vehicle.port.exists():
-            self.vehicle.strike(what, frames)
+            self.vehicle.strike(what, frames, is_aimed)
 
     def unplug(self, seconds):
         if self._return is None:
@@ -82,6 +100,14 @@ class Soak(World):
     def close(self):
         self.watcher.close()
         super().close()
+
+    def _wait_ended(self, asked):
+        until = time.monotonic() + TIMEOUT_S
+        while not all(map(self.ledger.has_ended, asked)):
+            if time.monotonic() > until:
+                raise Violation("commands on a clean line do not end")
+            time.sleep(TICK_S)
+            self.ledger.read()
 
     def _turn(self, now):
         """What is due beside the timeline."""

@@ -17,6 +17,8 @@ COMMAND_EVERY_S = 3
 UNPLUG_EVERY_S = 60
 REBOOT_EVERY_S = 300
 LONGEST_UNPLUG_S = 3.0
+# The share of the noise that hits an answer.
+AIMED = 0.2
 # Other traffic on the same line, beside what damages the line.
 TRAFFIC = ("another autopilot", "answers for others", "MAVLink 1")
 # Those before are a reboot's and the probes'.
@@ -57,7 +59,10 @@ def timeline(seed, minutes):
 
 def noise(chance):
     what = chance.choice((*FAULTS, *TRAFFIC))
-    return {"what": what, "frames": chance.choice((1, 1, 2, 5))}
+    is_aimed = chance.random() < AIMED
+    # Few frames are answers.
+    frames = 1 if is_aimed else chance.choice((1, 1, 2, 5))
+    return {"what": what, "frames": frames, "is_aimed": is_aimed}
 
 
 def absence(chance):
