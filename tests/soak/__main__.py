@@ -14,6 +14,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[1:1] = [str(TESTS / "e2e"), str(TESTS / "chaos")]
 
+from agent import BINARY  # noqa: E402
 from cost import cost_of_the_stream  # noqa: E402
 from hour import soak_for  # noqa: E402
 from timeline import ACCELERATION, timeline, told  # noqa: E402
@@ -27,7 +28,7 @@ def main():
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else int(time.time())
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    print(f"seed {seed}, in {folder}", flush=True)
+    print(f"seed {seed}, in {folder}, of {BINARY}", flush=True)
     rows = cost_of_the_stream(folder / "cost", seed)
     show(rows)
     if arguments.cost_only:

@@ -32,6 +32,11 @@ class Noise:
             queue = self._aimed if is_aimed else self._outgoing
         queue.extend([fault] * frames)
 
+    def end(self):
+        """What has not struck yet never will."""
+        for queue in (self._outgoing, self._aimed, self._incoming):
+            queue.clear()
+
     def carry(self, frame):
         """What the agent's end gets of a frame."""
         queue = self._aimed if self._aimed and is_command_ack(frame) else self._outgoing

@@ -1,5 +1,6 @@
 """An accelerated hour: the timeline, step by step, while memory is sampled."""
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -27,11 +28,11 @@ class Gap:
     """A time without the vehicle (Unix times)."""
 
     down: float
-    up: float = None
+    up: float = math.inf
 
 
 class Soak(World):
-    """Between `start` and `settle` its public methods are the steps that a timeline names."""
+    """`noise`, `ask`, `unplug` and `reboot` are the steps that a timeline names."""
 
     def __init__(self, folder, seed):
         super().__init__(folder, make_vehicle=partial(Craft, seed=seed))
@@ -58,7 +59,7 @@ class Soak(World):
             self._wait_ended(asked)
 
     def run(self, steps):
-        """Does each step when it is due."""
+        """Does each step when it is due, and leaves a clean line with a vehicle on it."""
         begun = time.monotonic()
         next_sample = begun
         for step in steps:
@@ -73,6 +74,7 @@ class Soak(World):
         while self._return or self.vehicle.reboot_at:
             self._turn(time.monotonic())
             time.sleep(TICK_S)
+        self.vehicle.noise.end()
 
     def noise(self, what, frames, is_aimed):
         self.events[f"noise: {what}"] += 1
