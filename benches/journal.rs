@@ -17,7 +17,7 @@ use downlinkd::lifecycle::record::Record;
 use downlinkd::lifecycle::request::command_id;
 use downlinkd::lifecycle::status::Status;
 use downlinkd::lifecycle::time::{Stamp, Timestamp};
-use downlinkd::wire::mavlink::Address;
+use downlinkd::wire::mavlink::{Address, SigningTime};
 use uuid::Uuid;
 
 const COMMANDS: u64 = 100_000;
@@ -155,6 +155,7 @@ fn moment(last_number: u64) -> Moment {
         clock_floor: Timestamp::from_secs(1_781_481_600),
         trusted_now: None,
         set_aside: None,
+        signing_bound: SigningTime::default(),
     }
 }
 

@@ -3,6 +3,8 @@
 //! replaced whole.
 
 mod api;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 mod mqtt;
 pub mod publisher;
@@ -16,12 +18,13 @@ use std::time::Duration;
 use config::builder::DefaultState;
 use config::{ConfigBuilder, Environment, File, FileFormat};
 use serde::{Deserialize, Deserializer, de};
+use zeroize::Zeroizing;
 
 use crate::catalog;
 use crate::edge::journal::Retention;
 use crate::edge::link::Endpoint;
 use crate::guard::Guard;
-use crate::wire::mavlink::Address;
+use crate::wire::mavlink::{Address, Key};
 use crate::wire::topic::{VENDOR, is_level};
 use api::RawApi;
 pub use api::{Api, DEFAULT_SOCKET};
@@ -63,6 +66,14 @@ pub struct Link {
     pub target: Address,
     /// Where the commands of a domain go, if not to the autopilot.
     pub component_by_domain: BTreeMap<String, u8>,
+    /// `None`: MAVLink frames are not signed.
+    pub signing: Option<Signing>,
+}
+
+#[derive(Debug)]
+pub struct Signing {
+    pub key: Key,
+    pub link_id: u8,
 }
 
 #[derive(Debug)]
@@ -91,12 +102,7 @@ impl Config {
         let (all, sources) = read(path)?;
         all.raw.check().map_err(|mistake| {
             let set_by = sources.iter().rev().find(|source| source.sets(&mistake));
-            Error::Value {
-                origin: set_by.map_or(all.origin, |source| source.origin.clone()),
-                section: mistake.section,
-                key: mistake.key,
-                message: mistake.message,
-            }
+            mistake.made_in(set_by.map_or(all.origin, |source| source.origin.clone()))
         })
     }
 
@@ -168,6 +174,13 @@ struct Mistake {
     message: String,
 }
 
+impl Mistake {
+    fn made_in(self, origin: String) -> Error {
+        let Self { section, key, message } = self;
+        Error::Value { origin, section, key, message }
+    }
+}
+
 /// The sections as they are written; everything has a default or is checked for in [`Raw::check`].
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -198,6 +211,8 @@ struct RawLink {
     target_system: u8,
     target_component: u8,
     component_by_domain: BTreeMap<String, u8>,
+    signing_key_file: Option<PathBuf>,
+    signing_link_id: Option<u8>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -236,6 +251,8 @@ impl Default for RawLink {
             // MAV_COMP_ID_AUTOPILOT1
             target_component: 1,
             component_by_domain: BTreeMap::new(),
+            signing_key_file: None,
+            signing_link_id: None,
         }
     }
 }
@@ -327,7 +344,19 @@ impl RawLink {
                 return Err(value("link", "component_by_domain", message));
             }
         }
-        Ok(Link { endpoint, source, target, component_by_domain: self.component_by_domain })
+        let signing = self.signing_key_file.as_deref().map(signing_key).transpose()?;
+        if signing.is_none() && self.signing_link_id.is_some() {
+            let message = "means nothing without signing_key_file".to_owned();
+            return Err(value("link", "signing_link_id", message));
+        }
+        let link_id = self.signing_link_id.unwrap_or(0);
+        Ok(Link {
+            endpoint,
+            source,
+            target,
+            component_by_domain: self.component_by_domain,
+            signing: signing.map(|key| Signing { key, link_id }),
+        })
     }
 }
 
@@ -389,6 +418,14 @@ fn secret(section: &'static str, key: &'static str, path: &Path) -> Result<Strin
         value(section, key, format!("failed to read {}: {error}", path.display()))
     })?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn signing_key(path: &Path) -> Result<Key, Mistake> {
+    let wrong = |error: String| {
+        value("link", "signing_key_file", format!("failed to read {}: {error}", path.display()))
+    };
+    let content = Zeroizing::new(std::fs::read(path).map_err(|error| wrong(error.to_string()))?);
+    Key::read(&content).map_err(|error| wrong(error.to_string()))
 }
 
 fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoint>, D::Error> {

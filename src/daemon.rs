@@ -5,9 +5,11 @@
 //! output. The loop waits only in `wait` (its branches are cancel-safe receives) and for a commit.
 
 mod admission;
+mod autopilots;
 mod local_api;
 mod metrics;
 mod outgoing;
+mod signing;
 mod stop;
 
 use std::collections::VecDeque;
@@ -24,7 +26,7 @@ use crate::config::{self, Config};
 use crate::edge::clock::{self, Clock};
 use crate::edge::journal::{self, Journal};
 use crate::edge::{api, link, mqtt, systemd};
-use crate::lifecycle::effect::{DeliveryId, Effect, Input, Ticket};
+use crate::lifecycle::effect::{Batch, DeliveryId, Effect, Input, Ticket};
 use crate::lifecycle::engine::{Engine, Settings};
 use crate::lifecycle::outbox::MAX_UPDATES;
 use crate::lifecycle::record::Record;
@@ -33,8 +35,10 @@ use crate::lifecycle::time::Now;
 use crate::wire::outbound;
 use crate::wire::topic::Topics;
 use admission::{Admission, Admitted, Denied};
+use autopilots::Autopilots;
 use local_api::{Calls, Listings};
 use metrics::Metrics;
+use signing::Leases;
 
 /// Inputs that share one commit; more only make the first of them wait.
 const MAX_INPUTS_PER_COMMIT: usize = 64;
@@ -89,8 +93,19 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
     let (link_sender, link_events) = mpsc::channel(EVENTS);
     let (mqtt_sender, mqtt_events) = mpsc::channel(EVENTS);
     let endpoint = config.link.endpoint.to_string();
+    let signing = config.link.signing.as_ref().map(|signing| link::Signing {
+        key: signing.key.clone(),
+        link_id: signing.link_id,
+        start: recovered.signing_bound,
+        now: signing::time(&clock, &now),
+    });
     let link = link::spawn(
-        link::Options { endpoint: config.link.endpoint.clone(), source: config.link.source },
+        link::Options {
+            endpoint: config.link.endpoint.clone(),
+            source: config.link.source,
+            vehicle: config.link.target.system,
+            signing,
+        },
         link_sender,
     );
     let mqtt = mqtt::spawn(mqtt_options(&config, &topics, session), mqtt_sender);
@@ -113,6 +128,9 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         engine,
         link,
         mqtt,
+        leases: Leases::default(),
+        signed: config.link.signing.is_some(),
+        autopilots: Autopilots::new(config.link.target),
         link_events,
         mqtt_events,
         config_path,
@@ -143,6 +161,10 @@ struct Daemon {
     journal: Journal,
     engine: Engine,
     link: link::Handle,
+    leases: Leases,
+    /// Whether MAVLink frames are.
+    signed: bool,
+    autopilots: Autopilots,
     mqtt: mqtt::Handle,
     link_events: mpsc::Receiver<link::Event>,
     mqtt_events: mpsc::Receiver<mqtt::Event>,
@@ -262,6 +284,10 @@ impl Daemon {
 
     fn on_link(&mut self, event: link::Event) {
         let input = match event {
+            link::Event::SigningLease { until } => return self.leases.ask(until),
+            link::Event::Rejected { source, why, count } => {
+                return signing::log_rejected(source, why, count);
+            }
             link::Event::Opened => {
                 info!("the link {} is open", self.endpoint);
                 Input::LinkOpened
@@ -270,7 +296,10 @@ impl Daemon {
                 warn!("the link {} is closed: {reason}", self.endpoint);
                 Input::LinkClosed
             }
-            link::Event::Heartbeat(heartbeat) => Input::Heartbeat(heartbeat),
+            link::Event::Heartbeat(heartbeat) => {
+                self.autopilots.hear(&heartbeat);
+                Input::Heartbeat(heartbeat)
+            }
             link::Event::Telemetry(telemetry) => Input::Telemetry(telemetry),
             link::Event::CommandAck(ack) => Input::CommandAck(ack),
             link::Event::Sent { ticket } => Input::Sent { ticket: Ticket(ticket) },
@@ -371,28 +400,42 @@ impl Daemon {
                 }
             }
             if late.is_empty() {
-                return Ok(());
+                break;
             }
             for input in late {
                 self.handle(input);
             }
         }
+        if self.leases.wanted().is_some() {
+            // No commit came along that could have taken it.
+            self.commit(Batch::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<(), Error> {
+        let now = self.now();
+        let lease = self.leases.wanted();
+        let moment = journal::Moment {
+            last_number: self.engine.last_number(),
+            clock_floor: self.clock.floor(),
+            trusted_now: now.wall_trusted.then_some(now.wall),
+            set_aside: self.engine.set_aside(),
+            signing_bound: lease.unwrap_or_default(),
+        };
+        let since = Instant::now();
+        self.journal.commit(batch, moment).await?;
+        self.metrics.committed(since.elapsed());
+        if let Some(until) = lease {
+            self.leases.granted(until);
+            self.link.grant(link::Lease { now: signing::time(&self.clock, &now), until });
+        }
+        Ok(())
     }
 
     async fn carry_out_one(&mut self, effect: Effect, late: &mut Vec<Input>) -> Result<(), Error> {
         match effect {
-            Effect::Persist(batch) => {
-                let now = self.now();
-                let moment = journal::Moment {
-                    last_number: self.engine.last_number(),
-                    clock_floor: self.clock.floor(),
-                    trusted_now: now.wall_trusted.then_some(now.wall),
-                    set_aside: self.engine.set_aside(),
-                };
-                let since = Instant::now();
-                self.journal.commit(batch, moment).await?;
-                self.metrics.committed(since.elapsed());
-            }
+            Effect::Persist(batch) => self.commit(batch).await?,
             Effect::Acknowledge(delivery) => {
                 if let Some(acknowledgement) = self.deliveries.take(delivery) {
                     self.mqtt.send(mqtt::Command::Acknowledge(acknowledgement));
@@ -490,8 +533,10 @@ fn spawn_apis(
                  way is encrypted"
             );
         }
-        api::spawn_tcp(address, agent.clone())
-            .inspect(|_| info!("the local API is at http://{address}"))
+        api::spawn_tcp(address, agent.clone()).map(|(address, handle)| {
+            info!("the local API is at http://{address}");
+            handle
+        })
     });
     [Some(api::spawn(&config.socket, agent)), by_tcp]
         .into_iter()

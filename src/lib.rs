@@ -27,11 +27,15 @@
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod catalog;
+#[cfg(test)]
+mod chance;
 pub mod cli;
 pub mod code;
 pub mod config;
 pub mod daemon;
 pub mod edge;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod guard;
 pub mod lifecycle;
 pub mod wire;

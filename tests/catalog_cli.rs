@@ -230,5 +230,5 @@ fn a_full_disk_is_a_failure() {
     let output = catalog(&[]).stdout(full).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("failed to write the catalogue"), "{message}");
+    assert!(message.contains("failed to write the output"), "{message}");
 }

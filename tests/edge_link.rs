@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use downlinkd::catalog::{IntParams, LongParams};
-use downlinkd::edge::link::{self, Endpoint, Event, Handle, NotSent, Options, Send};
-use downlinkd::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Framer, heartbeat};
+use downlinkd::edge::link::{
+    self, Endpoint, Event, Handle, Lease, NotSent, Options, Send, Signing,
+};
+use downlinkd::wire::mavlink::{
+    Address, Body, CommandAck, CommandFrame, Framer, Key, Rejection, Signer, SigningTime, heartbeat,
+};
 use mavlink::dialects::development::{
     COMMAND_ACK_DATA, COMMAND_LONG_DATA, MavCmd, MavMessage, MavResult,
 };
@@ -18,6 +22,7 @@ use mavlink::{MAVLinkV2MessageRaw, MavHeader, MavlinkReader, MavlinkVersion, Mes
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{ControlModes, tcgetattr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
@@ -47,8 +52,13 @@ impl Agent {
     }
 
     fn with_capacity(endpoint: Endpoint, capacity: usize) -> Self {
+        Self::with(endpoint, capacity, None)
+    }
+
+    fn with(endpoint: Endpoint, capacity: usize, signing: Option<Signing>) -> Self {
         let (sender, events) = mpsc::channel(capacity);
-        Self { handle: link::spawn(Options { endpoint, source: AGENT }, sender), events }
+        let options = Options { endpoint, source: AGENT, vehicle: AUTOPILOT.system, signing };
+        Self { handle: link::spawn(options, sender), events }
     }
 
     async fn event(&mut self) -> Event {
@@ -199,7 +209,27 @@ impl Vehicle {
 }
 
 fn serial(path: &Path) -> Endpoint {
-    Endpoint::Serial { path: path.to_str().unwrap().to_owned(), baud: 921_600 }
+    Endpoint::Serial { path: path.to_str().unwrap().to_owned(), baud: 921_600, rtscts: false }
+}
+
+#[tokio::test]
+async fn serial_is_set_to_its_rate_and_flow_control() {
+    for (text, speed, controlled) in [
+        ("115200", 115_200, false),
+        ("921600:rtscts", 921_600, true),
+        // None of the rates that have a name.
+        ("2777777", 2_777_777, false),
+        ("3000000:rtscts", 3_000_000, true),
+    ] {
+        let (vehicle, path) = Vehicle::new();
+        let endpoint = format!("serial:{}:{text}", path.display());
+        let mut agent = Agent::start(endpoint.parse().unwrap());
+        agent.expect(Event::Opened).await;
+        // The two ends of a pty share their settings.
+        let settings = tcgetattr(&vehicle.master).unwrap();
+        assert_eq!((settings.output_speed(), settings.input_speed()), (speed, speed), "{text}");
+        assert_eq!(settings.control_modes.contains(ControlModes::CRTSCTS), controlled, "{text}");
+    }
 }
 
 #[tokio::test]
@@ -552,7 +582,7 @@ async fn tcpout_connects_again_when_the_connection_is_lost() {
         let reason = agent.expect_closed().await;
         assert!(reason.contains(&format!("tcpout:{address}")), "{reason}");
         // Over all connections, and told by now.
-        let heard = agent.handle.heard();
+        let heard = agent.handle.counters().framed;
         let rounds = u64::from(round) + 1;
         assert_eq!((heard.frames, heard.skipped_bytes), (rounds, 5 * rounds));
     }
@@ -571,4 +601,42 @@ async fn tcpout_without_a_listener_waits_for_one() {
     let listener = TcpListener::bind(address).await.unwrap();
     let _vehicle = accept(&listener).await;
     agent.expect(Event::Opened).await;
+}
+
+#[tokio::test]
+async fn udpin_with_a_key_answers_only_who_has_it() {
+    let bind = loopback_socket().await.local_addr().unwrap();
+    let key = Key::read(&[7; 32]).unwrap();
+    let start = SigningTime::from_ticks(1_000_000_000);
+    let signing = Signing { key: key.clone(), link_id: 0, start, now: start };
+    let mut agent = Agent::with(Endpoint::UdpIn { bind }, 100, Some(signing));
+    agent.expect(Event::Opened).await;
+    let Event::SigningLease { until } = agent.event().await else { panic!("no lease wanted") };
+    agent.handle.grant(Lease { now: start, until });
+
+    let stranger = loopback_socket().await;
+    let why = Rejection::Unsigned;
+    stranger.send_to(&ack_bytes(1), bind).await.unwrap();
+    agent.expect(Event::Rejected { source: AUTOPILOT, why, count: 1 }).await;
+    agent.send(1);
+    agent.expect(lost(1)).await;
+
+    // It is years behind, but has the key: from our HEARTBEAT it learns the time.
+    let vehicle = loopback_socket().await;
+    let mut signer = Signer::new(key, 0, SigningTime::default());
+    signer.grant(SigningTime::from_ticks(u64::MAX));
+    let late = signer.sign(&heartbeat(0, AUTOPILOT), SigningTime::from_ticks(1)).unwrap();
+    vehicle.send_to(late.as_slice(), bind).await.unwrap();
+    let why = Rejection::Stale;
+    agent.expect(Event::Rejected { source: AUTOPILOT, why, count: 1 }).await;
+    let mut buffer = [0; 300];
+    let heard = soon("our heartbeat", vehicle.recv_from(&mut buffer)).await.unwrap().0;
+    let mut framer = Framer::new();
+    framer.push(&buffer[..heard]);
+    let frame = framer.next().unwrap();
+    assert_eq!((frame.message_id(), signer.verify(&frame, start)), (0, Ok(())));
+    let answer = signer.sign(&heartbeat(1, AUTOPILOT), SigningTime::default()).unwrap();
+    vehicle.send_to(answer.as_slice(), bind).await.unwrap();
+    assert!(matches!(agent.event().await, Event::Heartbeat(_)));
+    assert_eq!(agent.handle.counters().stale, 1);
 }

@@ -8,7 +8,7 @@ use super::{Command, Encoded, Field, Transport};
 use crate::code::{Code, Violation};
 
 /// Unknown fields that are answered for one request: a reply stays small, whatever came in.
-const MAX_UNKNOWN: usize = 16;
+pub(crate) const MAX_UNKNOWN: usize = 16;
 
 impl Command {
     /// Checks a payload and turns it into what goes on the wire. Allocates nothing when it is valid.

@@ -25,6 +25,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use check::shorten;
+pub(crate) use encode::MAX_UNKNOWN;
 pub use encoded::{Encoded, IntParams, LongParams};
 pub use frame::System;
 pub use kind::{Risk, Status, Transport};

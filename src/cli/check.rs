@@ -180,15 +180,16 @@ fn heard_from(config: &Config, heard: &Heard, ask: bool) -> Vec<Finding> {
     let mut findings = vec![vehicle::judge(heard, &config.link.endpoint, target)];
     // Of an autopilot that is not there nothing else can be said.
     if heard.heartbeats.iter().any(|it| it.source == target) {
-        findings.push(version::judge(heard.version, ask));
-        findings.push(signing::judge(heard.signed_frames));
+        findings.push(version::judge(heard.version, question(config, ask).is_some()));
+        findings.push(signing::judge(heard.signed_frames, config.link.signing.is_some()));
     }
     findings
 }
 
 /// MAV_CMD_REQUEST_MESSAGE for AUTOPILOT_VERSION.
 fn question(config: &Config, ask: bool) -> Option<Question> {
-    if !ask {
+    // With a key the autopilot obeys signed commands only, and signing needs the agent's leases.
+    if !ask || config.link.signing.is_some() {
         return None;
     }
     let command = catalog::find("request_message")?;

@@ -22,8 +22,11 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Algorithm::Hmac)]
     algorithm: Algorithm,
     /// The issuer, as in its topics
-    #[arg(long, value_name = "NAME", value_parser = issuer)]
-    issuer: String,
+    #[arg(long, value_name = "NAME", value_parser = issuer, required_unless_present = "mavlink")]
+    issuer: Option<String>,
+    /// Not for an issuer: the key that signs MAVLink frames between the agent and the vehicle
+    #[arg(long, conflicts_with_all = ["algorithm", "issuer", "kid", "not_after"])]
+    mavlink: bool,
     /// Where the secret's file goes; it must exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -73,21 +76,26 @@ fn generate(
     lines: &mut impl Write,
     hints: &mut impl Write,
 ) -> Result<(), Error> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut secret[..]).map_err(Error::Random)?;
+    let hex = Zeroizing::new(format!("hex:{}\n", *Zeroizing::new(HEXLOWER.encode(&secret[..]))));
+    let Some(issuer) = &arguments.issuer else {
+        let path = printable(&arguments.out.join("mavlink.key"))?;
+        write_secret(Path::new(&path), hex.as_bytes())?;
+        writeln!(lines, "[link]\nsigning_key_file = {}", quoted(&path)).map_err(Error::Print)?;
+        let hint = "the vehicle needs this key too: docs/mavlink-signing.md says how";
+        return writeln!(hints, "wrote {path}: {hint}").map_err(Error::Print);
+    };
     let kid = arguments.kid.clone().unwrap_or_else(this_month);
     let extension = match arguments.algorithm {
         Algorithm::Hmac => "hmac",
         Algorithm::Ed25519 => "pem",
     };
-    let path = arguments.out.join(format!("{}-{kid}.{extension}", arguments.issuer));
-    let path = std::path::absolute(&path).map_err(|source| Error::Write { path, source })?;
-    let printable = path.to_str().filter(|text| !text.chars().any(char::is_control));
-    let printable = printable.ok_or_else(|| Error::Path(path.clone()))?;
-    let mut secret = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut secret[..]).map_err(Error::Random)?;
+    let path = printable(&arguments.out.join(format!("{issuer}-{kid}.{extension}")))?;
     let (text, key, hint) = match arguments.algorithm {
         Algorithm::Hmac => (
-            Zeroizing::new(format!("hex:{}\n", *Zeroizing::new(HEXLOWER.encode(&secret[..])))),
-            format!("hmac_key_file = {}", quoted(printable)),
+            hex,
+            format!("hmac_key_file = {}", quoted(&path)),
             "both the vehicle and the publisher need this file",
         ),
         Algorithm::Ed25519 => (
@@ -96,9 +104,17 @@ fn generate(
             "only the publisher needs this file; move it there",
         ),
     };
-    write_secret(&path, text.as_bytes())?;
-    write_lines(lines, &arguments.issuer, &kid, &key, arguments.not_after).map_err(Error::Print)?;
-    writeln!(hints, "wrote {printable}: {hint}").map_err(Error::Print)
+    write_secret(Path::new(&path), text.as_bytes())?;
+    write_lines(lines, issuer, &kid, &key, arguments.not_after).map_err(Error::Print)?;
+    writeln!(hints, "wrote {path}: {hint}").map_err(Error::Print)
+}
+
+/// The absolute path, as the configuration can hold it.
+fn printable(path: &Path) -> Result<String, Error> {
+    let path = std::path::absolute(path)
+        .map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    let text = path.to_str().filter(|text| !text.chars().any(char::is_control));
+    text.map(str::to_owned).ok_or_else(|| Error::Path(path.clone()))
 }
 
 fn write_lines(
@@ -181,6 +197,7 @@ mod tests {
 
     use super::*;
     use crate::guard::authentication;
+    use crate::wire::mavlink;
 
     #[derive(clap::Parser)]
     struct Line {
@@ -204,6 +221,28 @@ mod tests {
         let [file] = <[PathBuf; 1]>::try_from(files).unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
         (toml::from_str(str::from_utf8(&lines).unwrap()).unwrap(), file)
+    }
+
+    #[test]
+    fn a_mavlink_key_and_the_lines_that_name_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = ["keygen", "--mavlink", "--out", dir.path().to_str().unwrap()];
+        let mut lines = Vec::new();
+        let arguments = Line::try_parse_from(line).unwrap().arguments;
+        generate(&arguments, &mut lines, &mut Vec::new()).unwrap();
+        let printed: toml::Value = toml::from_str(str::from_utf8(&lines).unwrap()).unwrap();
+        let file = PathBuf::from(printed["link"]["signing_key_file"].as_str().unwrap());
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(mavlink::Key::read(&std::fs::read(&file).unwrap()).is_ok());
+        let again = generate(&arguments, &mut Vec::new(), &mut Vec::new());
+        assert!(matches!(again, Err(Error::Exists(path)) if path == file));
+
+        for more in [&["--issuer", "cloud"][..], &["--algorithm", "ed25519"], &["--kid", "a"]] {
+            let error = Line::try_parse_from(line.iter().chain(more)).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{more:?}");
+        }
+        let error = Line::try_parse_from(["keygen", "--out", "."]).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::CONFIGURATION;
 use super::api::{Agent, Error};
 use super::grant::describe;
 use crate::edge::api::client::{Answer, Method};
-use crate::wire::status::AgentStatus;
+use crate::wire::status::{AgentStatus, LinkCounters, LinkStatus};
 
 /// Top left, and nothing below (ECMA-48, CUP and ED).
 const CLEAR: &str = "\x1b[H\x1b[J";
@@ -87,7 +87,8 @@ fn screen(status: &AgentStatus) -> String {
     let mut lines = vec![
         ("vehicle", format!("{}, downlinkd {}", status.device_id, status.version)),
         ("guard", status.guard_mode.clone()),
-        ("link", format!("{} ({})", status.link.state, status.link.endpoint)),
+        ("link", link(&status.link)),
+        ("received", received(&status.link.counters)),
         ("broker", format!("{connected} ({})", status.broker.address)),
         ("clock", format!("{trusted} ({})", status.clock.time)),
         ("queue", format!("{} commands", counts.queued)),
@@ -109,6 +110,24 @@ fn screen(status: &AgentStatus) -> String {
     })
 }
 
+fn link(link: &LinkStatus) -> String {
+    let LinkStatus { state, endpoint, signed, other_autopilots, .. } = link;
+    let signed = if *signed { ", signed" } else { "" };
+    let others = match &other_autopilots[..] {
+        [] => String::new(),
+        others => format!(", beside the autopilots {}", others.join(", ")),
+    };
+    format!("{state} ({endpoint}){signed}{others}")
+}
+
+/// The totals, and of the rest what is not 0.
+fn received(counters: &LinkCounters) -> String {
+    let totals = format!("{} frames, {} bytes", counters.frames, counters.bytes);
+    let classes = counters.classes().into_iter().filter(|(_, count)| *count > 0);
+    let classes: Vec<String> = classes.map(|(name, count)| format!("{count} {name}")).collect();
+    if classes.is_empty() { totals } else { format!("{totals}; {}", classes.join(", ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -116,7 +135,7 @@ mod tests {
     use super::*;
     use crate::lifecycle::time::Timestamp;
     use crate::wire::grant::{Grant, GrantOpener, GrantScope};
-    use crate::wire::status::{BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
+    use crate::wire::status::{BrokerStatus, ClockStatus, CommandCounts};
 
     #[test]
     fn one_screen() {
@@ -152,6 +171,15 @@ mod tests {
             link: LinkStatus {
                 state: "ready".to_owned(),
                 endpoint: "serial:/dev/ttyAMA0:921600".to_owned(),
+                signed: true,
+                counters: LinkCounters {
+                    bytes: 12_345,
+                    frames: 678,
+                    skipped_bytes: 90,
+                    unsigned: 1,
+                    ..LinkCounters::default()
+                },
+                other_autopilots: vec!["2/1".to_owned(), "3/1".to_owned()],
             },
             broker: BrokerStatus { connected: false, address: "127.0.0.1:1883".to_owned() },
             clock: ClockStatus { trusted: true, time: Timestamp::from_secs(1_781_481_600) },
@@ -166,7 +194,8 @@ mod tests {
             "\
 vehicle      px4-real-1, downlinkd 0.1.0
 guard        guarded
-link         ready (serial:/dev/ttyAMA0:921600)
+link         ready (serial:/dev/ttyAMA0:921600), signed, beside the autopilots 2/1, 3/1
+received     678 frames, 12345 bytes; 90 skipped_bytes, 1 unsigned
 broker       not connected (127.0.0.1:1883)
 clock        trusted (2026-06-15T00:00:00.000Z)
 queue        1 commands
@@ -177,7 +206,13 @@ grants       7f3a9c21-1 open: risk flight, do_flighttermination; 5 commands of c
 refused      12 auth.failed, 1 grant.missing
 "
         );
-        let idle = AgentStatus { grants: Vec::new(), refusals: Default::default(), ..status };
+        let link = LinkStatus {
+            counters: LinkCounters::default(),
+            other_autopilots: Vec::new(),
+            ..status.link.clone()
+        };
+        let idle = AgentStatus { link, grants: Vec::new(), refusals: Default::default(), ..status };
+        assert!(screen(&idle).contains("received     0 frames, 0 bytes\n"));
         let end = "outbox       3 updates\ngrants       none\nrefused      none\n";
         assert!(screen(&idle).ends_with(end));
     }

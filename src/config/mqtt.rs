@@ -15,6 +15,8 @@ use crate::edge::mqtt::{Broker, ClientCertificate, Tls, tls};
 use crate::wire::topic::is_level;
 
 const SECTION: &str = "mqtt";
+/// Bytes: topics are to stay well below those of a Response Topic, 1024.
+const LONGEST_PREFIX: usize = 256;
 /// Of Debian's package ca-certificates.
 const CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
 const URL_FORM: &str = "mqtts://HOST[:PORT] or mqtt://HOST[:PORT]";
@@ -71,10 +73,13 @@ impl RawMqtt {
             return Err(missing(SECTION, "url", "such as \"mqtts://broker.example:8883\""));
         }
         let brokers = self.url.iter().map(|url| broker(url)).collect::<Result<Vec<_>, _>>()?;
-        if !self.prefix.split('/').all(is_level) {
+        let is_prefix = self.prefix.len() <= LONGEST_PREFIX
+            && !self.prefix.starts_with('$')
+            && self.prefix.split('/').all(is_level);
+        if !is_prefix {
             let message = format!(
-                "{:?} is not a topic prefix; it must be levels without + and #, such as \
-                 \"downlink/v1\"",
+                "{:?} is not a topic prefix; it must be levels without + and #, not begin with $, \
+                 and have at most {LONGEST_PREFIX} bytes, such as \"downlink/v1\"",
                 self.prefix
             );
             return Err(value(SECTION, "prefix", message));

@@ -54,14 +54,8 @@ impl Publisher {
             keep_alive: KEEP_ALIVE,
             ..RawMqtt::default()
         };
-        let mistake = |mistake: super::Mistake| Error::Value {
-            origin: origin.clone(),
-            section: mistake.section,
-            key: mistake.key,
-            message: mistake.message,
-        };
-        let device_id = device.check().map_err(mistake)?;
-        let mqtt = mqtt.check(&device_id).map_err(mistake)?;
+        let device_id = device.check().map_err(|mistake| mistake.made_in(origin.clone()))?;
+        let mqtt = mqtt.check(&device_id).map_err(|mistake| mistake.made_in(origin))?;
         Ok(Self { device_id, mqtt: Mqtt { session_expiry: Duration::ZERO, ..mqtt } })
     }
 }

@@ -23,11 +23,12 @@ pub fn secret_files(path: &Path) -> Result<Vec<SecretFile>, Error> {
     };
     let password = file("the broker's password", raw.mqtt.password_file);
     let key = file("the private key of our certificate", raw.mqtt.key_file);
+    let signing = file("the key that signs MAVLink frames", raw.link.signing_key_file);
     let issuers = raw.guard.hmac_key_files().map(|(id, kid, path)| SecretFile {
         what: format!("the secret {kid:?} of issuer {id:?}"),
         path: path.to_owned(),
     });
-    Ok(password.into_iter().chain(key).chain(issuers).collect())
+    Ok(password.into_iter().chain(key).chain(signing).chain(issuers).collect())
 }
 
 #[cfg(test)]
@@ -42,6 +43,8 @@ mod tests {
 [mqtt]
 password_file = "/a"
 key_file = "/b"
+[link]
+signing_key_file = "/d"
 [[guard.issuer]]
 id = "cloud"
 [[guard.issuer.key]]
@@ -59,6 +62,7 @@ ed25519_public_key = "x"
             [
                 ("the broker's password".to_owned(), "/a".into()),
                 ("the private key of our certificate".to_owned(), "/b".into()),
+                ("the key that signs MAVLink frames".to_owned(), "/d".into()),
                 ("the secret \"1\" of issuer \"cloud\"".to_owned(), "/c".into()),
             ]
         );

@@ -57,6 +57,31 @@ fn the_defaults_are_the_contract() {
 }
 
 #[test]
+fn the_key_of_mavlink_signing_comes_from_its_file() {
+    assert!(load(&[("downlinkd.toml", GOOD)]).unwrap().link.signing.is_none());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mavlink.key");
+    let signing = |content: &[u8], more: &str| {
+        fs::write(&file, content).unwrap();
+        load(&[("downlinkd.toml", &format!("{GOOD}signing_key_file = {file:?}\n{more}"))])
+    };
+    let with_default = signing(&[7; 32], "").unwrap().link.signing.unwrap();
+    assert_eq!(with_default.link_id, 0);
+    let text = "passphrase:not the best one";
+    let with_id = signing(text.as_bytes(), "signing_link_id = 255").unwrap().link.signing.unwrap();
+    assert_eq!(with_id.link_id, 255);
+
+    let error = signing(b"hex:secret", "").unwrap_err().to_string();
+    assert!(error.contains("[link] signing_key_file: failed to read"), "{error}");
+    assert!(error.contains("not valid hex") && !error.contains("secret"), "{error}");
+    assert!(signing(&[7; 32], "signing_link_id = 256").is_err());
+    let error = message(&format!("{GOOD}signing_link_id = 1"));
+    assert!(error.contains("means nothing without signing_key_file"), "{error}");
+    let error = message(&format!("{GOOD}signing_key_file = \"/nonexistent/key\""));
+    assert!(error.contains("/nonexistent/key"), "{error}");
+}
+
+#[test]
 fn drop_ins_come_later_in_order_of_name() {
     let config = load(&[
         ("downlinkd.toml", GOOD),
@@ -118,6 +143,7 @@ fn mistakes() {
         ("mqtt", "url = \"http://x\"", "mqtt"),
         ("mqtt", "url = \"mqtt://user:secret@x\"", "password_file"),
         ("mqtt", "url = \"mqtt://x\"\nprefix = \"a/#\"", "prefix"),
+        ("mqtt", "url = \"mqtt://x\"\nprefix = \"$share/a/b\"", "not begin with $"),
         ("mqtt", "url = \"mqtt://x\"\nkeep_alive = 1", "5 to 3600"),
         ("mqtt", "url = \"mqtt://x\"\npassword_file = \"/nonexistent\"", "/nonexistent"),
         ("link", "endpoint = \"serial:/dev/ttyAMA0\"", "endpoint"),

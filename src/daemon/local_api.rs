@@ -12,6 +12,7 @@ use crate::catalog;
 use crate::code::Code;
 use crate::edge::api::{self, Submission};
 use crate::edge::journal::Listing;
+use crate::edge::link;
 use crate::guard::Refusal;
 use crate::guard::explain::Verdict;
 use crate::guard::grants::{Answer, Ending, GrantId, GrantView, Opener};
@@ -23,7 +24,9 @@ use crate::lifecycle::time::Now;
 use crate::wire::explanation::{Explanation, Finding, Rehearsal};
 use crate::wire::grant::Grant;
 use crate::wire::inbound;
-use crate::wire::status::{AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkStatus};
+use crate::wire::status::{
+    AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkCounters, LinkStatus,
+};
 use crate::wire::topic::VENDOR;
 
 impl Daemon {
@@ -127,6 +130,9 @@ impl Daemon {
             link: LinkStatus {
                 state: self.engine.link_state().as_str().to_owned(),
                 endpoint: self.endpoint.clone(),
+                signed: self.signed,
+                counters: link_counters(self.link.counters()),
+                other_autopilots: self.autopilots.others().collect(),
             },
             broker: BrokerStatus {
                 connected: self.broker.is_some(),
@@ -148,7 +154,7 @@ impl Daemon {
     fn present(&self) -> Present {
         Present {
             link: self.engine.link_state(),
-            heard: self.link.heard(),
+            heard: self.link.counters(),
             broker_connected: self.broker.is_some(),
             clock_trusted: self.now().wall_trusted,
             queued: self.engine.queued(),
@@ -167,6 +173,24 @@ pub enum Caller {
     Opener(Opener),
     Issuer(String),
     Anybody,
+}
+
+fn link_counters(counters: link::Counters) -> LinkCounters {
+    let link::Counters { framed, foreign, unsigned, bad_signature, replayed, stale } = counters;
+    LinkCounters {
+        bytes: framed.bytes,
+        frames: framed.frames,
+        mavlink_1: framed.mavlink_1,
+        foreign,
+        skipped_bytes: framed.skipped_bytes,
+        bad_checksum: framed.bad_checksum,
+        unknown_message: framed.unknown_message,
+        unknown_flags: framed.unknown_flags,
+        unsigned,
+        bad_signature,
+        replayed,
+        stale,
+    }
 }
 
 /// Calls that wait for the engine's answer.

@@ -13,12 +13,12 @@ use prometheus::{
 
 use crate::catalog;
 use crate::code::Code;
+use crate::edge::link;
 use crate::guard::vehicle::LinkState;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, Origin};
 use crate::lifecycle::status::{Cause, Status};
 use crate::lifecycle::time::Stamp;
-use crate::wire::mavlink::Counters;
 
 /// Seconds. A command takes milliseconds, or a timeout; times are known to the millisecond.
 const COMMAND_BUCKETS: [f64; 15] =
@@ -32,7 +32,7 @@ const COMMIT_BUCKETS: [f64; 13] =
 pub struct Present {
     pub link: LinkState,
     /// Since the start.
-    pub heard: Counters,
+    pub heard: link::Counters,
     pub broker_connected: bool,
     pub clock_trusted: bool,
     pub queued: usize,
@@ -218,9 +218,9 @@ impl Metrics {
             self.link.with_label_values(&[state.as_str()]).set(is_it);
         }
         for (counter, count) in [
-            (&self.frames, present.heard.frames),
-            (&self.bad_checksums, present.heard.bad_checksum),
-            (&self.skipped_bytes, present.heard.skipped_bytes),
+            (&self.frames, present.heard.framed.frames),
+            (&self.bad_checksums, present.heard.framed.bad_checksum),
+            (&self.skipped_bytes, present.heard.framed.skipped_bytes),
         ] {
             counter.inc_by(count.saturating_sub(counter.get()));
         }
@@ -313,10 +313,28 @@ mod tests {
     use super::*;
     use crate::lifecycle::effect::CallId;
     use crate::lifecycle::record::Dispatch;
+    use crate::wire::mavlink;
+
+    const HEARD: link::Counters = link::Counters {
+        framed: mavlink::Counters {
+            bytes: 1,
+            frames: 5,
+            mavlink_1: 2,
+            bad_checksum: 6,
+            unknown_message: 7,
+            unknown_flags: 3,
+            skipped_bytes: 8,
+        },
+        foreign: 9,
+        unsigned: 10,
+        bad_signature: 11,
+        replayed: 12,
+        stale: 13,
+    };
 
     const PRESENT: Present = Present {
         link: LinkState::Ready,
-        heard: Counters { frames: 5, bad_checksum: 6, unknown_message: 7, skipped_bytes: 8 },
+        heard: HEARD,
         broker_connected: true,
         clock_trusted: false,
         queued: 1,

@@ -146,13 +146,14 @@ pub fn spawn(path: &Path, agent: Agent) -> Result<Handle, Error> {
     Ok(Handle { accepting, places, all_places: MAX_OPERATORS, _socket: Some(socket) })
 }
 
-/// Listens on `address` for anybody, by plain HTTP.
+/// Listens on `address` for anybody, by plain HTTP. Also returns the address, with the port that the
+/// system has chosen for port 0.
 ///
 /// # Errors
 /// When the address is taken, or none of this machine.
-pub fn spawn_tcp(address: SocketAddr, agent: Agent) -> Result<Handle, Error> {
-    let listener = socket::listen_tcp(address)?;
+pub fn spawn_tcp(address: SocketAddr, agent: Agent) -> Result<(SocketAddr, Handle), Error> {
+    let (listener, address) = socket::listen_tcp(address)?;
     let places = Arc::new(Semaphore::new(MAX_VISITORS as usize));
     let accepting = tokio::spawn(serve::visitors(listener, Arc::clone(&places), agent));
-    Ok(Handle { accepting, places, all_places: MAX_VISITORS, _socket: None })
+    Ok((address, Handle { accepting, places, all_places: MAX_VISITORS, _socket: None }))
 }

@@ -26,12 +26,6 @@ pub const TELEMETRY_MAX_AGE: Duration = Duration::from_secs(5);
 /// GPS_FIX_TYPE_3D_FIX.
 pub const GPS_FIX_3D: u8 = 3;
 
-/// MAV_AUTOPILOT, as far as it decides something here.
-mod autopilot {
-    pub const INVALID: u8 = 8;
-    pub const PX4: u8 = 12;
-}
-
 /// MAV_MODE_FLAG.
 mod mode_flag {
     pub const CUSTOM_MODE_ENABLED: u8 = 1;
@@ -140,9 +134,8 @@ impl State {
     pub fn heartbeat(&mut self, heartbeat: &Heartbeat, now: Duration) {
         let flag = |flag| heartbeat.base_mode & flag != 0;
         // Whoever is no flight controller knows nothing of arming.
-        let armed =
-            (heartbeat.autopilot != autopilot::INVALID).then(|| flag(mode_flag::SAFETY_ARMED));
-        let is_px4 = heartbeat.autopilot == autopilot::PX4 && flag(mode_flag::CUSTOM_MODE_ENABLED);
+        let armed = heartbeat.is_of_autopilot().then(|| flag(mode_flag::SAFETY_ARMED));
+        let is_px4 = heartbeat.is_of_px4() && flag(mode_flag::CUSTOM_MODE_ENABLED);
         let mode = is_px4.then(|| FlightMode::of_px4(heartbeat.custom_mode)).flatten();
         self.armed = Some(Told { value: armed, at: now });
         self.mode = Some(Told { value: mode, at: now });

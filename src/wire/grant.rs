@@ -11,7 +11,7 @@ use super::inbound::{
     refuse_unknown, sha256, wrong_type,
 };
 use super::topic::is_level;
-use crate::catalog::{self, Risk};
+use crate::catalog::{self, Risk, shorten};
 use crate::code::{Code, Violation};
 use crate::guard::grants::{Action, Answer, GrantId, GrantRequest, GrantView, Opener, Scope};
 use crate::lifecycle::effect::ErrorReply;
@@ -244,14 +244,15 @@ fn read_scope(scope: &Object, field: &str) -> Result<Scope, Violation> {
             format!("{field} must have exactly one of {}", SCOPE_FIELDS.join(", ")),
         ));
     };
-    let path = format!("{field}.{key}");
+    let path = format!("{field}.{}", shorten(key));
     let Value::String(text) = value else { return Err(wrong_type(&path, "a string", value)) };
+    let short = shorten(text);
     match key.as_str() {
         "risk" => {
             Risk::ALL.into_iter().find(|risk| risk.as_str() == text).map(Scope::Risk).ok_or_else(
                 || {
                     let risks = Risk::ALL.map(Risk::as_str).join(", ");
-                    let message = format!("{path} is {text:?}; it must be one of {risks}");
+                    let message = format!("{path} is {short:?}; it must be one of {risks}");
                     Violation::new(Code::RequestOutOfRange, &path, message)
                 },
             )
@@ -262,12 +263,12 @@ fn read_scope(scope: &Object, field: &str) -> Result<Scope, Violation> {
         "domain" => Err(Violation::new(
             Code::RequestOutOfRange,
             &path,
-            format!("{path} is {text:?}, which is not a domain of the catalogue"),
+            format!("{path} is {short:?}, which is not a domain of the catalogue"),
         )),
         "command" => catalog::find(text)
             .map(|command| Scope::Command(command.command_type))
             .ok_or_else(|| {
-                let message = format!("{path} is {text:?}, which is no command_type");
+                let message = format!("{path} is {short:?}, which is no command_type");
                 Violation::new(Code::RequestUnknownCommand, &path, message)
             }),
         _ => Err(Violation::new(
@@ -293,7 +294,7 @@ fn read_positive(object: &Object, field: &str, maximum: u32) -> Result<u32, Viol
 fn read_issuer(object: &Object) -> Result<Option<String>, Violation> {
     let issuer = read_optional_text(object, "issuer")?;
     if let Some(issuer) = issuer.filter(|issuer| !is_level(issuer)) {
-        let message = format!("issuer {issuer:?} cannot be a publisher's name");
+        let message = format!("issuer {:?} cannot be a publisher's name", shorten(issuer));
         return Err(Violation::new(Code::RequestInvalid, "issuer", message));
     }
     Ok(issuer.map(str::to_owned))
@@ -317,7 +318,7 @@ fn read_grant_id(object: &Object) -> Result<GrantId, Violation> {
 }
 
 fn unknown_action(action: &str, allowed: &str) -> Violation {
-    let message = format!("action is {action:?}; it must be {allowed}");
+    let message = format!("action is {:?}; it must be {allowed}", shorten(action));
     Violation::new(Code::RequestOutOfRange, "action", message)
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::topic::VENDOR;
-use crate::catalog::{self, Command};
+use crate::catalog::{self, Command, MAX_UNKNOWN, shorten};
 use crate::code::{Code, Violation};
 use crate::lifecycle::effect::ErrorReply;
 use crate::lifecycle::request::{CommandRequest, Query, command_id};
@@ -173,10 +173,11 @@ pub(super) fn refuse_unknown(
     known: &[&str],
     violations: &mut Vec<Violation>,
 ) {
-    for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
+    let unknown = object.keys().filter(|name| !known.contains(&name.as_str()));
+    for name in unknown.map(|name| shorten(name)).take(MAX_UNKNOWN) {
         violations.push(Violation::new(
             Code::RequestUnknownField,
-            name,
+            &*name,
             format!("unknown field {name:?}; the fields are {}", known.join(", ")),
         ));
     }
@@ -188,7 +189,7 @@ fn check_vendor(object: &Map<String, Value>, violations: &mut Vec<Violation>) {
         Ok(other) => violations.push(Violation::new(
             Code::TargetVendorUnsupported,
             "vendor",
-            format!("vendor {other:?} is not served here; the vendor is {VENDOR:?}"),
+            format!("vendor {:?} is not served here; the vendor is {VENDOR:?}", shorten(other)),
         )),
         Err(violation) => violations.push(violation),
     }
@@ -200,7 +201,7 @@ fn check_device(object: &Map<String, Value>, device_id: &str, violations: &mut V
         Ok(other) => violations.push(Violation::new(
             Code::TargetDeviceMismatch,
             "device_id",
-            format!("device_id {other:?} is not this vehicle, which is {device_id:?}"),
+            format!("device_id {:?} is not this vehicle, which is {device_id:?}", shorten(other)),
         )),
         Err(violation) => violations.push(violation),
     }
@@ -217,8 +218,9 @@ fn read_command(
             Code::RequestUnknownCommand,
             "command_type",
             format!(
-                "unknown command_type {name:?}; it is the MAV_CMD's name in lower case, \
-                 without mav_cmd_"
+                "unknown command_type {:?}; it is the MAV_CMD's name in lower case, without \
+                 mav_cmd_",
+                shorten(name)
             ),
         ));
     }
@@ -243,7 +245,7 @@ fn read_command_id(object: &Map<String, Value>) -> Result<Uuid, Violation> {
         Violation::new(
             Code::RequestInvalid,
             "command_id",
-            format!("command_id {text:?} is not a UUID"),
+            format!("command_id {:?} is not a UUID", shorten(text)),
         )
     })
 }

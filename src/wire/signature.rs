@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::topic::is_level;
+use crate::catalog::shorten;
 use crate::code::{Code, Violation};
 
 /// The METHOD of what comes by MQTT; its PATH is the whole topic.
@@ -264,6 +265,7 @@ fn read_envelope(payload: &[u8]) -> Result<Option<(Credentials, String)>, Violat
             "auth" => &mut auth,
             "body" => &mut body,
             _ => {
+                let name = shorten(&name);
                 let message = format!("an envelope holds auth and body, and no {name:?}");
                 return Err(malformed(name, message));
             }
@@ -294,8 +296,9 @@ fn read_auth(members: Vec<(String, Json)>) -> Result<Credentials, Violation> {
         let path = format!("auth.{name}");
         let Some(field) = Field::ALL.into_iter().find(|it| it.path() == path) else {
             let known = Field::ALL.map(|it| &it.path()["auth.".len()..]).join(", ");
+            let name = shorten(&name);
             let message = format!("auth has no field {name:?}; the fields are {known}");
-            return Err(malformed(path, message));
+            return Err(malformed(format!("auth.{name}"), message));
         };
         let text = match value {
             Json::Text(text) => text,

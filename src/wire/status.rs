@@ -35,6 +35,50 @@ pub struct LinkStatus {
     /// `closed`, `open` (no heartbeat) or `ready`.
     pub state: String,
     pub endpoint: String,
+    /// Every frame of ours is, and of those of others only signed ones count.
+    pub signed: bool,
+    pub counters: LinkCounters,
+    /// `SYSTEM/COMPONENT` of autopilots that are not the target; nothing that they say counts.
+    pub other_autopilots: Vec<String>,
+}
+
+/// What came over the link since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkCounters {
+    pub bytes: u64,
+    /// Intact frames; of these `mavlink_1` are of version 1, and `foreign` of other systems than the
+    /// target.
+    pub frames: u64,
+    pub mavlink_1: u64,
+    pub foreign: u64,
+    /// Bytes of no known frame, and what in them looked like one.
+    pub skipped_bytes: u64,
+    pub bad_checksum: u64,
+    pub unknown_message: u64,
+    pub unknown_flags: u64,
+    /// With a signing key: HEARTBEATs, COMMAND_ACKs and telemetry that did not count, by why.
+    pub unsigned: u64,
+    pub bad_signature: u64,
+    pub replayed: u64,
+    pub stale: u64,
+}
+
+impl LinkCounters {
+    /// All but the totals, by name.
+    pub fn classes(&self) -> [(&'static str, u64); 10] {
+        [
+            ("mavlink_1", self.mavlink_1),
+            ("foreign", self.foreign),
+            ("skipped_bytes", self.skipped_bytes),
+            ("bad_checksum", self.bad_checksum),
+            ("unknown_message", self.unknown_message),
+            ("unknown_flags", self.unknown_flags),
+            ("unsigned", self.unsigned),
+            ("bad_signature", self.bad_signature),
+            ("replayed", self.replayed),
+            ("stale", self.stale),
+        ]
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

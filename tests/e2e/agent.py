@@ -57,7 +57,9 @@ class Agent:
         commands,
         late_ack_window="5min",
         stop_timeout="5s",
+        link="",
     ):
+        """`link`: more lines of [link]."""
         rules = [
             f"""\
 [[guard.issuer]]
@@ -85,6 +87,7 @@ url = "mqtt://127.0.0.1:{port}"
 endpoint = "{endpoint}"
 target_system = 1
 target_component = 1
+{link}
 [guard]
 mode = "{mode}"
 {"".join(rules)}

@@ -36,6 +36,12 @@ VENDOR_RESPONSE_FIELDS = {
 }
 
 
+def command_id(request, api_id="cloud"):
+    """Known before the request is sent."""
+    name = f"{request['device_id']}/{api_id}/{request['idempotency_key']}"
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
 def check_create_reply(reply, request):
     assert reply["status"] == "ACCEPTED"
     assert reply["idempotency_key"] == request["idempotency_key"]

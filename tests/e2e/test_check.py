@@ -139,7 +139,7 @@ def test_a_vehicle_that_signs(surroundings):
     codec.signing.timestamp = 1
     beat = mavlink.MAVLink_heartbeat_message(2, mavlink.MAV_AUTOPILOT_PX4, 0, 0, 3, 3)
     _, findings = while_saying(
-        surroundings, lambda: surroundings.vehicle.write(beat.pack(codec))
+        surroundings, lambda: surroundings.vehicle.say(beat.pack(codec))
     )
     assert findings["MAVLink signing"]["level"] == "failure"
 
@@ -148,7 +148,7 @@ def test_a_vehicle_that_signs(surroundings):
 def test_bytes_that_are_no_frames(surroundings, noise):
     surroundings.vehicle.heartbeats = False
     code, findings = while_saying(
-        surroundings, lambda: surroundings.vehicle.write(noise * 50)
+        surroundings, lambda: surroundings.vehicle.say(noise * 50)
     )
     assert (code, findings["vehicle"]["level"]) == (1, "failure")
     assert "no MAVLink frame" in findings["vehicle"]["found"]

@@ -250,9 +250,10 @@ def test_a_cut_before_the_answer(ready):
     # The broker gets the request, and everything that it says from then on is lost.
     ready.vehicle.on(SHOOT, [])
     sender = start(ready, "--idempotency-key", "cut", port=relay.port)
+    # Before the cut: what is read ahead here is lost to communicate().
+    command_id = re.search(r"command_id (\S+),", sender.stderr.readline())[1]
     ready.vehicle.wait_commands(1, SHOOT)
     relay.cut()
-    command_id = re.search(r"command_id (\S+),", sender.stderr.readline())[1]
     ready.vehicle.acknowledge(SHOOT, Ack(mavlink.MAV_RESULT_ACCEPTED))
     assert ready.publisher().wait_terminal(command_id)["status"] == "SUCCEEDED"
     out, err = sender.communicate(timeout=TIMEOUT_S)

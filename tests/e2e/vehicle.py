@@ -64,6 +64,7 @@ class Vehicle:
         self._scripts = {}
         self._answered = {}
         self._codecs = {}
+        self._signing = None
         self._lock = threading.RLock()
         self._make_cable = cable or Pty
         self._cable = None
@@ -78,6 +79,14 @@ class Vehicle:
         answers.
         """
         self._scripts[command] = answers
+
+    def sign(self, key, timestamp=None):
+        """From the next `plug_in` on: signs every frame and takes none that is not signed with `key`.
+
+        Its time begins with `timestamp`; without one, with the present.
+        """
+        self._signing = signing(key, timestamp)
+        self._codecs.clear()
 
     def answers_to(self, message):
         """The Acks to a command that has just arrived: those of the script."""
@@ -108,13 +117,27 @@ class Vehicle:
         if not self._send_ack(command, ack, sender=(1, 191)):
             raise RuntimeError(f"nobody has {self.port} open")
 
-    def say(self, message, source=(1, 1)):
-        """Sends any message now; it is lost when nobody listens."""
-        self._send(message, source)
+    def say(self, what, source=(1, 1)):
+        """Sends these bytes, or a message, now; they are lost when nobody listens."""
+        with self._lock:
+            self._cable.write(what if isinstance(what, bytes | bytearray) else self.pack(what, source))
 
     def write(self, data):
-        """Puts bytes on the wire, whatever they are."""
-        self._cable.write(data)
+        """Sends these bytes now."""
+        with self._lock:
+            if not self._cable.write(data):
+                raise RuntimeError(f"nobody has {self.port} open")
+
+    def pack(self, message, source=(1, 1)):
+        """A frame as the vehicle would send it now."""
+        with self._lock:
+            codec = self._codecs.get(source)
+            if codec is None:
+                codec = self._codecs[source] = mavlink.MAVLink(None, *source)
+                codec.signing = self._signing or codec.signing
+            data = message.pack(codec)
+            codec.seq = (codec.seq + 1) % 256
+            return bytes(data)
 
     def commands(self, command=None):
         """The COMMAND_LONG and COMMAND_INT frames so far, of one MAV_CMD or of all."""
@@ -142,6 +165,8 @@ class Vehicle:
         parser = mavlink.MAVLink(None)
         # Garbage becomes a BAD_DATA entry in the log instead of an exception here.
         parser.robust_parsing = True
+        # Sender and receiver share their time.
+        parser.signing = self._signing or parser.signing
         next_heartbeat = time.monotonic()
         while not self._unplugged.is_set():
             if self.heartbeats and time.monotonic() >= next_heartbeat:
@@ -175,10 +200,7 @@ class Vehicle:
 
     def _send(self, message, source):
         with self._lock:
-            codec = self._codecs.setdefault(source, mavlink.MAVLink(None, *source))
-            data = message.pack(codec)
-            codec.seq = (codec.seq + 1) % 256
-            return self._cable.write(data)
+            return self._cable.write(self.pack(message, source))
 
 
 class Pty:
@@ -250,6 +272,20 @@ def read_available(descriptor):
         if error.errno != errno.EIO:
             raise
         return b""
+
+
+def signing(key, timestamp=None):
+    """pymavlink's state of a peer that signs."""
+    state = mavlink.MAVLinkSigning()
+    state.secret_key = key
+    state.sign_outgoing = True
+    state.timestamp = signing_time() if timestamp is None else timestamp
+    return state
+
+
+def signing_time():
+    """10 us since 2015 (mavlink.io, "Message Signing")."""
+    return int((time.time() - 1_420_070_400) * 100_000)
 
 
 def heartbeat():

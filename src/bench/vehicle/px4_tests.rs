@@ -163,9 +163,7 @@ fn sends_a_message_that_it_is_asked_for() {
     // STATUSTEXT
     bench.receive(AGENT, &ask(253));
     bench.advance(Duration::from_millis(100));
-    let is_version = |(_, message): &(MavHeader, MavMessage)| {
-        matches!(message, MavMessage::AUTOPILOT_VERSION(it) if it.flight_sw_version == 0x0112_00ff)
-    };
+    let is_version = |(_, message): &(MavHeader, MavMessage)| matches!(message, MavMessage::AUTOPILOT_VERSION(it) if it.flight_sw_version == 0x0112_00ff);
     assert_eq!(bench.sent.iter().filter(|sent| is_version(sent)).count(), 1);
     let results: Vec<MavResult> = bench.acks().iter().map(|ack| ack.1).collect();
     assert_eq!(results, [MavResult::MAV_RESULT_ACCEPTED, MavResult::MAV_RESULT_DENIED]);

@@ -8,10 +8,6 @@ use crate::wire::status::LinkStatus;
 use super::finding::Finding;
 
 const ITEM: &str = "vehicle";
-/// MAV_AUTOPILOT_INVALID: a component that is no autopilot.
-const NO_AUTOPILOT: u8 = 8;
-/// MAV_AUTOPILOT_PX4
-const PX4: u8 = 12;
 /// Of the bytes, in percent; the first frame is nearly always heard from its middle.
 const MUCH_NOISE: u64 = 20;
 
@@ -28,7 +24,7 @@ pub fn judge(heard: &Heard, endpoint: &Endpoint, target: Address) -> Finding {
         let found = format!("{} bytes on {endpoint}, and no MAVLink frame in them", heard.bytes);
         return Finding::failure(ITEM, found, strangeness(endpoint));
     }
-    let autopilots = || heard.heartbeats.iter().filter(|it| it.autopilot != NO_AUTOPILOT);
+    let autopilots = || heard.heartbeats.iter().filter(|it| it.is_of_autopilot());
     let Some(own) = autopilots().find(|it| it.source == target) else {
         let target = format!("{}/{}", target.system, target.component);
         return match autopilots().map(describe).collect::<Vec<_>>() {
@@ -55,7 +51,7 @@ pub fn judge(heard: &Heard, endpoint: &Endpoint, target: Address) -> Finding {
             format!("{}, and on the same line {}", describe(own), others.join(", ")),
             "commands go to the configured one only; is it the right one?",
         )
-    } else if own.autopilot != PX4 {
+    } else if !own.is_of_px4() {
         Finding::warning(
             ITEM,
             format!("{} is no PX4", describe(own)),
@@ -74,7 +70,7 @@ pub fn judge(heard: &Heard, endpoint: &Endpoint, target: Address) -> Finding {
 
 /// What an agent that runs says of its link.
 pub fn judge_status(link: &LinkStatus) -> Finding {
-    let LinkStatus { state, endpoint } = link;
+    let LinkStatus { state, endpoint, .. } = link;
     match state.as_str() {
         "ready" => Finding::ok(ITEM, format!("the agent hears its HEARTBEAT on {endpoint}")),
         "open" => Finding::failure(
@@ -119,7 +115,7 @@ fn describe(heartbeat: &Heartbeat) -> String {
     let autopilot = match autopilot {
         0 => "generic autopilot".to_owned(),
         3 => "ArduPilot".to_owned(),
-        &PX4 => "PX4".to_owned(),
+        12 => "PX4".to_owned(),
         other => format!("MAV_AUTOPILOT {other}"),
     };
     let vehicle = match vehicle_type {
@@ -143,6 +139,7 @@ fn describe(heartbeat: &Heartbeat) -> String {
 mod tests {
     use super::super::finding::Level;
     use super::*;
+    use crate::wire::status::LinkCounters;
 
     const TARGET: Address = Address { system: 1, component: 1 };
 
@@ -171,8 +168,8 @@ mod tests {
     fn what_is_on_the_line() {
         let serial: Endpoint = "serial:/dev/ttyAMA0:921600".parse().unwrap();
         let udp: Endpoint = "udpin:0.0.0.0:14540".parse().unwrap();
-        let px4 = heartbeat(1, 1, PX4);
-        let camera = heartbeat(1, 100, NO_AUTOPILOT);
+        let px4 = heartbeat(1, 1, 12);
+        let camera = heartbeat(1, 100, 8);
         let bytes = Heard { bytes: 4000, noise_bytes: 4000, ..Heard::default() };
         let noisy = Heard { noise_bytes: 400, ..heard(&[px4]) };
         for (heard, endpoint, level, found, advice) in [
@@ -212,7 +209,13 @@ mod tests {
         for (state, level) in
             [("ready", Level::Ok), ("open", Level::Failure), ("closed", Level::Failure)]
         {
-            let link = LinkStatus { state: state.to_owned(), endpoint: "udpin:…".to_owned() };
+            let link = LinkStatus {
+                state: state.to_owned(),
+                endpoint: "udpin:…".to_owned(),
+                signed: false,
+                counters: LinkCounters::default(),
+                other_autopilots: Vec::new(),
+            };
             assert_eq!(judge_status(&link).level, level);
         }
     }

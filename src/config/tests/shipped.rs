@@ -13,7 +13,7 @@ pub const SHIPPED: &str = include_str!("../../../config/downlinkd.toml");
 const WITH_DEFAULTS: [&str; 7] =
     ["device", "mqtt", "link", "delivery", "journal", "api", "guard.grant"];
 /// except these, which have none, or only go with others.
-const WITHOUT_DEFAULT: [&str; 8] = [
+const WITHOUT_DEFAULT: [&str; 10] = [
     "client_id",
     "username",
     "password_file",
@@ -21,6 +21,8 @@ const WITHOUT_DEFAULT: [&str; 8] = [
     "cert_file",
     "key_file",
     "component_by_domain",
+    "signing_key_file",
+    "signing_link_id",
     "listen",
 ];
 

@@ -53,13 +53,15 @@ pub fn listen(path: &Path) -> Result<(UnixListener, SocketFile), Error> {
 }
 
 /// Also where connections of an earlier process are still winding up.
-pub fn listen_tcp(address: SocketAddr) -> Result<TcpListener, Error> {
+pub fn listen_tcp(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::ListenTcp { address, source };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(failed)?;
     socket.set_reuseaddr(true).map_err(failed)?;
     socket.bind(address).map_err(failed)?;
-    socket.listen(TCP_BACKLOG).map_err(failed)
+    let listener = socket.listen(TCP_BACKLOG).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 impl SocketFile {

@@ -6,12 +6,14 @@
 //! generation-7/store/  sled's files
 //! generation-7/checkpoint
 //! archive/             finished commands, see `segment`
+//! signing              how far timestamps of MAVLink signatures may have been used
 //! set-aside-…/         damaged journals of before, never touched
 //! ```
 //!
 //! A generation takes commits only after `current` names it durably, and another one is deleted only
 //! after that. So whatever `current` names is whole, and any other generation is a leftover.
-//! Generation 0 stands for an empty journal.
+//! Generation 0 stands for an empty journal. `signing` outlives all journals, those that are set aside
+//! too: no journal may lead back to a timestamp that was used.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::{Error, io_error};
+use crate::wire::mavlink::SigningTime;
 
 /// Of the directory's layout and of the values in the store.
 pub const FORMAT: u64 = 1;
@@ -34,6 +37,8 @@ pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK: &str = "lock";
 const CURRENT: &str = "current";
 const CURRENT_NEW: &str = "current.new";
+const SIGNING: &str = "signing";
+const SIGNING_NEW: &str = "signing.new";
 const ARCHIVE: &str = "archive";
 const GENERATION: &str = "generation-";
 const SET_ASIDE: &str = "set-aside-";
@@ -53,6 +58,13 @@ impl Current {
     pub fn empty(after_set_aside: bool) -> Self {
         Self { format: FORMAT, journal: Uuid::new_v4(), generation: 0, after_set_aside }
     }
+}
+
+/// What the file `signing` says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Signing {
+    /// Timestamps from here on were never used.
+    unused_from: SigningTime,
 }
 
 /// The directory, locked as long as this lives.
@@ -128,19 +140,7 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.untouched(),
             Err(error) => return Err(io_error("read", &path)(error)),
         };
-        let format = serde_json::from_slice(&text)
-            .ok()
-            .and_then(|json: serde_json::Value| json.get("format")?.as_u64());
-        if let Some(format) = format.filter(|format| *format > FORMAT) {
-            return Err(Error::Newer { dir: self.path.clone(), format, known: FORMAT });
-        }
-        let read = serde_json::from_slice(&text);
-        read.map(Some).map_err(|error| {
-            Error::damaged(
-                &self.path,
-                format!("`{CURRENT}` is not what downlinkd writes ({error})"),
-            )
-        })
+        parse_current(&self.path, &text).map(Some)
     }
 
     /// Makes `current` durable, whole or not at all.
@@ -148,13 +148,32 @@ impl Directory {
     /// # Errors
     /// The disk's.
     pub fn set_current(&self, current: &Current) -> Result<(), Error> {
-        let new = self.path.join(CURRENT_NEW);
-        let mut line = serde_json::to_vec(current).expect("plain data");
-        line.push(b'\n');
-        let mut file = File::create(&new).map_err(io_error("create", &new))?;
-        file.write_all(&line).and_then(|()| file.sync_all()).map_err(io_error("write", &new))?;
-        fs::rename(&new, self.path.join(CURRENT)).map_err(io_error("rename", &new))?;
-        sync_dir(&self.path)
+        self.replace(CURRENT, CURRENT_NEW, current)
+    }
+
+    /// The first timestamp of a MAVLink signature that was certainly never used.
+    ///
+    /// # Errors
+    /// Not readable, or not understood.
+    pub fn signing_bound(&self) -> Result<SigningTime, Error> {
+        let path = self.path.join(SIGNING);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(SigningTime::default());
+            }
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        let read: Result<Signing, _> = serde_json::from_slice(&text);
+        read.map(|signing| signing.unused_from).map_err(|_| Error::Signing(path))
+    }
+
+    /// Makes it durable, whole or not at all.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn set_signing_bound(&self, unused_from: SigningTime) -> Result<(), Error> {
+        self.replace(SIGNING, SIGNING_NEW, &Signing { unused_from })
     }
 
     pub fn archive(&self) -> PathBuf {
@@ -196,8 +215,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Moves all but the lock, `current` and what was set aside before into a directory `name`, with
-    /// a copy of `current`. As long as `current` still names what has gone, nothing opens.
+    /// Moves all but the lock, `current`, `signing` and what was set aside before into a directory
+    /// `name`, with a copy of `current`. As long as `current` still names what has gone, nothing opens.
     ///
     /// # Errors
     /// The disk's; it can be tried again.
@@ -211,7 +230,7 @@ impl Directory {
                     let to = target.join(&name);
                     fs::copy(&from, &to).map_err(io_error("copy", &from))?;
                 }
-            } else if name != LOCK && name != CURRENT_NEW && !name.starts_with(SET_ASIDE) {
+            } else if !is_beside_journals(&name) {
                 fs::rename(&from, target.join(&name)).map_err(io_error("rename", &from))?;
             }
         }
@@ -221,7 +240,7 @@ impl Directory {
     }
 
     fn untouched(&self) -> Result<Option<Current>, Error> {
-        let is_other = |name: &String| name != LOCK && name != CURRENT_NEW;
+        let is_other = |name: &String| name.starts_with(SET_ASIDE) || !is_beside_journals(name);
         match self.names()?.into_iter().find(is_other) {
             None => Ok(None),
             Some(name) => Err(Error::damaged(
@@ -233,11 +252,43 @@ impl Directory {
         }
     }
 
+    /// One line of JSON in place of what `name` was, durable, whole or not at all.
+    fn replace(&self, name: &str, new: &str, content: &impl Serialize) -> Result<(), Error> {
+        let new = self.path.join(new);
+        let mut line = serde_json::to_vec(content).expect("plain data");
+        line.push(b'\n');
+        let mut file = File::create(&new).map_err(io_error("create", &new))?;
+        file.write_all(&line).and_then(|()| file.sync_all()).map_err(io_error("write", &new))?;
+        fs::rename(&new, self.path.join(name)).map_err(io_error("rename", &new))?;
+        sync_dir(&self.path)
+    }
+
     fn names(&self) -> Result<Vec<String>, Error> {
         let entries = fs::read_dir(&self.path).map_err(io_error("read", &self.path))?;
         let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         names.collect::<io::Result<_>>().map_err(io_error("read", &self.path))
     }
+}
+
+/// Of no journal in particular.
+fn is_beside_journals(name: &str) -> bool {
+    matches!(name, LOCK | CURRENT_NEW | SIGNING | SIGNING_NEW) || name.starts_with(SET_ASIDE)
+}
+
+/// What the content of the file `current` in `dir` says.
+///
+/// # Errors
+/// Of a newer version, or not understood.
+pub fn parse_current(dir: &Path, text: &[u8]) -> Result<Current, Error> {
+    let format = serde_json::from_slice(text)
+        .ok()
+        .and_then(|json: serde_json::Value| json.get("format")?.as_u64());
+    if let Some(format) = format.filter(|format| *format > FORMAT) {
+        return Err(Error::Newer { dir: dir.to_owned(), format, known: FORMAT });
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        Error::damaged(dir, format!("`{CURRENT}` is not what downlinkd writes ({error})"))
+    })
 }
 
 /// # Errors

@@ -53,6 +53,11 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Of an empty journal.
+    pub fn first(journal: Uuid, set_aside: Option<SetAside>) -> Self {
+        Self { journal, commit: 1, last_number: 0, removed: 0, clock_floor: None, set_aside }
+    }
+
     pub fn commands(&self) -> u64 {
         self.last_number.saturating_sub(self.removed)
     }

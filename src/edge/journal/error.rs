@@ -30,6 +30,11 @@ pub enum Error {
     Damaged { dir: PathBuf, message: String },
     #[error("the journal's entry {key} is damaged: {message}; {ADVICE}")]
     Entry { key: String, message: String },
+    #[error(
+        "{} is not what downlinkd writes: which timestamps MAVLink signatures have used is not known; \
+         once this machine's clock is right, delete the file", .0.display()
+    )]
+    Signing(PathBuf),
     #[error("the journal's thread has ended")]
     Ended,
 }
@@ -59,7 +64,10 @@ impl Error {
             Error::NotOwner { .. } => Trouble::Permission,
             Error::Missing(_) => Trouble::Missing,
             Error::Io { .. } | Error::Store { .. } | Error::Ended => Trouble::Disk,
-            Error::Newer { .. } | Error::Damaged { .. } | Error::Entry { .. } => Trouble::Damage,
+            Error::Newer { .. }
+            | Error::Damaged { .. }
+            | Error::Entry { .. }
+            | Error::Signing(_) => Trouble::Damage,
         }
     }
 

@@ -16,6 +16,8 @@ mod checkpoint;
 mod directory;
 mod entry;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod generation;
 mod listing;
 mod reader;
@@ -130,6 +132,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
     recovered.last_number = meta.last_number;
     recovered.clock_floor = meta.clock_floor;
     recovered.set_aside = meta.set_aside;
+    recovered.signing_bound = directory.signing_bound()?;
     // Everything that counts has been found.
     for removed in [directory.remove_leftovers(&current), archive.remove_leftovers()] {
         if let Err(error) = removed {
@@ -147,6 +150,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
         generation,
         shared: Arc::new(RwLock::new(contents)),
         meta,
+        signing_bound: recovered.signing_bound,
         rewrite: None,
         retention,
         unpublished,
@@ -171,14 +175,8 @@ fn open_or_begin(directory: &Directory) -> Result<(Current, Generation, Meta), E
         let (generation, meta) = Generation::open(directory, &current)?;
         return Ok((current, generation, meta));
     }
-    let meta = Meta {
-        journal: current.journal,
-        commit: 1,
-        last_number: 0,
-        removed: 0,
-        clock_floor: None,
-        set_aside: current.after_set_aside.then_some(SetAside::UntilClockTrusted),
-    };
+    let set_aside = current.after_set_aside.then_some(SetAside::UntilClockTrusted);
+    let meta = Meta::first(current.journal, set_aside);
     let generation = Generation::first(directory, &mut current, &meta)?;
     Ok((current, generation, meta))
 }

@@ -9,6 +9,7 @@ use crate::guard::set_aside::SetAside;
 use crate::lifecycle::effect::OutboxNumber;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::time::Timestamp;
+use crate::wire::mavlink::SigningTime;
 
 /// What the journal holds that the engine must take up again.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub struct Recovered {
     pub clock_floor: Option<Timestamp>,
     /// Another journal was set aside for this one.
     pub set_aside: Option<SetAside>,
+    /// Earlier timestamps may have been used in MAVLink signatures.
+    pub signing_bound: SigningTime,
 }
 
 /// # Errors

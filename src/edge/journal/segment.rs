@@ -100,12 +100,12 @@ pub fn read_index(path: &Path, summary: &Summary) -> Result<Index, Error> {
         _ => io_error("open", path)(error),
     })?;
     let length = file.metadata().map_err(io_error("read", path))?.len();
-    let index_bytes = summary.commands as usize * INDEX_ENTRY;
-    let start = summary.bytes.checked_sub(TRAILER + index_bytes as u64);
+    let index_bytes = summary.commands.checked_mul(INDEX_ENTRY as u64);
+    let start = index_bytes.and_then(|it| summary.bytes.checked_sub(TRAILER)?.checked_sub(it));
     let (true, Some(start)) = (length == summary.bytes, start) else {
         return Err(damaged("it has another length than when it was written"));
     };
-    let mut bytes = vec![0; index_bytes];
+    let mut bytes = vec![0; (summary.bytes - TRAILER - start) as usize];
     file.read_exact_at(&mut bytes, start).map_err(io_error("read", path))?;
     if crc32fast::hash(&bytes) != summary.index_crc {
         return Err(damaged("the checksum of its index does not fit"));
@@ -119,10 +119,11 @@ pub fn read_index(path: &Path, summary: &Summary) -> Result<Index, Error> {
             offset: u32::from_be_bytes(*offset),
             length: u32::from_be_bytes(*rest.first_chunk::<4>()?),
         };
-        Some((Uuid::from_bytes(*id), place))
+        let end = u64::from(place.offset) + u64::from(place.length);
+        (end <= start).then_some((Uuid::from_bytes(*id), place))
     };
     let index = bytes.chunks_exact(INDEX_ENTRY).map(entry).collect::<Option<_>>();
-    index.ok_or_else(|| damaged("its index is too short"))
+    index.ok_or_else(|| damaged("its index names what is not in it"))
 }
 
 /// # Errors
@@ -132,4 +133,39 @@ pub fn read(path: &Path, place: Place) -> Result<Record, Error> {
     let file = File::open(path).map_err(io_error("open", path))?;
     file.read_exact_at(&mut value, place.offset.into()).map_err(io_error("read", path))?;
     decode(&record_key(place.number), &value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_names_what_is_not_in_the_file_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("commands-1");
+        let (good, index) = write(&path, &[Record::example()]).unwrap();
+        assert_eq!(read_index(&path, &good).unwrap(), index);
+        let bytes = fs::read(&path).unwrap();
+        let start = bytes.len() - TRAILER as usize - INDEX_ENTRY;
+        // Offset and length, behind the id and the number.
+        for (field, number) in [(24, 1), (24, u32::MAX), (28, index[0].1.length + 1)] {
+            let mut bytes = bytes.clone();
+            bytes[start + field..][..4].copy_from_slice(&u32::to_be_bytes(number));
+            let index_crc = crc32fast::hash(&bytes[start..start + INDEX_ENTRY]);
+            fs::write(&path, &bytes).unwrap();
+            let error = read_index(&path, &Summary { index_crc, ..good.clone() }).unwrap_err();
+            assert!(error.to_string().contains("names what is not in it"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_count_is_too_large_to_be_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("commands-1");
+        let (good, _) = write(&path, &[Record::example()]).unwrap();
+        for commands in [2, 1 << 32, 1 << 59, u64::MAX] {
+            let error = read_index(&path, &Summary { commands, ..good.clone() }).unwrap_err();
+            assert!(error.to_string().contains("damaged"), "{error}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::guard::nonces::NonceKey;
 use crate::lifecycle::request::command_id;
 use crate::lifecycle::time::Timestamp;
+use crate::wire::mavlink::SigningTime;
 
 const NOW: Timestamp = Timestamp::from_secs(1_781_481_600);
 const RETENTION: Retention =
@@ -42,7 +43,13 @@ fn announced(records: impl IntoIterator<Item = Record>) -> Batch {
 }
 
 fn moment(last_number: u64) -> Moment {
-    Moment { last_number, clock_floor: NOW, trusted_now: Some(NOW), set_aside: None }
+    Moment {
+        last_number,
+        clock_floor: NOW,
+        trusted_now: Some(NOW),
+        set_aside: None,
+        signing_bound: SigningTime::default(),
+    }
 }
 
 fn commit(journal: &Journal, batch: Batch, last_number: u64) {
@@ -135,6 +142,32 @@ fn what_a_set_aside_journal_leaves_is_kept() {
 }
 
 #[test]
+fn the_bound_of_signatures_outlives_everything_and_never_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let commit = |bound: u64| {
+        let (mut writer, recovered) = open(dir.path(), RETENTION).unwrap();
+        let bound = SigningTime::from_ticks(bound);
+        writer.commit(&Batch::default(), Moment { signing_bound: bound, ..moment(0) }).unwrap();
+        recovered.signing_bound.ticks()
+    };
+    assert_eq!(commit(1000), 0);
+    assert_eq!(commit(2000), 1000);
+    // An agent without a key knows of none.
+    assert_eq!(commit(0), 2000);
+    // A crash while it was written, and a journal whose content is lost.
+    fs::write(dir.path().join("signing.new"), b"{").unwrap();
+    fs::remove_dir_all(dir.path().join("generation-1")).unwrap();
+    assert!(open_journal(dir.path()).is_err());
+    set_aside(dir.path(), "now").unwrap();
+    assert_eq!(commit(0), 2000);
+
+    fs::write(dir.path().join("signing"), b"{").unwrap();
+    let error = open_journal(dir.path()).unwrap_err();
+    assert_eq!(error.trouble(), Trouble::Damage);
+    assert!(error.to_string().contains("delete the file"), "{error}");
+}
+
+#[test]
 fn a_second_process_is_refused_in_every_generation() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
@@ -172,14 +205,7 @@ fn creating_it_can_be_interrupted_anywhere() {
     stops.push(copy(dir.path()));
     fs::write(directory.generation(1).join("checkpoint"), b"").unwrap();
     stops.push(copy(dir.path()));
-    let meta = Meta {
-        journal: current.journal,
-        commit: 1,
-        last_number: 0,
-        removed: 0,
-        clock_floor: None,
-        set_aside: None,
-    };
+    let meta = Meta::first(current.journal, None);
     Generation::first(&directory, &mut current, &meta).unwrap();
     stops.push(copy(dir.path()));
     for stop in stops {

@@ -19,6 +19,7 @@ use super::store::Store;
 use crate::guard::set_aside::SetAside;
 use crate::lifecycle::effect::Batch;
 use crate::lifecycle::time::Timestamp;
+use crate::wire::mavlink::SigningTime;
 
 /// Without commits, when the checkpoint is made durable.
 const IDLE: Duration = Duration::from_secs(30);
@@ -48,6 +49,8 @@ pub struct Moment {
     /// The wall clock, if it can be trusted.
     pub trusted_now: Option<Timestamp>,
     pub set_aside: Option<SetAside>,
+    /// MAVLink signatures will have earlier timestamps only.
+    pub signing_bound: SigningTime,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ pub struct Writer {
     pub shared: Shared,
     /// As of the last commit.
     pub meta: Meta,
+    pub signing_bound: SigningTime,
     pub rewrite: Option<Rewrite>,
     pub retention: Retention,
     pub unpublished: Unpublished,
@@ -147,7 +151,7 @@ impl Writer {
     }
 
     /// One batch, one flush, one fdatasync. What is moved to the archive and what leaves it goes with
-    /// it.
+    /// it. Another bound for signatures takes a file of its own, once in minutes.
     pub fn commit(&mut self, batch: &Batch, moment: Moment) -> Result<(), Error> {
         let moving = self.moving.take();
         let mut meta = Meta {
@@ -172,6 +176,10 @@ impl Writer {
         self.generation.store.apply(&writes)?;
         self.generation.store.sync()?;
         self.generation.checkpoint.write(meta.commit)?;
+        if moment.signing_bound > self.signing_bound {
+            self.directory.set_signing_bound(moment.signing_bound)?;
+            self.signing_bound = moment.signing_bound;
+        }
         self.meta = meta;
         self.unpublished.follow(batch);
         let mut contents = self.shared.write().expect("no holder panics");

@@ -1,4 +1,4 @@
-//! Where the autopilot is: `serial:<path>:<baud>`, `udpin:<address>:<port>`, `tcpout:<host>:<port>`.
+//! Where the autopilot is: `serial:<path>:<baud>[:rtscts]`, `udpin:<address>:<port>`, `tcpout:<host>:<port>`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ pub enum Endpoint {
         path: String,
         /// Bits per second, from 1200.
         baud: u32,
+        /// RTS/CTS hardware flow control; all four lines must be wired.
+        rtscts: bool,
     },
     /// Waits for datagrams and answers whoever sent the last MAVLink frame.
     UdpIn { bind: SocketAddr },
@@ -24,14 +26,17 @@ pub enum Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     #[error(
-        "link endpoint {0:?} is none of serial:<path>:<baud>, udpin:<address>:<port>, tcpout:<host>:<port>"
+        "link endpoint {0:?} is none of serial:<path>:<baud>[:rtscts], udpin:<address>:<port>, tcpout:<host>:<port>"
     )]
     UnknownKind(String),
     #[error(
         "serial endpoint {0:?} needs an absolute path and a baud rate, as in serial:/dev/ttyAMA0:921600"
     )]
     Serial(String),
-    #[error("serial endpoint {endpoint:?} ends in {baud:?} instead of a baud rate of 1200 or more")]
+    #[error(
+        "serial endpoint {endpoint:?} ends in {baud:?} instead of a baud rate of 1200 or more, which \
+         only :rtscts may follow"
+    )]
     Baud { endpoint: String, baud: String },
     #[error("udpin endpoint {0:?} needs an IP address and a port, as in udpin:0.0.0.0:14540")]
     UdpIn(String),
@@ -41,6 +46,7 @@ pub enum EndpointError {
     TcpOut(String),
 }
 
+const RTSCTS: &str = ":rtscts";
 const LOWEST_BAUD: u32 = 1200;
 
 impl FromStr for Endpoint {
@@ -59,7 +65,9 @@ impl FromStr for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Serial { path, baud } => write!(f, "serial:{path}:{baud}"),
+            Self::Serial { path, baud, rtscts } => {
+                write!(f, "serial:{path}:{baud}{}", if *rtscts { RTSCTS } else { "" })
+            }
             Self::UdpIn { bind } => write!(f, "udpin:{bind}"),
             Self::TcpOut { host, port } if host.contains(':') => {
                 write!(f, "tcpout:[{host}]:{port}")
@@ -70,8 +78,12 @@ impl fmt::Display for Endpoint {
 }
 
 fn serial(text: &str, rest: &str) -> Result<Endpoint, EndpointError> {
+    let (line, rtscts) = match rest.strip_suffix(RTSCTS) {
+        Some(line) => (line, true),
+        None => (rest, false),
+    };
     // The last colon, since paths have colons of their own.
-    let Some((path, baud)) = rest.rsplit_once(':') else {
+    let Some((path, baud)) = line.rsplit_once(':') else {
         return Err(EndpointError::Serial(text.to_owned()));
     };
     if !path.starts_with('/') || path.ends_with('/') {
@@ -79,7 +91,7 @@ fn serial(text: &str, rest: &str) -> Result<Endpoint, EndpointError> {
     }
     match baud.parse() {
         Ok(number) if number >= LOWEST_BAUD => {
-            Ok(Endpoint::Serial { path: path.to_owned(), baud: number })
+            Ok(Endpoint::Serial { path: path.to_owned(), baud: number, rtscts })
         }
         _ => Err(EndpointError::Baud { endpoint: text.to_owned(), baud: baud.to_owned() }),
     }
@@ -113,7 +125,7 @@ mod tests {
     use super::*;
 
     fn serial(path: &str, baud: u32) -> Endpoint {
-        Endpoint::Serial { path: path.to_owned(), baud }
+        Endpoint::Serial { path: path.to_owned(), baud, rtscts: false }
     }
 
     fn tcp_out(host: &str, port: u16) -> Endpoint {
@@ -126,6 +138,10 @@ mod tests {
         for (text, endpoint) in [
             ("serial:/dev/ttyAMA0:921600", serial("/dev/ttyAMA0", 921_600)),
             ("serial:/dev/ttyS0:1200", serial("/dev/ttyS0", 1200)),
+            (
+                "serial:/dev/ttyTHS1:3000000:rtscts",
+                Endpoint::Serial { path: "/dev/ttyTHS1".to_owned(), baud: 3_000_000, rtscts: true },
+            ),
             (&format!("serial:{by_path}:57600"), serial(by_path, 57_600)),
             (
                 "udpin:0.0.0.0:14540",
@@ -151,7 +167,13 @@ mod tests {
             ),
             (
                 EndpointError::Serial,
-                &["serial:", "serial:/dev/ttyAMA0", "serial:ttyAMA0:9600", "serial:/:9600"],
+                &[
+                    "serial:",
+                    "serial:/dev/ttyAMA0",
+                    "serial:/dev/ttyAMA0:rtscts",
+                    "serial:ttyAMA0:9600",
+                    "serial:/:9600",
+                ],
             ),
             (
                 EndpointError::UdpIn,
@@ -178,7 +200,7 @@ mod tests {
                 assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
             }
         }
-        for baud in ["0", "1199", "fast", "", "-9600", "4294967296"] {
+        for baud in ["0", "1199", "fast", "", "-9600", "4294967296", "RTSCTS", "xonxoff"] {
             let endpoint = format!("serial:/dev/ttyAMA0:{baud}");
             let error = endpoint.parse::<Endpoint>().unwrap_err();
             assert_eq!(error, EndpointError::Baud { endpoint, baud: baud.to_owned() });

@@ -3,7 +3,8 @@
 //! One task, started by [`spawn`], owns the port: it opens it and reopens it for ever, writes one
 //! frame after the other, sends our own HEARTBEAT once in a second, and passes on what
 //! `wire/mavlink` reads: each HEARTBEAT, each COMMAND_ACK, and the telemetry that the guard asks for.
-//! It logs nothing; the events say what happened.
+//! With a signing key, only what is signed counts, and all of ours is. It logs nothing; the events say
+//! what happened.
 //!
 //! Every [`Send`] is answered by exactly one of [`Event::Sent`], [`Event::NotSent`] and
 //! [`Event::Unknown`], within some seconds. Nothing is kept to be sent later: a frame that finds the
@@ -15,7 +16,9 @@
 //! have taken effect only if they are ready; a write goes on where the last one ended. The task must
 //! not be aborted, since a frame could be left half written: drop the [`Handle`].
 
+mod counters;
 mod endpoint;
+mod gate;
 mod port;
 pub mod probe;
 mod serial;
@@ -24,23 +27,51 @@ mod task;
 mod tcp;
 mod udp;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::wire::mavlink::{Address, CommandAck, CommandFrame, Counters, Heartbeat, Telemetry};
+use crate::wire::mavlink::{
+    Address, CommandAck, CommandFrame, Heartbeat, Key, Rejection, SigningTime, Telemetry,
+};
 
+pub use counters::Counters;
 pub use endpoint::{Endpoint, EndpointError};
 
 /// From [`Handle::send`] until the frame's last byte must be in the kernel's buffer.
 const WRITE_BOUND: Duration = Duration::from_secs(2);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub endpoint: Endpoint,
     /// Who we are in every frame that we write.
     pub source: Address,
+    /// The vehicle's system id.
+    pub vehicle: u8,
+    /// `None`: nothing is signed, and everything that is intact counts.
+    pub signing: Option<Signing>,
+}
+
+/// With it, every frame that we write is signed, and only what is signed counts.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    pub key: Key,
+    pub link_id: u8,
+    /// Timestamps before this one may have been used by an earlier process.
+    pub start: SigningTime,
+    /// What time it is at least.
+    pub now: SigningTime,
+}
+
+/// Timestamps that may be used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lease {
+    /// What time it is at least. The task goes on from there.
+    pub now: SigningTime,
+    /// Timestamps before this one. It must be durable, so that a later process begins there.
+    pub until: SigningTime,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +86,18 @@ pub enum Event {
     Heartbeat(Heartbeat),
     CommandAck(CommandAck),
     Telemetry(Telemetry),
+    /// Of these there were so many since the last time, which was at least 30 s ago; `source` is the
+    /// last one's.
+    Rejected {
+        source: Address,
+        why: Rejection,
+        count: u64,
+    },
+    /// Timestamps are running out: a [`Lease`] until then is needed within a minute. Comes before what
+    /// made it necessary.
+    SigningLease {
+        until: SigningTime,
+    },
     /// Every byte of the frame left the kernel's buffer; with UDP and TCP: is in it.
     Sent {
         ticket: u64,
@@ -93,19 +136,25 @@ pub struct Send {
 #[derive(Debug)]
 pub struct Handle {
     queue: mpsc::UnboundedSender<Queued>,
-    heard: watch::Receiver<Counters>,
+    lease: watch::Sender<(Lease, Instant)>,
+    counters: Arc<Mutex<Counters>>,
 }
 
 impl Handle {
-    /// What has been read since the start, over all openings of the port.
-    pub fn heard(&self) -> Counters {
-        *self.heard.borrow()
-    }
-
     /// Never blocks. Does nothing once the task has ended, which it does when nobody receives its
     /// events any more.
     pub fn send(&self, send: Send) {
         let _ = self.queue.send(Queued { send, by: Instant::now() + WRITE_BOUND });
+    }
+
+    /// From now on these timestamps may be used, too.
+    pub fn grant(&self, lease: Lease) {
+        self.lease.send_replace((lease, Instant::now()));
+    }
+
+    /// What has been read since the start, over all openings of the port; as of the last read.
+    pub fn counters(&self) -> Counters {
+        *self.counters.lock().expect("no holder panics")
     }
 
     /// What dropping does, by name.
@@ -122,7 +171,8 @@ struct Queued {
 /// Starts the task on the current tokio runtime.
 pub fn spawn(options: Options, events: mpsc::Sender<Event>) -> Handle {
     let (queue, queued) = mpsc::unbounded_channel();
-    let (counting, heard) = watch::channel(Counters::default());
-    tokio::spawn(task::Link::new(options, queued, events, counting).run());
-    Handle { queue, heard }
+    let counters = Arc::default();
+    let (gate, lease) = gate::Gate::new(&options, Arc::clone(&counters));
+    tokio::spawn(task::Link::new(options, gate, queued, events).run());
+    Handle { queue, lease, counters }
 }

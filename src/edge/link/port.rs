@@ -89,8 +89,8 @@ impl Port {
     /// Cancel-safe.
     pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, Failure> {
         let stream: io::Result<Box<dyn Stream>> = match endpoint {
-            Endpoint::Serial { path, baud } => {
-                Serial::open(path, *baud).map(|it| Box::new(it) as _)
+            Endpoint::Serial { path, baud, rtscts } => {
+                Serial::open(path, *baud, *rtscts).map(|it| Box::new(it) as _)
             }
             Endpoint::UdpIn { bind } => Udp::bind(*bind).await.map(|it| Box::new(it) as _),
             Endpoint::TcpOut { host, port } => {

@@ -1,4 +1,4 @@
-//! A serial port: 8N1, no flow control, opened exclusively.
+//! A serial port: 8N1, with RTS/CTS or no flow control, opened exclusively.
 
 use std::io;
 use std::pin::Pin;
@@ -22,12 +22,13 @@ pub(super) struct Serial {
 }
 
 impl Serial {
-    pub(super) fn open(path: &str, baud: u32) -> io::Result<Self> {
+    pub(super) fn open(path: &str, baud: u32, rtscts: bool) -> io::Result<Self> {
+        let flow_control = if rtscts { FlowControl::Hardware } else { FlowControl::None };
         let stream = tokio_serial::new(path, baud)
             .data_bits(DataBits::Eight)
             .parity(Parity::None)
             .stop_bits(StopBits::One)
-            .flow_control(FlowControl::None)
+            .flow_control(flow_control)
             .exclusive(true)
             .open_native_async()
             .map_err(|error| match error.kind {

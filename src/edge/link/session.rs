@@ -31,6 +31,8 @@ pub(super) struct Session<'a> {
     port: Port,
     buffer: Vec<u8>,
     framer: Framer,
+    /// Frames that came by earlier openings of the port.
+    frames_before: u64,
     /// When a candidate that is still incomplete is no frame, most likely.
     pause_at: Option<Instant>,
     heartbeat: Interval,
@@ -63,13 +65,15 @@ enum Wake {
 
 impl<'a> Session<'a> {
     pub(super) fn new(link: &'a mut Link, port: Port) -> Self {
+        let framed = link.gate.counters().framed;
         let mut heartbeat = interval(HEARTBEAT_PERIOD);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             link,
             port,
             buffer: vec![0; READ_BUFFER],
-            framer: Framer::new(),
+            framer: Framer::counting_from(framed),
+            frames_before: framed.frames,
             pause_at: None,
             heartbeat,
             heartbeat_is_due: false,
@@ -80,9 +84,11 @@ impl<'a> Session<'a> {
     pub(super) async fn run(&mut self) -> End {
         loop {
             if self.heartbeat_is_due && self.outgoing.is_none() && self.port.has_peer() {
-                self.heartbeat_is_due = false;
                 let frame = mavlink::heartbeat(self.link.sequence, self.link.options.source);
-                self.begin(None, frame, Instant::now() + WRITE_BOUND);
+                if let Some(frame) = self.link.gate.seal(frame) {
+                    self.heartbeat_is_due = false;
+                    self.begin(None, frame, Instant::now() + WRITE_BOUND);
+                }
             }
             let wake = self.wait().await;
             if let Err(end) = self.handle(wake).await {
@@ -93,7 +99,7 @@ impl<'a> Session<'a> {
 
     /// Whether the vehicle, or anybody, has been heard on this port.
     pub(super) fn has_heard_frames(&self) -> bool {
-        self.framer.counters().frames > 0
+        self.framer.counters().frames > self.frames_before
     }
 
     /// Cancel-safe. Timers first, so that input cannot hold them up.
@@ -116,7 +122,7 @@ impl<'a> Session<'a> {
         match wake {
             Wake::HeartbeatDue => {
                 self.heartbeat_is_due = true;
-                Ok(())
+                self.ask_for_lease().await
             }
             Wake::OutgoingDue => self.outgoing_due().await,
             Wake::StreamPaused => {
@@ -138,7 +144,10 @@ impl<'a> Session<'a> {
             self.link.emit(not_begun(ticket)).await?;
         } else {
             let frame = mavlink::command(self.link.sequence, self.link.options.source, &send.frame);
-            self.begin(Some(ticket), frame, by);
+            match self.link.gate.seal(frame) {
+                Some(frame) => self.begin(Some(ticket), frame, by),
+                None => self.link.emit(not_signed(ticket)).await?,
+            }
         }
         Ok(())
     }
@@ -205,9 +214,11 @@ impl<'a> Session<'a> {
 
     /// Answers the frame that has the line, if there is one.
     async fn end(&mut self, end: End) -> End {
+        // Before anything is waited for. HEARTBEATs that the port does not take may be in it, too.
+        if self.outgoing.is_some() || self.port.undrained().is_ok_and(|undrained| undrained > 0) {
+            self.port.discard_undrained();
+        }
         let Some(Outgoing { ticket, stage, .. }) = self.outgoing.take() else { return end };
-        // Before anything is waited for.
-        self.port.discard_undrained();
         let (End::Failed(failure), Some(ticket)) = (&end, ticket) else { return end };
         let reason = failure.to_string();
         let event = match (stage, failure) {
@@ -232,31 +243,47 @@ impl<'a> Session<'a> {
         if draining && self.port.undrained()? == 0 {
             self.sent().await?;
         }
-        let before = self.framer.counters();
+        let before = self.link.gate.genuine();
         self.framer.push(&self.buffer[..length]);
         self.pass_on().await?;
         if self.port.is_datagram() {
             self.pass_on_behind_noise().await?;
         }
         // Not for any datagram: a port scan must not turn our commands to itself.
-        let after = self.framer.counters();
-        if after.frames > before.frames {
+        if self.link.gate.genuine() > before {
             self.port.answer_sender();
         }
-        self.link.heard.send_modify(|heard| heard.add(before, after));
         self.pause_at = self.framer.is_holding().then(|| Instant::now() + STREAM_PAUSE);
         Ok(())
     }
 
     async fn pass_on(&mut self) -> Result<(), End> {
         while let Some(frame) = self.framer.next() {
+            self.link.gate.count(&frame);
             let event = match mavlink::decode(&frame) {
                 Some(Received::Heartbeat(heartbeat)) => Event::Heartbeat(heartbeat),
                 Some(Received::CommandAck(ack)) => Event::CommandAck(ack),
                 Some(Received::Telemetry(telemetry)) => Event::Telemetry(telemetry),
                 None => continue,
             };
+            match self.link.gate.admit(&frame) {
+                Ok(()) => {}
+                Err(Some(told)) => {
+                    self.link.emit(told).await?;
+                    continue;
+                }
+                Err(None) => continue,
+            }
+            self.ask_for_lease().await?;
             self.link.emit(event).await?;
+        }
+        self.link.gate.show(self.framer.counters());
+        Ok(())
+    }
+
+    async fn ask_for_lease(&mut self) -> Result<(), End> {
+        if let Some(wanted) = self.link.gate.wanted() {
+            self.link.emit(wanted).await?;
         }
         Ok(())
     }
@@ -299,6 +326,12 @@ impl From<Stopped> for End {
 
 fn not_begun(ticket: u64) -> Event {
     let reason = "failed to begin the frame: no room for it within 2 s".to_owned();
+    Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
+}
+
+fn not_signed(ticket: u64) -> Event {
+    let reason =
+        "failed to sign the frame: no timestamp is durable that is not used yet".to_owned();
     Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
 }
 

@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::gate::Gate;
 use super::port::{Failure, Port};
 use super::session::{End, Session};
 use super::{Event, NotSent, Options, Queued};
-use crate::wire::mavlink::Counters;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
@@ -18,9 +18,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) options: Options,
+    pub(super) gate: Gate,
     pub(super) queue: mpsc::UnboundedReceiver<Queued>,
     events: mpsc::Sender<Event>,
-    pub(super) heard: watch::Sender<Counters>,
     /// MAVLink's: counts every frame of ours.
     pub(super) sequence: u8,
 }
@@ -32,11 +32,11 @@ pub(super) struct Stopped;
 impl Link {
     pub(super) fn new(
         options: Options,
+        gate: Gate,
         queue: mpsc::UnboundedReceiver<Queued>,
         events: mpsc::Sender<Event>,
-        heard: watch::Sender<Counters>,
     ) -> Self {
-        Self { options, queue, events, heard, sequence: 0 }
+        Self { options, gate, queue, events, sequence: 0 }
     }
 
     /// Ends when the handle or the receiver of the events is dropped.

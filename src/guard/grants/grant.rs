@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::catalog::{Command, Risk};
+use crate::catalog::{Command, Risk, shorten};
 use crate::code::Code;
 use crate::guard::Refusal;
 
@@ -100,7 +100,7 @@ impl FromStr for GrantId {
             })
             // Only as it is written: no sign, no other number of digits.
             .filter(|id| id.to_string() == text)
-            .ok_or_else(|| ParseGrantIdError(text.to_owned()))
+            .ok_or_else(|| ParseGrantIdError(shorten(text).into_owned()))
     }
 }
 

@@ -88,6 +88,28 @@ fn all_that_is_wrong_comes_at_once_with_the_key() {
 }
 
 #[test]
+fn a_reply_stays_small_whatever_came_in() {
+    let long = "\u{7f}".repeat(5000);
+    let mut unknown = good();
+    for n in 0..2000 {
+        unknown[format!("{n}")] = json!(n);
+    }
+    let mut names = good();
+    names[&long] = json!(1);
+    let mut requests = vec![unknown, names];
+    for field in ["vendor", "device_id", "command_type", "frame"] {
+        let mut request = good();
+        request[field] = json!(long);
+        requests.push(request);
+    }
+    for request in requests {
+        let error = read(&request).unwrap_err();
+        let reply = crate::wire::outbound::error(&error);
+        assert!(reply.len() < 16 * 1024, "{} bytes", reply.len());
+    }
+}
+
+#[test]
 fn not_a_json_object() {
     for body in [&b""[..], b"{", b"[]", b"null", b"\"{}\"", b"\xff\xfe", b"{}{}", &[b'['; 5000]] {
         let error = read_request(body, "cloud", "px4-real-1", None).unwrap_err();

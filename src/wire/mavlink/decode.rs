@@ -25,6 +25,8 @@ const COMMAND_ACK_ID: u32 = 77;
 const COMMAND_ACK_LENGTH: usize = 10;
 /// Without its extension fields, which MAVLink 1 does not carry.
 const COMMAND_ACK_BASE_LENGTH: usize = 3;
+const MAV_AUTOPILOT_INVALID: u8 = 8;
+const MAV_AUTOPILOT_PX4: u8 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
@@ -46,6 +48,17 @@ pub struct Heartbeat {
     pub custom_mode: u32,
     /// The MAV_STATE number.
     pub system_status: u8,
+}
+
+impl Heartbeat {
+    /// Cameras, gimbals and ground stations say MAV_AUTOPILOT_INVALID.
+    pub fn is_of_autopilot(&self) -> bool {
+        self.autopilot != MAV_AUTOPILOT_INVALID
+    }
+
+    pub fn is_of_px4(&self) -> bool {
+        self.autopilot == MAV_AUTOPILOT_PX4
+    }
 }
 
 /// COMMAND_ACK (77). Fields that the sender did not fill in are 0.

@@ -1,5 +1,6 @@
 //! The frames that we write: COMMAND_LONG, COMMAND_INT and our own HEARTBEAT, as MAVLink 2.
 
+use mavlink::consts::MAX_FRAME_SIZE;
 use mavlink::dialects::development::{
     COMMAND_INT_DATA, COMMAND_LONG_DATA, HEARTBEAT_DATA, MavAutopilot, MavMessage, MavModeFlag,
     MavState, MavType,
@@ -33,13 +34,27 @@ pub enum Body {
     },
 }
 
-/// A whole MAVLink 2 frame, from its marker to its checksum.
+/// A whole MAVLink 2 frame, from its marker to its checksum or signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameBytes(MAVLinkV2MessageRaw);
 
 impl FrameBytes {
     pub fn as_slice(&self) -> &[u8] {
         self.0.raw_bytes()
+    }
+
+    pub(super) fn message_id(&self) -> u32 {
+        self.0.message_id()
+    }
+
+    /// The frame, with room for a signature behind it.
+    pub(super) fn into_array(self) -> [u8; MAX_FRAME_SIZE] {
+        self.0.into_inner()
+    }
+
+    /// The frame that begins the array; its flags tell whether it is signed.
+    pub(super) fn from_array(bytes: [u8; MAX_FRAME_SIZE]) -> Self {
+        Self(MAVLinkV2MessageRaw::from_bytes_unparsed(bytes))
     }
 }
 

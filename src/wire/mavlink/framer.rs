@@ -3,7 +3,8 @@
 //! A candidate whose checksum does not fit costs one byte, so a frame behind noise is found as soon
 //! as the noise is told from a frame. A candidate that is still incomplete holds back what follows
 //! it: what looks like a frame there may be this frame's payload (a log or a tunnel carries whole
-//! frames), and a COMMAND_ACK must never be read out of one. A caller who sees the stream pause
+//! frames), and a COMMAND_ACK must never be read out of one. For the same reason a message that is in no
+//! dialect is skipped whole. A caller who sees the stream pause
 //! inside of a candidate says so with [`Framer::resynchronize`].
 
 use mavlink::{MAV_STX, MAV_STX_V2, calculate_crc, consts};
@@ -21,37 +22,30 @@ pub enum Version {
     V2,
 }
 
-/// One intact frame. Signatures are not looked at.
+/// One intact frame. Its signature is not looked at here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     version: Version,
     bytes: &'a [u8],
 }
 
-/// What went through a [`Framer`] since it was made; the counts wrap.
+/// What went through a [`Framer`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    pub bytes: u64,
     /// Intact frames.
     pub frames: u64,
-    /// Candidates of a known message whose checksum did not fit.
+    /// Those of them that are MAVLink 1.
+    pub mavlink_1: u64,
+    /// Candidates whose checksum did not fit.
     pub bad_checksum: u64,
-    /// Candidates with a message id that is in no dialect; noise mostly.
+    /// Frames with a message id that is in no dialect: their checksum fits with some CRC_EXTRA, as it
+    /// does for one noise in 256.
     pub unknown_message: u64,
-    /// Bytes that belonged to no intact frame.
+    /// Candidates with incompatibility flags that we do not know; noise mostly.
+    pub unknown_flags: u64,
+    /// Bytes that belonged to no frame that was returned: noise, and messages that are not known.
     pub skipped_bytes: u64,
-}
-
-impl Counters {
-    /// Counts on by what another one counted between two readings.
-    pub fn add(&mut self, from: Counters, to: Counters) {
-        let add = |sum: &mut u64, from: u64, to: u64| {
-            *sum = sum.wrapping_add(to.wrapping_sub(from));
-        };
-        add(&mut self.frames, from.frames, to.frames);
-        add(&mut self.bad_checksum, from.bad_checksum, to.bad_checksum);
-        add(&mut self.unknown_message, from.unknown_message, to.unknown_message);
-        add(&mut self.skipped_bytes, from.skipped_bytes, to.skipped_bytes);
-    }
 }
 
 /// An incremental reader of MAVLink 1 and 2 frames. Each frame is checked once.
@@ -109,12 +103,18 @@ impl Framer {
         Self::default()
     }
 
+    /// Its counters go on from those of another one.
+    pub fn counting_from(counters: Counters) -> Self {
+        Self { counters, ..Self::default() }
+    }
+
     /// Takes in what was read. The buffer stays below the size of one read and one frame, provided
     /// that the frames are taken out in between.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
+        self.counters.bytes += bytes.len() as u64;
     }
 
     /// The next intact frame; `None` until more bytes come.
@@ -131,14 +131,19 @@ impl Framer {
                     let frame = self.start..self.start + length;
                     self.start = frame.end;
                     self.counters.frames += 1;
+                    self.counters.mavlink_1 += u64::from(version == Version::V1);
                     return Some(Frame { version, bytes: &self.buffer[frame] });
                 }
                 Candidate::BadChecksum => {
                     self.counters.bad_checksum += 1;
                     self.skip(1);
                 }
-                Candidate::UnknownMessage => {
+                Candidate::UnknownMessage { length } => {
                     self.counters.unknown_message += 1;
+                    self.skip(length);
+                }
+                Candidate::UnknownFlags => {
+                    self.counters.unknown_flags += 1;
                     self.skip(1);
                 }
                 Candidate::Noise => {
@@ -155,13 +160,17 @@ impl Framer {
     }
 
     /// Gives up an incomplete candidate if an intact frame stands behind it, and says so; then
-    /// [`Framer::next`] returns that frame. For a stream that paused for longer than senders pause
+    /// [`Framer::next`] returns that frame, if its message is known. For a stream that paused for longer than senders pause
     /// inside of a frame, and for the end of a datagram. Without an intact frame behind it the
     /// candidate is kept: it may still be completed.
     pub fn resynchronize(&mut self) -> bool {
         let held = &self.buffer[self.start..];
-        let intact = (0..held.len())
-            .find(|&offset| matches!(examine(&held[offset..]), Candidate::Frame { .. }));
+        let intact = (0..held.len()).find(|&offset| {
+            matches!(
+                examine(&held[offset..]),
+                Candidate::Frame { .. } | Candidate::UnknownMessage { .. }
+            )
+        });
         if let Some(offset) = intact {
             self.skip(offset);
         }
@@ -184,7 +193,10 @@ enum Candidate {
     Noise,
     /// A frame may begin here; more bytes will tell. Also: there are no bytes.
     Incomplete,
-    UnknownMessage,
+    UnknownMessage {
+        length: usize,
+    },
+    UnknownFlags,
     BadChecksum,
     Frame {
         version: Version,
@@ -198,28 +210,39 @@ fn examine(bytes: &[u8]) -> Candidate {
         [MAV_STX, ..] => (Version::V1, 0),
         [MAV_STX_V2, _, 0, ..] => (Version::V2, 0),
         [MAV_STX_V2, _, consts::v2::IFLAG_SIGNED, ..] => (Version::V2, consts::v2::SIGNATURE_SIZE),
-        // Also MAVLink 2 with other incompatibility flags: to be dropped, says the protocol.
+        // To be dropped, says the protocol.
+        [MAV_STX_V2, ..] => return Candidate::UnknownFlags,
         _ => return Candidate::Noise,
     };
     let header = header_length(version);
     if bytes.len() < header {
         return Candidate::Incomplete;
     }
-    // Before the frame is complete: an unknown id is noise nearly always, and need not be held.
-    let Some(crc_extra) = crc_extra(message_id(version, bytes)) else {
-        return Candidate::UnknownMessage;
-    };
     let checksum_at = header + usize::from(bytes[consts::PAYLOAD_LEN_OFFSET]);
     let length = checksum_at + consts::CHECKSUM_SIZE + signature;
     if bytes.len() < length {
         return Candidate::Incomplete;
     }
     let checksum = u16::from_le_bytes([bytes[checksum_at], bytes[checksum_at + 1]]);
-    if calculate_crc(&bytes[consts::STX_SIZE..checksum_at], crc_extra) == checksum {
-        Candidate::Frame { version, length }
-    } else {
-        Candidate::BadChecksum
+    let checked = &bytes[consts::STX_SIZE..checksum_at];
+    match crc_extra(message_id(version, bytes)) {
+        Some(extra) if calculate_crc(checked, extra) == checksum => {
+            Candidate::Frame { version, length }
+        }
+        None if fits_some_crc_extra(checked, checksum) => Candidate::UnknownMessage { length },
+        _ => Candidate::BadChecksum,
     }
+}
+
+/// Whether there is a last byte with which the bytes have this checksum (CRC-16/MCRF4XX).
+fn fits_some_crc_extra(bytes: &[u8], checksum: u16) -> bool {
+    let Some((&last, rest)) = bytes.split_last() else { return false };
+    let crc = calculate_crc(rest, last);
+    (0..=u8::MAX).any(|extra| {
+        let low = extra ^ crc.to_le_bytes()[0];
+        let low = u16::from(low ^ (low << 4));
+        (crc >> 8) ^ (low << 8) ^ (low << 3) ^ (low >> 4) == checksum
+    })
 }
 
 fn is_marker(byte: &u8) -> bool {
@@ -240,7 +263,7 @@ fn message_id(version: Version, bytes: &[u8]) -> u32 {
     }
 }
 
-fn crc_extra(message_id: u32) -> Option<u8> {
+pub(super) fn crc_extra(message_id: u32) -> Option<u8> {
     let index = CRC_EXTRA.binary_search_by_key(&message_id, |&(id, _)| id).ok()?;
     Some(CRC_EXTRA[index].1)
 }

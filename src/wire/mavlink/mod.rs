@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 mod framer;
+mod signing;
 mod version;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use decode::{CommandAck, Heartbeat, Received, Report, Telemetry, decode, result_name};
 pub use encode::{Body, CommandFrame, FrameBytes, command, heartbeat};
 pub use framer::{Counters, Frame, Framer, Version};
+pub use signing::{Key, KeyError, Rejection, Signer, SigningTime};
 pub use version::{AutopilotVersion, autopilot_version};
 
 /// A MAVLink node: system id and component id, each 1-255; 0 addresses all of them.

@@ -5,15 +5,18 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::advance;
 
 use super::*;
 use crate::catalog::LongParams;
+use crate::edge::link::gate::Gate;
 use crate::edge::link::port::Stream;
-use crate::edge::link::{Endpoint, Options, Send};
-use crate::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Counters, Frame};
+use crate::edge::link::{Counters, Endpoint, Lease, Options, Send, Signing};
+use crate::wire::mavlink::{
+    Address, Body, CommandAck, CommandFrame, Frame, Key, Rejection, Signer, SigningTime,
+};
 
 const AGENT: Address = Address { system: 1, component: 191 };
 const AUTOPILOT: Address = Address { system: 1, component: 1 };
@@ -89,29 +92,38 @@ impl Stream for Scripted {
     }
 }
 
-/// A running session. Its first HEARTBEAT is written already.
+/// A running session. After [`Running::start`] its first HEARTBEAT is written already.
 struct Running {
     port: Scripted,
     queue: mpsc::UnboundedSender<Queued>,
     events: mpsc::Receiver<Event>,
     session: JoinHandle<End>,
+    lease: watch::Sender<(Lease, Instant)>,
+    counters: Arc<Mutex<Counters>>,
 }
 
 impl Running {
     async fn start() -> Self {
-        let port = Scripted::default();
-        let (queue, queued) = mpsc::unbounded_channel();
-        let (sender, events) = mpsc::channel(100);
-        let endpoint = Endpoint::Serial { path: "/dev/scripted".to_owned(), baud: 57_600 };
-        let opened = Port::new(endpoint.clone(), Box::new(port.clone()));
-        let (heard, _) = tokio::sync::watch::channel(Counters::default());
-        let mut link = Link::new(Options { endpoint, source: AGENT }, queued, sender, heard);
-        let session = tokio::spawn(async move { Session::new(&mut link, opened).run().await });
-        let running = Self { port, queue, events, session };
+        let running = Self::start_with(None);
         running.port.change(|script| script.room = HEARTBEAT_LENGTH);
         running.settle().await;
         assert_eq!(running.port.change(|script| script.written.len()), HEARTBEAT_LENGTH);
         running
+    }
+
+    fn start_with(signing: Option<Signing>) -> Self {
+        let port = Scripted::default();
+        let (queue, queued) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::channel(100);
+        let endpoint =
+            Endpoint::Serial { path: "/dev/scripted".to_owned(), baud: 57_600, rtscts: false };
+        let opened = Port::new(endpoint.clone(), Box::new(port.clone()));
+        let options = Options { endpoint, source: AGENT, vehicle: 1, signing };
+        let counters = Arc::default();
+        let (gate, lease) = Gate::new(&options, Arc::clone(&counters));
+        let mut link = Link::new(options, gate, queued, sender);
+        let session = tokio::spawn(async move { Session::new(&mut link, opened).run().await });
+        Self { port, queue, events, session, lease, counters }
     }
 
     /// Until the session waits for something that only the test can bring about.
@@ -294,21 +306,38 @@ async fn half_a_heartbeat_ends_the_session_without_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_heartbeats_left_in_the_buffer_does_not_hold_up_the_end() {
+    let running = Running::start().await;
+    running.port.change(|script| {
+        script.undrained = 21;
+        script.to_read.push_back(Ok(Vec::new()));
+    });
+    assert!(matches!(running.session.await.unwrap(), End::Failed(Failure::Ended { .. })));
+    assert!(running.port.change(|script| script.discarded));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_failing_port_does_to_the_frame_that_has_the_line() {
     type Case = (usize, fn(&mut Script), fn(&Event) -> bool);
     let unplugged = |script: &mut Script| script.to_read.push_back(Ok(Vec::new()));
     let broken = |script: &mut Script| script.fail_writes = true;
-    let cases: [Case; 4] = [
+    let reset = |script: &mut Script| {
+        script.to_read.push_back(Err(io::ErrorKind::ConnectionReset.into()));
+    };
+    let cases: [Case; 6] = [
         (0, unplugged, |event| *event == Event::NotSent { ticket: 1, cause: NotSent::Lost }),
         (0, broken, |event| {
             matches!(event, Event::NotSent { ticket: 1, cause: NotSent::WriteFailed(_) })
         }),
         (10, unplugged, |event| matches!(event, Event::Unknown { ticket: 1, .. })),
         (10, broken, |event| matches!(event, Event::Unknown { ticket: 1, .. })),
+        // The whole frame is in the kernel's buffer.
+        (1000, unplugged, |event| matches!(event, Event::Unknown { ticket: 1, .. })),
+        (1000, reset, |event| matches!(event, Event::Unknown { ticket: 1, .. })),
     ];
     for (room, fail, expected) in cases {
         let mut running = Running::start().await;
-        running.port.change(|script| script.room = room);
+        running.port.change(|script| (script.room, script.undrained) = (room, 40));
         running.send(1);
         running.settle().await;
         running.port.change(fail);
@@ -352,4 +381,147 @@ async fn heartbeats_once_in_a_second_with_one_count_for_all_frames() {
         assert_eq!(frame.message_id(), if is_command { 76 } else { 0 });
     }
     assert_eq!(framer.next(), None);
+}
+
+const KEY: &[u8] = &[7; 32];
+const LINK_ID: u8 = 3;
+const T: SigningTime = SigningTime::from_ticks(1_000_000_000);
+
+fn signing() -> Option<Signing> {
+    Some(Signing { key: Key::read(KEY).unwrap(), link_id: LINK_ID, start: T, now: T })
+}
+
+/// Another one with the same key.
+fn vehicle() -> Signer {
+    let mut vehicle = Signer::new(Key::read(KEY).unwrap(), 0, SigningTime::default());
+    vehicle.grant(SigningTime::from_ticks(u64::MAX));
+    vehicle
+}
+
+/// Frames that the vehicle verifies.
+fn verified(vehicle: &mut Signer, bytes: &[u8]) -> usize {
+    let mut framer = Framer::new();
+    framer.push(bytes);
+    let mut count = 0;
+    while let Some(frame) = framer.next() {
+        assert_eq!(vehicle.verify(&frame, T), Ok(()));
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_before_its_timestamp_is_durable() {
+    let mut running = Running::start_with(signing());
+    running.port.change(|script| script.room = 1000);
+    running.send(1);
+    running.settle().await;
+    let seen = running.seen();
+    let [Event::SigningLease { until }, Event::NotSent { ticket: 1, cause }] = &seen[..] else {
+        panic!("{seen:?}");
+    };
+    let until = *until;
+    assert!(until > T);
+    assert!(matches!(cause, NotSent::WriteFailed(_)), "{cause}");
+    running.pass(HEARTBEAT_PERIOD).await;
+    assert_eq!(running.seen(), [], "it is asked for once");
+    assert!(running.port.change(|script| script.written.is_empty()));
+
+    running.lease.send_replace((Lease { now: T, until }, Instant::now()));
+    running.send(2);
+    running.pass(HEARTBEAT_PERIOD).await;
+    assert_eq!(running.seen(), [Event::Sent { ticket: 2 }]);
+    let written = running.port.change(|script| std::mem::take(&mut script.written));
+    assert!(verified(&mut vehicle(), &written) >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_asked_for_before_the_last_one_ends() {
+    let mut running = Running::start_with(signing());
+    let mut vehicle = vehicle();
+    let mut lease = Lease { now: T, until: T };
+    let (mut asked, mut heard) = (0, 0);
+    for _ in 0..3600 {
+        running.port.change(|script| script.room = 1000);
+        running.pass(HEARTBEAT_PERIOD).await;
+        for event in running.seen() {
+            let Event::SigningLease { until } = event else { panic!("{event:?}") };
+            asked += 1;
+            lease = Lease { now: lease.now, until };
+            running.lease.send_modify(|(granted, _)| *granted = lease);
+        }
+        let written = running.port.change(|script| std::mem::take(&mut script.written));
+        heard += verified(&mut vehicle, &written);
+    }
+    assert!((10..=20).contains(&asked), "{asked} in an hour");
+    assert!(heard >= 3595, "{heard} heartbeats in an hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_key_only_what_is_signed_counts() {
+    let mut running = Running::start_with(signing());
+    running.port.change(|script| script.room = 1000);
+    running.settle().await;
+    let [Event::SigningLease { until }] = running.seen()[..] else { panic!("no lease wanted") };
+    running.lease.send_replace((Lease { now: T, until }, Instant::now()));
+
+    let beat = mavlink::heartbeat(0, AUTOPILOT);
+    let signed = vehicle().sign(&beat, SigningTime::from_ticks(T.ticks() + 1)).unwrap();
+    let rejected = |why, count| Event::Rejected { source: AUTOPILOT, why, count };
+    let read = |bytes: &[u8]| {
+        running.port.change(|script| script.to_read.push_back(Ok(bytes.to_vec())));
+    };
+    for _ in 0..3 {
+        read(beat.as_slice());
+        read(&ack_bytes());
+    }
+    running.settle().await;
+    assert_eq!(running.seen(), [rejected(Rejection::Unsigned, 1)]);
+    let read = |bytes: &[u8]| {
+        running.port.change(|script| script.to_read.push_back(Ok(bytes.to_vec())));
+    };
+    read(signed.as_slice());
+    read(signed.as_slice());
+    running.settle().await;
+    let seen = running.seen();
+    let [Event::Heartbeat(heartbeat), replayed] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(heartbeat.source, AUTOPILOT);
+    assert_eq!(*replayed, rejected(Rejection::Replayed, 1));
+
+    running.pass(Duration::from_secs(30)).await;
+    running.port.change(|script| script.to_read.push_back(Ok(ack_bytes())));
+    running.settle().await;
+    assert_eq!(running.seen(), [rejected(Rejection::Unsigned, 6)]);
+    let counters = *running.counters.lock().unwrap();
+    assert_eq!((counters.unsigned, counters.replayed), (7, 1));
+    assert_eq!((counters.bad_signature, counters.stale, counters.foreign), (0, 0, 0));
+    assert_eq!((counters.framed.frames, counters.framed.mavlink_1), (9, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vehicle_whose_time_is_ahead_is_followed_once_that_is_durable() {
+    let mut running = Running::start_with(signing());
+    running.port.change(|script| script.room = 1000);
+    running.settle().await;
+    let [Event::SigningLease { until }] = running.seen()[..] else { panic!("no lease wanted") };
+    running.lease.send_replace((Lease { now: T, until }, Instant::now()));
+    let mut vehicle = vehicle();
+    let ahead = until.saturating_add(Duration::from_secs(3600));
+    let signed = vehicle.sign(&mavlink::heartbeat(0, AUTOPILOT), ahead).unwrap();
+    running.port.change(|script| script.to_read.push_back(Ok(signed.as_slice().to_vec())));
+    running.settle().await;
+    // Before the heartbeat that makes the link ready.
+    let seen = running.seen();
+    let [Event::SigningLease { until }, Event::Heartbeat(_)] = seen[..] else {
+        panic!("{seen:?}");
+    };
+    assert!(until > ahead);
+    running.lease.send_replace((Lease { now: T, until }, Instant::now()));
+    running.send(1);
+    running.settle().await;
+    assert_eq!(running.seen(), [Event::Sent { ticket: 1 }]);
+    let written = running.port.change(|script| std::mem::take(&mut script.written));
+    // The heartbeat was due since before: it waited for its timestamp.
+    let mut strict = Signer::new(Key::read(KEY).unwrap(), 0, ahead);
+    assert_eq!(verified(&mut strict, &written), 2);
 }

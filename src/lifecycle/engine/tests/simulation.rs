@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use super::harness::{ModelJournal, guard, now, request};
 use super::promises::Witness;
 use super::*;
+use crate::chance::Chance;
 use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber};
 use crate::lifecycle::outbox::WINDOW;
 use crate::lifecycle::request::{CommandRequest, Origin, ReplyTo};
@@ -73,27 +74,6 @@ impl Seen {
         assert!(self.other_forms > 50, "{} other forms", self.other_forms);
         assert!(self.duplicates > 1000, "{} duplicates", self.duplicates);
         assert!(self.responses > 1000, "{} responses", self.responses);
-    }
-}
-
-/// SplitMix64: the same history from the same seed, everywhere.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn in_percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
     }
 }
 
