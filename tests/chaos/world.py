@@ -26,6 +26,9 @@ SESSION_EXPIRY_S = 600
 FIRST_PROBE = 1000
 PROBE_TIMEOUT_S = 2
 SETTLE_TIMEOUT_S = 40
+# An issuer's queries that are answered at once, and how often one is after them.
+QUERY_BURST = 50
+QUERY_EVERY_S = 1 / 20
 # How long a kill waits for its moment.
 MOMENT_TIMEOUT_S = 0.3
 BROKER_SETTINGS = (
@@ -290,7 +293,9 @@ class World:
 
     def _query(self, commands):
         """What the journal says is what was told."""
-        for asked in commands:
+        for count, asked in enumerate(commands):
+            if count >= QUERY_BURST:
+                time.sleep(QUERY_EVERY_S)
             answer = self.publisher.query(idempotency_key=asked.key)
             if "error" in answer:
                 self.ledger.violations.append(f"{asked.key}: lost: {answer['error']}")
