@@ -110,7 +110,7 @@ class Craft(MoodyVehicle):
             self.say(message)
 
     def _say_in_version_1(self):
-        self.write(mavlink1.MAVLink_attitude_message(1, *6 * [0.5]).pack(self._version_1))
+        self.say(mavlink1.MAVLink_attitude_message(1, *6 * [0.5]).pack(self._version_1))
 
     def _noisy_line(self, port):
         line = NoisyLine(port, self.noise, former=self._node)

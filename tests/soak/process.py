@@ -5,6 +5,17 @@ import statistics
 import time
 from pathlib import Path
 
+from agent import REPOSITORY
+
+UNIT = REPOSITORY / "systemd" / "downlinkd.service"
+
+
+def service_environment():
+    """What the service's unit sets: its memory depends on that."""
+    lines = UNIT.read_text().splitlines()
+    settings = [line.split("=", 1)[1].split() for line in lines if line.startswith("Environment=")]
+    return dict(setting.split("=", 1) for words in settings for setting in words)
+
 
 def processor_seconds(pid):
     """User and system time of all threads, also of those that have ended."""

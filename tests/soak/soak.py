@@ -4,13 +4,13 @@ import math
 import time
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
+from itertools import count, cycle
 
 import http_client
 from commands import HARMLESS, Asked
 from craft import Craft
 from observed import TIMEOUT_S
-from process import resident_kb
+from process import resident_kb, service_environment
 from watcher import Watcher
 from world import Violation, World
 
@@ -18,8 +18,9 @@ SAMPLE_EVERY_S = 0.5
 TICK_S = 0.01
 # Above all that a timeline asks for.
 FIRST_WARM_UP = 100_000
-WARM_UP_COMMANDS = 1500
-WARM_UP_BATCH = 50
+# A little more often than an hour's, so that the hour's are no more at a time.
+WARM_UP_EVERY_S = 0.25
+LONGEST_WARM_UP_S = 600
 WARM_UP_TIMEOUT_S = 10
 
 
@@ -36,6 +37,7 @@ class Soak(World):
 
     def __init__(self, folder, seed):
         super().__init__(folder, make_vehicle=partial(Craft, seed=seed))
+        self.agent.environment = service_environment()
         self.watcher = Watcher(self.broker.port)
         self.gaps = []
         self.resident = []
@@ -49,14 +51,19 @@ class Soak(World):
         self.watcher.connect()
 
     def warm_up(self):
-        """Commands on a clean line, until the journal has its usual size."""
-        numbers = iter(range(FIRST_WARM_UP, FIRST_WARM_UP + WARM_UP_COMMANDS))
-        while batch := list(islice(numbers, WARM_UP_BATCH)):
-            kinds = zip(batch, cycle(HARMLESS), strict=False)
-            asked = [Asked(number, kind, "accept", WARM_UP_TIMEOUT_S) for number, kind in kinds]
-            for one in asked:
-                self.ask(one)
-            self._wait_ended(asked)
+        """Commands on a clean line until the journal has its usual size: their nonces are forgotten
+        after two minutes, and then the first of them leave for the archive."""
+        asked = []
+        until = time.monotonic() + LONGEST_WARM_UP_S
+        for number, kind in zip(count(FIRST_WARM_UP), cycle(HARMLESS), strict=False):
+            if any(self.agent.journal.glob("archive/commands-*")):
+                break
+            if time.monotonic() > until:
+                raise Violation("no command goes to the archive")
+            asked.append(Asked(number, kind, "accept", WARM_UP_TIMEOUT_S))
+            self.ask(asked[-1])
+            time.sleep(WARM_UP_EVERY_S)
+        self._wait_ended(asked)
 
     def run(self, steps):
         """Does each step when it is due, and leaves a clean line with a vehicle on it."""
