@@ -37,7 +37,13 @@ KINDS = {
     "do_mount_control": Kind(
         mavlink.MAV_CMD_DO_MOUNT_CONTROL, "pitch", "param1", retransmitted=True
     ),
+    # PX4 reads nothing of it but param1. Numbers up to 255.
+    "preflight_reboot_shutdown": Kind(
+        mavlink.MAV_CMD_PREFLIGHT_REBOOT_SHUTDOWN, "component_id", "param4", {"autopilot": 1}
+    ),
 }
+# Those that leave the vehicle running, and take any number.
+HARMLESS = tuple(name for name in KINDS if name != "preflight_reboot_shutdown")
 KIND_BY_MAV_CMD = {kind.mav_cmd: kind for kind in KINDS.values()}
 
 # What the vehicle does with a command, and how often.
@@ -95,8 +101,8 @@ def number_of(message):
 class MoodyVehicle(Vehicle):
     """Answers each command as it was asked to; every Ack tells by its result_param2 for which."""
 
-    def __init__(self, port, asked):
-        super().__init__(port, heartbeat_interval_s=0.05)
+    def __init__(self, port, asked, heartbeat_interval_s=0.05, cable=None):
+        super().__init__(port, heartbeat_interval_s=heartbeat_interval_s, cable=cable)
         self._asked = asked
         self._frames_of = {}
         # (MAV_CMD, result, result_param2) of all answers that may have been given.

@@ -52,6 +52,11 @@ class Ledger:
     def last_number(self, asked):
         return max(self._updates.get(asked.key, {}), default=0)
 
+    def updates(self, asked):
+        """All that was told of it, in the order of their numbers."""
+        updates = self._updates.get(asked.key, {})
+        return [updates[seq] for seq in sorted(updates)]
+
     def compare(self, asked, answer):
         """Holds the answer to a query against the updates."""
         told = self._updates[asked.key].get(answer["seq"])
@@ -101,7 +106,7 @@ class Ledger:
     def _check_updates(self, asked, updates):
         if not updates:
             return
-        in_order = [updates[seq] for seq in sorted(updates)]
+        in_order = self.updates(asked)
         statuses = [update["status"] for update in in_order]
         ranks = [ORDER[status] for status in statuses]
         if ranks != sorted(ranks):

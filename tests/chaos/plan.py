@@ -2,7 +2,7 @@
 
 import random
 
-from commands import KINDS, MOODS, Asked
+from commands import HARMLESS, KINDS, MOODS, Asked
 
 # Of these a round has one or two.
 TROUBLES = (
@@ -48,7 +48,7 @@ def plan(seed):
 
 
 def asked(chance, number):
-    command_type = chance.choice(list(KINDS))
+    command_type = chance.choice(HARMLESS)
     if KINDS[command_type].retransmitted:
         mood = chance.choice(("accept", "silent", "second frame"))
         return Asked(number, command_type, mood, chance.choice((2, 3)))

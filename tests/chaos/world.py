@@ -26,6 +26,9 @@ SESSION_EXPIRY_S = 600
 FIRST_PROBE = 1000
 PROBE_TIMEOUT_S = 2
 SETTLE_TIMEOUT_S = 40
+# An issuer's queries that are answered at once, and how often one is after them.
+QUERY_BURST = 50
+QUERY_EVERY_S = 1 / 20
 # How long a kill waits for its moment.
 MOMENT_TIMEOUT_S = 0.3
 BROKER_SETTINGS = (
@@ -52,12 +55,13 @@ class Violation(AssertionError):
 class World:
     """Between `start` and `settle` its public methods are the steps that a plan names."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, make_vehicle=MoodyVehicle):
+        """`make_vehicle` makes it from its port and the commands by number."""
         self.asked = {}
         self.events = Counter()
         self.broker = Broker(folder / "broker", BROKER_SETTINGS)
         self.relay = Relay(self.broker.port)
-        self.vehicle = MoodyVehicle(folder / "px4", self.asked)
+        self.vehicle = make_vehicle(folder / "px4", self.asked)
         self.agent = Agent(folder / "agent")
         self.agent.configure(
             self.relay.port, f"serial:{self.vehicle.port}:921600", "guarded", (ISSUER,), ()
@@ -289,7 +293,9 @@ class World:
 
     def _query(self, commands):
         """What the journal says is what was told."""
-        for asked in commands:
+        for count, asked in enumerate(commands):
+            if count >= QUERY_BURST:
+                time.sleep(QUERY_EVERY_S)
             answer = self.publisher.query(idempotency_key=asked.key)
             if "error" in answer:
                 self.ledger.violations.append(f"{asked.key}: lost: {answer['error']}")

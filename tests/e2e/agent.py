@@ -27,6 +27,8 @@ class Agent:
         self.socket = folder / "api.sock"
         self.http_port = free_port()
         self.log = folder / "downlinkd.log"
+        # Beyond ours, at every start.
+        self.environment = {}
         self._process = None
         self._tools = folder / "bin"
         self._tools.mkdir()
@@ -107,14 +109,14 @@ listen = "{self.http_port}"
         )
 
     def start(self, environment=()):
-        """`environment`: beyond ours."""
+        """`environment`: beyond that of every start."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [BINARY, "run", "--config", self.config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment(self._tools) | dict(environment),
+                env=clean_environment(self._tools) | self.environment | dict(environment),
             )
 
     def kill(self):
@@ -135,6 +137,10 @@ listen = "{self.http_port}"
 
     def thaw(self):
         self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     def exit_code(self):
         """None while it runs."""

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::directory::{Directory, sync_dir};
 use super::entry::{SEGMENTS, decode, number_of};
 use super::error::{Error, io_error};
-use super::segment::{self, Index, Place, Summary};
+use super::segment::{self, Finished, Index, Place, Summary};
 use super::store::Store;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
@@ -76,13 +76,13 @@ impl Archive {
     ///
     /// # Errors
     /// The disk's.
-    pub fn write(&self, records: &[Record]) -> Result<(u64, Summary, Index), Error> {
+    pub fn write(&self, commands: &[Finished]) -> Result<(u64, Summary, Index), Error> {
         if !self.dir.exists() {
             fs::create_dir(&self.dir).map_err(io_error("create", &self.dir))?;
             sync_dir(self.dir.parent().expect("it lies in the journal's directory"))?;
         }
-        let first = records[0].number;
-        let (summary, index) = segment::write(&self.path(first), records)?;
+        let first = commands[0].number;
+        let (summary, index) = segment::write(&self.path(first), commands)?;
         Ok((first, summary, index))
     }
 

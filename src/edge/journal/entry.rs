@@ -17,11 +17,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::Error;
-use super::segment::Summary;
+use super::segment::{Finished, Summary};
 use crate::guard::nonces::NonceKey;
 use crate::guard::set_aside::SetAside;
 use crate::lifecycle::effect::{Batch, OutboxNumber};
-use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
 use crate::lifecycle::time::Timestamp;
 
@@ -94,8 +93,8 @@ pub fn writes_of(batch: &Batch) -> Writes {
 }
 
 /// Commands leave the store for a segment.
-pub fn moved(records: &[Record], first: u64, summary: &Summary) -> Writes {
-    let keys = records.iter().flat_map(|it| [record_key(it.number), id_key(it.command_id)]);
+pub fn moved(commands: &[Finished], first: u64, summary: &Summary) -> Writes {
+    let keys = commands.iter().flat_map(|it| [record_key(it.number), id_key(it.command_id)]);
     let mut writes: Writes = keys.map(|key| (key, None)).collect();
     let key = segment_key(first);
     let value = encode(&key, summary);

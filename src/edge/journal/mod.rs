@@ -154,6 +154,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
         rewrite: None,
         retention,
         unpublished,
+        nonces: recovered.nonces.len() as u64,
         moving: None,
         look_above: LOOK_ABOVE,
         gain_above: 0,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::archive::Archive;
 use super::entry::{RECORDS, decode, nonce_key};
 use super::error::Error;
+use super::segment::Finished;
 use super::store::Store;
 use crate::lifecycle::effect::{Batch, OutboxNumber};
 use crate::lifecycle::record::Record;
@@ -97,8 +98,8 @@ impl Unpublished {
 ///
 /// # Errors
 /// Not readable or damaged.
-pub fn movable(store: &Store, unpublished: &Unpublished) -> Result<Option<Vec<Record>>, Error> {
-    let mut records = Vec::new();
+pub fn movable(store: &Store, unpublished: &Unpublished) -> Result<Option<Vec<Finished>>, Error> {
+    let mut commands = Vec::new();
     for entry in store.scan(RECORDS) {
         let (key, value) = entry?;
         let record: Record = decode(&key, &value)?;
@@ -108,9 +109,10 @@ pub fn movable(store: &Store, unpublished: &Unpublished) -> Result<Option<Vec<Re
             && !unpublished.has(record.number)
             && !nonce.map(is_known).transpose()?.unwrap_or_default()
         {
-            records.push(record);
-            if records.len() == SEGMENT_COMMANDS {
-                return Ok(Some(records));
+            let Record { number, command_id, updated, .. } = record;
+            commands.push(Finished { number, command_id, updated, value });
+            if commands.len() == SEGMENT_COMMANDS {
+                return Ok(Some(commands));
             }
         }
     }

@@ -10,7 +10,7 @@
 //! its place in the index.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::directory::sync_dir;
-use super::entry::{decode, encode, record_key};
+use super::entry::{decode, record_key};
 use super::error::{Error, io_error};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
-use crate::lifecycle::time::Timestamp;
+use crate::lifecycle::time::{Stamp, Timestamp};
 
 const INDEX_ENTRY: usize = 32;
 const TRAILER: u64 = 8;
@@ -49,40 +49,31 @@ pub struct Place {
 
 pub type Index = Vec<(CommandId, Place)>;
 
-/// Writes a segment, durably; `records` are in order of number, at least one.
+/// A finished command, its value as the store has it: a segment's worth of records would be some of
+/// the largest memory that the process ever takes.
+#[derive(Debug)]
+pub struct Finished {
+    pub number: u64,
+    pub command_id: CommandId,
+    pub updated: Stamp,
+    pub value: sled::IVec,
+}
+
+/// Writes a segment, durably; `commands` are in order of number, at least one.
 ///
 /// # Errors
 /// The disk's.
-pub fn write(path: &Path, records: &[Record]) -> Result<(Summary, Index), Error> {
-    let mut bytes = Vec::new();
-    let mut index = Vec::new();
-    for record in records {
-        let value = encode(&record_key(record.number), record);
-        let place =
-            Place { number: record.number, offset: bytes.len() as u32, length: value.len() as u32 };
-        bytes.extend(value);
-        index.push((record.command_id, place));
-    }
-    let start = bytes.len();
-    for (id, place) in &index {
-        bytes.extend(id.as_bytes());
-        bytes.extend(place.number.to_be_bytes());
-        bytes.extend(place.offset.to_be_bytes());
-        bytes.extend(place.length.to_be_bytes());
-    }
-    let index_crc = crc32fast::hash(&bytes[start..]);
-    bytes.extend(index_crc.to_be_bytes());
-    bytes.extend((records.len() as u32).to_be_bytes());
+pub fn write(path: &Path, commands: &[Finished]) -> Result<(Summary, Index), Error> {
     let new = path.with_extension("new");
-    let mut file = File::create(&new).map_err(io_error("create", &new))?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &new))?;
+    let file = File::create(&new).map_err(io_error("create", &new))?;
+    let (index, bytes, index_crc) = fill(file, commands).map_err(io_error("write", &new))?;
     fs::rename(&new, path).map_err(io_error("rename", &new))?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))?;
-    let all_trusted = records.iter().all(|record| record.updated.wall_trusted);
-    let newest = records.iter().map(|record| record.updated.wall).max();
+    let all_trusted = commands.iter().all(|command| command.updated.wall_trusted);
+    let newest = commands.iter().map(|command| command.updated.wall).max();
     let summary = Summary {
-        commands: records.len() as u64,
-        bytes: bytes.len() as u64,
+        commands: commands.len() as u64,
+        bytes,
         index_crc,
         newest: newest.filter(|_| all_trusted),
     };
@@ -135,15 +126,50 @@ pub fn read(path: &Path, place: Place) -> Result<Record, Error> {
     decode(&record_key(place.number), &value)
 }
 
+/// Returns where everything stands, the length of the file, and the CRC-32 of its index.
+fn fill(file: File, commands: &[Finished]) -> io::Result<(Index, u64, u32)> {
+    let mut file = BufWriter::new(file);
+    let mut index = Index::new();
+    let mut index_bytes = Vec::new();
+    let mut offset = 0;
+    for Finished { number, command_id, value, .. } in commands {
+        file.write_all(value)?;
+        let place = Place { number: *number, offset, length: value.len() as u32 };
+        index_bytes.extend(command_id.as_bytes());
+        index_bytes.extend(place.number.to_be_bytes());
+        index_bytes.extend(place.offset.to_be_bytes());
+        index_bytes.extend(place.length.to_be_bytes());
+        index.push((*command_id, place));
+        offset += place.length;
+    }
+    let index_crc = crc32fast::hash(&index_bytes);
+    file.write_all(&index_bytes)?;
+    file.write_all(&index_crc.to_be_bytes())?;
+    file.write_all(&(commands.len() as u32).to_be_bytes())?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    Ok((index, u64::from(offset) + index_bytes.len() as u64 + TRAILER, index_crc))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::entry::encode;
     use super::*;
+
+    fn example() -> Finished {
+        let record = Record::example();
+        Finished {
+            number: record.number,
+            command_id: record.command_id,
+            updated: record.updated,
+            value: encode(&record_key(record.number), &record).into(),
+        }
+    }
 
     #[test]
     fn an_index_that_names_what_is_not_in_the_file_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("commands-1");
-        let (good, index) = write(&path, &[Record::example()]).unwrap();
+        let (good, index) = write(&path, &[example()]).unwrap();
         assert_eq!(read_index(&path, &good).unwrap(), index);
         let bytes = fs::read(&path).unwrap();
         let start = bytes.len() - TRAILER as usize - INDEX_ENTRY;
@@ -162,7 +188,7 @@ mod tests {
     fn no_count_is_too_large_to_be_told() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("commands-1");
-        let (good, _) = write(&path, &[Record::example()]).unwrap();
+        let (good, _) = write(&path, &[example()]).unwrap();
         for commands in [2, 1 << 32, 1 << 59, u64::MAX] {
             let error = read_index(&path, &Summary { commands, ..good.clone() }).unwrap_err();
             assert!(error.to_string().contains("damaged"), "{error}");

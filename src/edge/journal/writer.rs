@@ -72,6 +72,8 @@ pub struct Writer {
     pub rewrite: Option<Rewrite>,
     pub retention: Retention,
     pub unpublished: Unpublished,
+    /// How many are in the store.
+    pub nonces: u64,
     /// A segment that is written; the next commit makes it count.
     pub moving: Option<Moving>,
     /// With so many commands in the store, it is time to look for some to move.
@@ -182,6 +184,8 @@ impl Writer {
         }
         self.meta = meta;
         self.unpublished.follow(batch);
+        self.nonces += batch.nonces.len() as u64;
+        self.nonces = self.nonces.saturating_sub(batch.expired_nonces.len() as u64);
         let mut contents = self.shared.write().expect("no holder panics");
         if let Some(Moving { first, summary, index, .. }) = moving {
             contents.archive.add(first, summary, &index);
@@ -209,16 +213,19 @@ impl Writer {
     fn move_if_due(&mut self) -> Result<(), Error> {
         let contents = self.shared.read().expect("no holder panics");
         let in_store = self.meta.commands().saturating_sub(contents.archive.commands());
-        if self.moving.is_some() || in_store < self.look_above {
+        // Where a nonce is known its command stays: looking would read the whole store for nothing.
+        let may_move = in_store.saturating_sub(self.nonces);
+        let is_due = in_store >= self.look_above && may_move >= SEGMENT_COMMANDS as u64;
+        if self.moving.is_some() || !is_due {
             return Ok(());
         }
-        let Some(records) = movable(&self.generation.store, &self.unpublished)? else {
+        let Some(commands) = movable(&self.generation.store, &self.unpublished)? else {
             self.look_above = in_store + SEGMENT_COMMANDS as u64;
             return Ok(());
         };
         self.look_above = LOOK_ABOVE;
-        let (first, summary, index) = contents.archive.write(&records)?;
-        let writes = moved(&records, first, &summary);
+        let (first, summary, index) = contents.archive.write(&commands)?;
+        let writes = moved(&commands, first, &summary);
         self.moving = Some(Moving { first, summary, index, writes });
         Ok(())
     }

@@ -93,6 +93,32 @@ fn what_is_open_unpublished_or_has_a_known_nonce_stays() {
 }
 
 #[test]
+fn the_store_is_not_read_while_its_nonces_keep_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+    let nonce = |number: u64| NonceKey(u128::from(number).to_be_bytes());
+    let last = 3 * SEGMENT;
+    for number in 1..=last {
+        let record = Record { nonce: Some(nonce(number)), ..record(number, true) };
+        let nonces = [(nonce(number), NOW)].into();
+        commit_by(&mut writer, &Batch { nonces, ..batch([record]) }, moment(number));
+    }
+    // It is where it was: nobody has looked in vain.
+    assert_eq!(writer.look_above, LOOK_ABOVE);
+    drop(writer);
+    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+    let forget = |numbers: std::ops::RangeInclusive<u64>| Batch {
+        expired_nonces: numbers.map(nonce).collect(),
+        ..Batch::default()
+    };
+    commit_by(&mut writer, &forget(1..=SEGMENT - 1), moment(last));
+    assert_eq!(writer.look_above, LOOK_ABOVE);
+    commit_by(&mut writer, &forget(SEGMENT..=SEGMENT), moment(last));
+    settle(&mut writer);
+    assert_eq!(archived(&writer), (1..=SEGMENT).collect());
+}
+
+#[test]
 fn the_count_holds_with_and_without_a_clock() {
     for trusted_now in [None, Some(NOW)] {
         let dir = tempfile::tempdir().unwrap();
