@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bench::pty::{Pty, PtyError};
 use crate::bench::vehicle::{Behaviours, Event, Px4, Vehicle};
+use crate::wire::mavlink::result_name;
 
 /// How soon a port that its last user has left can be opened again.
 const RENEWAL: Duration = Duration::from_millis(250);
@@ -97,7 +98,9 @@ fn print(event: &Event) {
             say(&format!("<- {form} {:?} of {system}/{component}", frame.command));
         }
         Event::Undecodable { bytes } => say(&format!("<- not understood: {bytes:02x?}")),
-        Event::Answered { command, result } => say(&format!("-> {command:?} {result:?}")),
+        Event::Answered { command, result } => {
+            say(&format!("-> {command:?} {}", result_name(*result)));
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use mavlink::dialects::development::MavCmd;
 use super::commands;
 use super::message::Message;
 use crate::bench::vehicle::Event;
+use crate::wire::mavlink::result_name;
 
 /// Where the demo prints. Times are milliseconds since [`Screen::new`].
 pub struct Screen {
@@ -120,7 +121,7 @@ impl Screen {
             }
             Event::Undecodable { bytes } => ("?", format!("<- {bytes:02x?}")),
             Event::Answered { command, result } => {
-                let result = format!("{result:?}");
+                let result = result_name(*result);
                 let result = result.trim_start_matches("MAV_RESULT_");
                 (command_type(*command), format!("-> ACK {result}"))
             }
@@ -175,8 +176,8 @@ mod tests {
     fn names_the_mav_cmd_and_the_result_on_the_wire() {
         let sink = Sink::default();
         let mut screen = Screen::new(Box::new(sink.clone()), false);
-        let (command, result) =
-            (MavCmd::MAV_CMD_DO_DIGICAM_CONTROL, MavResult::MAV_RESULT_UNSUPPORTED);
+        let command = MavCmd::MAV_CMD_DO_DIGICAM_CONTROL;
+        let result = MavResult::MAV_RESULT_UNSUPPORTED as u8;
         screen.event(Instant::now(), &Event::Answered { command, result }).unwrap();
         let text = sink.text();
         assert!(text.contains("do_digicam_control") && text.ends_with("-> ACK UNSUPPORTED\n"));
