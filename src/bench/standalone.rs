@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bench::pty::{Pty, PtyError};
 use crate::bench::vehicle::{Behaviours, Event, Px4, Vehicle};
+use crate::catalog::find_by_id;
 use crate::wire::mavlink::result_name;
 
 /// How soon a port that its last user has left can be opened again.
@@ -99,7 +100,9 @@ fn print(event: &Event) {
         }
         Event::Undecodable { bytes } => say(&format!("<- not understood: {bytes:02x?}")),
         Event::Answered { command, result } => {
-            say(&format!("-> {command:?} {}", result_name(*result)));
+            let name =
+                find_by_id(*command).map_or("a command of no dialect", |it| it.mavlink_command);
+            say(&format!("-> {name} {}", result_name(*result)));
         }
     }
 }

@@ -5,6 +5,7 @@
 mod ack;
 pub mod behaviour;
 mod line;
+mod network;
 mod noise;
 mod port;
 pub mod px4;
@@ -14,6 +15,7 @@ mod thread;
 
 pub use behaviour::{Behaviour, Behaviours, Reply};
 pub use line::Line;
+pub use network::{Tcp, Udp};
 pub use px4::{AUTOPILOT, CAMERA, Camera, CommandFrame, Event, Form, Px4};
 pub use signing::Signing;
 pub use stream::Telemetry;

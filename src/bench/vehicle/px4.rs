@@ -4,15 +4,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use mavlink::dialects::development::{
     COMMAND_INT_DATA, COMMAND_LONG_DATA, MavCmd, MavMessage, MavResult,
 };
 use mavlink::{MAVLinkMessageRaw, MAVLinkV2MessageRaw, MavHeader, Message as _, MessageData};
 
+use serde::Deserialize;
+
 use super::ack::CommandAck;
 use super::behaviour::{Behaviour, Behaviours, Reply};
 use super::signing::Signing;
-use super::stream::{State, Stream, Telemetry, requested};
+use super::stream::{State, Stream, Telemetry, heartbeat, requested};
 
 const SYSTEM_ID: u8 = 1;
 /// MAV_COMP_ID_AUTOPILOT1.
@@ -67,8 +70,8 @@ pub enum Event {
     Command(CommandFrame),
     /// A COMMAND_LONG or COMMAND_INT arrived that the dialect cannot decode.
     Undecodable { bytes: Vec<u8> },
-    /// A COMMAND_ACK went out, with the number of its MAV_RESULT.
-    Answered { command: MavCmd, result: u8 },
+    /// A COMMAND_ACK went out: the numbers of its MAV_CMD and its MAV_RESULT.
+    Answered { command: u16, result: u8 },
 }
 
 /// A frame to send now.
@@ -78,7 +81,8 @@ pub struct Outgoing {
 }
 
 /// Where a camera is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum Camera {
     #[default]
     Absent,
@@ -99,7 +103,8 @@ pub struct Px4 {
     streaming: bool,
     booted: Instant,
     power: Power,
-    queue: VecDeque<CommandFrame>,
+    /// With what was to be done with each when it came.
+    queue: VecDeque<(CommandFrame, Behaviour)>,
     cycle: Option<Instant>,
     planned: Vec<(Instant, Planned)>,
     streams: Vec<Stream>,
@@ -145,7 +150,7 @@ impl Px4 {
         self
     }
 
-    /// Replaces what the autopilot does with the command of this MAV_CMD number.
+    /// Replaces what the autopilot does with commands of this MAV_CMD number that come from now on.
     pub fn set_behaviour(&mut self, command: u32, behaviour: Behaviour) {
         self.behaviours.set(command, behaviour);
     }
@@ -154,7 +159,8 @@ impl Px4 {
     pub fn set_armed(&mut self, now: Instant, armed: bool) {
         self.armed = armed;
         if self.streaming {
-            self.start_streams(now);
+            let heartbeat = heartbeat(&self.state(now));
+            self.planned.push((now, Planned::Message(Box::new(heartbeat))));
         }
     }
 
@@ -164,8 +170,8 @@ impl Px4 {
         self.start_streams(now);
     }
 
-    /// Answers a command of `sender` now, whether it came or not.
-    pub fn acknowledge(&mut self, now: Instant, command: MavCmd, sender: (u8, u8), reply: Reply) {
+    /// Answers the command of this MAV_CMD number and of `sender` now, whether it came or not.
+    pub fn acknowledge(&mut self, now: Instant, command: u16, sender: (u8, u8), reply: Reply) {
         self.plan(now, AUTOPILOT, command, sender, [reply]);
     }
 
@@ -173,6 +179,7 @@ impl Px4 {
     pub fn receive(&mut self, now: Instant, raw: &MAVLinkMessageRaw) -> Option<Event> {
         self.boot(now);
         let source = (u8::try_from(raw.system_id()).ok()?, raw.component_id());
+        let is_admitted = self.signing.as_mut().is_none_or(|signing| signing.admits(raw));
         let is_command = matches!(raw.message_id(), COMMAND_LONG_DATA::ID | COMMAND_INT_DATA::ID);
         let message = MavMessage::parse(raw.version(), raw.message_id(), raw.payload());
         let frame = match message {
@@ -207,7 +214,6 @@ impl Px4 {
             Err(_) if is_command => return Some(Event::Undecodable { bytes: bytes(raw) }),
             Ok(_) | Err(_) => return None,
         };
-        let is_admitted = self.signing.as_mut().is_none_or(|signing| signing.admits(raw));
         if is_admitted && self.power == Power::On {
             self.deliver(now, &frame);
         }
@@ -219,17 +225,17 @@ impl Px4 {
         self.boot(now);
         if self.cycle.is_some_and(|cycle| cycle <= now) {
             self.cycle = None;
-            for frame in std::mem::take(&mut self.queue) {
-                let replies = self.take_up(now, &frame);
-                self.plan(now, AUTOPILOT, frame.command, frame.source, replies);
+            for (frame, behaviour) in std::mem::take(&mut self.queue) {
+                let replies = self.take_up(now, &frame, behaviour);
+                self.plan(now, AUTOPILOT, frame.command as u16, frame.source, replies);
             }
         }
         loop {
             let next = (0..self.planned.len()).min_by_key(|&index| self.planned[index].0);
             let Some(index) = next.filter(|&index| self.planned[index].0 <= now) else { break };
             match self.planned.remove(index).1 {
-                Planned::Ack { command, component, ack, cut } => {
-                    let event = Event::Answered { command, result: ack.result };
+                Planned::Ack { component, ack, cut } => {
+                    let event = Event::Answered { command: ack.command, result: ack.result };
                     let mut bytes = self.encode(now, component, |raw, header| {
                         raw.serialize_message_data(header, &ack);
                         CommandAck::EXTRA_CRC
@@ -279,16 +285,17 @@ impl Px4 {
             && self.camera == Camera::Forwarded
             && let Behaviour::Answers(replies) = self.camera_behaviours.get(frame.command as u32)
         {
-            self.plan(now, CAMERA, frame.command, frame.source, replies);
+            self.plan(now, CAMERA, frame.command as u16, frame.source, replies);
         }
         if [0, AUTOPILOT].contains(&frame.target.1) && self.queue.len() < QUEUE_DEPTH {
-            self.queue.push_back(frame.clone());
+            let behaviour = self.behaviours.get(frame.command as u32);
+            self.queue.push_back((frame.clone(), behaviour));
             self.cycle.get_or_insert(now + COMMANDER_CYCLE);
         }
     }
 
-    fn take_up(&mut self, now: Instant, frame: &CommandFrame) -> Vec<Reply> {
-        let result = match self.behaviours.get(frame.command as u32) {
+    fn take_up(&mut self, now: Instant, frame: &CommandFrame, behaviour: Behaviour) -> Vec<Reply> {
+        let result = match behaviour {
             Behaviour::Answers(replies) => return replies,
             Behaviour::Only(form, replies) if form == frame.form => return replies,
             Behaviour::Only(Form::Long, _) => MavResult::MAV_RESULT_COMMAND_LONG_ONLY,
@@ -317,16 +324,16 @@ impl Px4 {
         &mut self,
         now: Instant,
         component: u8,
-        command: MavCmd,
+        command: u16,
         sender: (u8, u8),
         replies: impl IntoIterator<Item = Reply>,
     ) {
         self.planned.extend(replies.into_iter().map(|reply| {
             let Reply { result, progress, cut, .. } = reply;
             let target = reply.target.unwrap_or(sender);
-            let ack = CommandAck { command: command as u16, result, progress, target };
+            let ack = CommandAck { command, result, progress, target };
             let component = reply.component.unwrap_or(component);
-            (now + reply.after, Planned::Ack { command, component, ack, cut })
+            (now + reply.after, Planned::Ack { component, ack, cut })
         }));
     }
 
@@ -398,7 +405,7 @@ enum Power {
 }
 
 enum Planned {
-    Ack { command: MavCmd, component: u8, ack: CommandAck, cut: bool },
+    Ack { component: u8, ack: CommandAck, cut: bool },
     Message(Box<MavMessage>),
     PowerDown(Power),
 }

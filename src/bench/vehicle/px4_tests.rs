@@ -69,7 +69,7 @@ fn reports_what_was_on_the_wire_and_what_it_answered() {
         params: [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 30.0],
     };
     let answered = Event::Answered {
-        command: MavCmd::MAV_CMD_NAV_ROI,
+        command: MavCmd::MAV_CMD_NAV_ROI as u16,
         result: MavResult::MAV_RESULT_ACCEPTED as u8,
     };
     assert_eq!(bench.events, [Event::Command(frame), answered]);

@@ -46,7 +46,8 @@ impl Signing {
         frame.extend_from_slice(&value);
     }
 
-    /// Whether a frame is signed with the key, at a time that its sender has not used yet.
+    /// Whether a frame is signed with the key, at a time that its sender has not used yet. A time that is
+    /// later than ours becomes ours.
     pub fn admits(&mut self, raw: &MAVLinkMessageRaw) -> bool {
         let MAVLinkMessageRaw::V2(raw) = raw else { return false };
         let bytes = raw.raw_bytes();
@@ -66,6 +67,7 @@ impl Signing {
             return false;
         }
         self.heard.insert(stream, time);
+        self.last = self.last.max(time);
         true
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use mavlink::Message as _;
 use mavlink::dialects::development::{
     ALTITUDE_DATA, ATTITUDE_DATA, ATTITUDE_QUATERNION_DATA, ATTITUDE_TARGET_DATA,
@@ -10,6 +11,8 @@ use mavlink::dialects::development::{
     MavMessage, MavModeFlag, MavState, MavType, ODOMETRY_DATA, POSITION_TARGET_LOCAL_NED_DATA,
     SERVO_OUTPUT_RAW_DATA, SYS_STATUS_DATA, VFR_HUD_DATA,
 };
+
+use serde::Deserialize;
 
 use super::px4::{AUTOPILOT, CAMERA};
 
@@ -21,7 +24,8 @@ pub struct State {
 }
 
 /// How much an autopilot streams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
 pub enum Telemetry {
     /// What an agent looks at and a little more: 23 frames/s.
     #[default]
@@ -96,7 +100,8 @@ pub fn requested(id: f64, state: &State) -> Option<MavMessage> {
     all.into_iter().find(|message| f64::from(message.message_id()) == id)
 }
 
-fn heartbeat(state: &State) -> MavMessage {
+/// The autopilot's HEARTBEAT.
+pub fn heartbeat(state: &State) -> MavMessage {
     let mut base_mode = MavModeFlag::MAV_MODE_FLAG_CUSTOM_MODE_ENABLED;
     base_mode.set(MavModeFlag::MAV_MODE_FLAG_SAFETY_ARMED, state.armed);
     MavMessage::HEARTBEAT(HEARTBEAT_DATA {

@@ -44,24 +44,22 @@ impl Vehicle {
         px4: Px4,
         on_event: impl FnMut(Event) + Send + 'static,
     ) -> io::Result<Self> {
-        Self::start_at(Port::new(Box::new(line)), px4, on_event)
+        Self::start_at_speed(line, None, px4, on_event)
     }
 
-    /// The same on a line that carries `baud` bits per second in each direction, ten for a byte.
-    pub fn start_paced(
+    /// The same on a line that carries `baud` bits per second in each direction, ten for a byte; as much
+    /// as there is, without a rate.
+    pub fn start_at_speed(
         line: impl Line + 'static,
-        baud: u32,
+        baud: Option<u32>,
         px4: Px4,
         on_event: impl FnMut(Event) + Send + 'static,
     ) -> io::Result<Self> {
-        Self::start_at(Port::paced(Box::new(line), baud, Instant::now()), px4, on_event)
-    }
-
-    fn start_at(
-        port: Port,
-        px4: Px4,
-        on_event: impl FnMut(Event) + Send + 'static,
-    ) -> io::Result<Self> {
+        let line = Box::new(line);
+        let port = match baud {
+            Some(baud) => Port::paced(line, baud, Instant::now()),
+            None => Port::new(line),
+        };
         let (wake, woken) = UnixStream::pair()?;
         woken.set_nonblocking(true)?;
         let (orders, ordered) = mpsc::channel();
@@ -307,7 +305,7 @@ mod tests {
         let line = Arc::new(Pty::open().unwrap());
         let mut px4 = Px4::new(Instant::now(), Behaviours::px4());
         px4.set_streaming(Instant::now(), false);
-        let _vehicle = Vehicle::start_paced(line.clone(), 9600, px4, |_| {}).unwrap();
+        let _vehicle = Vehicle::start_at_speed(line.clone(), Some(9600), px4, |_| {}).unwrap();
         let mut port = OpenOptions::new().read(true).write(true).open(line.path()).unwrap();
         let started = Instant::now();
         let frame = command_frame(MavCmd::MAV_CMD_DO_DIGICAM_CONTROL);
