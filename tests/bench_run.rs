@@ -113,7 +113,7 @@ fn a_real_vehicle_gets_nothing_dangerous_unless_it_is_allowed_by_name() {
     assert_eq!(output.status.code(), Some(0), "{printed}");
     assert!(printed.contains("2 passed, 0 failed, 2 skipped"), "{printed}");
     assert!(
-        printed.contains("arms: component_arm_disarm is of risk critical: --allow"),
+        printed.contains("arms: sends commands of risk critical: --allow component_arm_disarm"),
         "{printed}"
     );
     assert!(printed.contains("simulates: needs the simulated vehicle: step 1 (arm)"), "{printed}");

@@ -1,6 +1,5 @@
 //! The bench's command line. Started under the name `downlinkd` it is the daemon.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -24,12 +23,8 @@ enum Command {
     },
     /// Scenarios between a publisher, the real agent and a vehicle, simulated or real
     Run(scenarios::Options),
-    /// A simulated PX4 alone, at a serial port for an agent that you start yourself
-    Vehicle {
-        /// Where the port is to be, for an endpoint such as serial:/tmp/px4:921600
-        #[arg(long, value_name = "PATH", default_value = "/tmp/px4")]
-        port: PathBuf,
-    },
+    /// A simulated PX4 alone, for an agent that you start yourself
+    Vehicle(standalone::Options),
 }
 
 /// EX_USAGE of sysexits.h.
@@ -42,7 +37,7 @@ fn main() -> ExitCode {
     match Arguments::try_parse() {
         Ok(Arguments { command: Command::Demo { keep } }) => demo::main(keep),
         Ok(Arguments { command: Command::Run(options) }) => scenarios::main(&options),
-        Ok(Arguments { command: Command::Vehicle { port } }) => standalone::main(&port),
+        Ok(Arguments { command: Command::Vehicle(options) }) => standalone::main(&options),
         Err(error) => {
             // Nothing is left to tell the reason to when stderr is closed.
             let _ = error.print();

@@ -12,6 +12,7 @@ mod stage;
 mod step;
 mod world;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -59,9 +60,9 @@ pub struct Options {
     /// tcpout:HOST:PORT
     #[arg(long)]
     endpoint: Option<Endpoint>,
-    /// Commands of risk flight or critical that may go to the real vehicle
-    #[arg(long, value_name = "COMMAND_TYPE", num_args = 1.., value_delimiter = ',')]
-    #[arg(value_parser = command, requires = "endpoint")]
+    /// Commands of risk flight or critical that may go to the real vehicle, with commas between
+    #[arg(long, value_name = "COMMAND_TYPE", value_delimiter = ',', value_parser = command)]
+    #[arg(requires = "endpoint")]
     allow: Vec<&'static Command>,
     /// How many are played at a time; with a real vehicle always one
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -238,10 +239,15 @@ impl Bench {
     /// Why a scenario cannot be played with a real vehicle, or must not be.
     fn reason_to_skip(&self, scenario: &Scenario) -> Option<String> {
         self.endpoint.as_ref()?;
+        let denied: BTreeMap<&str, Risk> = scenario
+            .published()
+            .filter(|command| !self.allows(command))
+            .map(|command| (command.command_type, command.risk))
+            .collect();
         scenario.needs_simulator().or_else(|| {
-            let denied = scenario.published().find(|command| !self.allows(command))?;
-            let name = denied.command_type;
-            Some(format!("{name} is of risk {}: --allow {name}", denied.risk))
+            let highest = denied.values().max()?;
+            let names: Vec<&str> = denied.keys().copied().collect();
+            Some(format!("sends commands of risk {highest}: --allow {}", names.join(",")))
         })
     }
 }

@@ -305,7 +305,7 @@ impl Player<'_> {
         {
             self.no_stray_frame().await?;
         }
-        self.stage.end()?;
+        self.stage.end().await?;
         while let Ok(incoming) = self.events.try_recv() {
             self.take(incoming)?;
         }

@@ -12,6 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use rumqttc::v5::ConnectionError;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::spawn_blocking;
 use toml::Table;
 use uuid::Uuid;
 
@@ -224,9 +225,14 @@ impl Stage {
     }
 
     /// Ends the agent, then the vehicle after it has read the last byte on the line.
-    pub fn end(&mut self) -> Result<(), StageError> {
+    pub async fn end(&mut self) -> Result<(), StageError> {
         self.kill_agent()?;
-        self.vehicle.take().map_or(Ok(()), |it| it.vehicle.stop()).map_err(StageError::Line)
+        let Some(Simulated { vehicle, .. }) = self.vehicle.take() else { return Ok(()) };
+        // It listens for a moment; the other scenarios go on meanwhile.
+        match spawn_blocking(|| vehicle.stop()).await {
+            Ok(stopped) => stopped.map_err(StageError::Line),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// The last lines of the agent's log; empty when it has written none.
