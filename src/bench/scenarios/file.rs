@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -14,6 +15,9 @@ use crate::bench::vehicle::{Camera, Telemetry};
 use crate::catalog::{self, Command};
 
 const EXTENSION: &str = "toml";
+/// It is part of topics, and of the path of a socket, which holds 108 bytes in all.
+const LONGEST_NAME: usize = 40;
+const BAUDS: RangeInclusive<u32> = 1200..=3_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -142,6 +146,15 @@ impl Scenario {
             toml::from_str(text).map_err(|error| whole(error.to_string()))?;
         if let Some(unknown) = vehicle.commands.keys().find(|name| catalog::find(name).is_none()) {
             return Err(whole(format!("[vehicle.commands]: the catalogue has no {unknown:?}")));
+        }
+        if let Some(baud) = vehicle.baud.filter(|baud| !BAUDS.contains(baud)) {
+            let [least, most] = [BAUDS.start(), BAUDS.end()];
+            return Err(whole(format!("[vehicle] baud: {baud} is not {least} to {most}")));
+        }
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        if !(1..=LONGEST_NAME).contains(&name.len()) || !name.chars().all(is_plain) {
+            let allowed = "letters, digits, -, _ and .";
+            return Err(whole(format!("the file's name must be 1 to {LONGEST_NAME} {allowed}")));
         }
         if steps.is_empty() {
             return Err(whole("steps: there are none".to_owned()));
@@ -285,6 +298,10 @@ mod tests {
                 assert!(complaint.contains(word), "{complaint} does not say {word}");
             }
         }
+        assert!(steps("{ do = \"pause\", seconds = -1 }").contains("0 to 600 s"));
+        assert!(steps("{ do = \"frame\", command = \"nav_land\", count = 0 }").contains("zero"));
+        let unnamed = Scenario::parse("a/b", "description = \"\"\nsteps = []").unwrap_err();
+        assert!(unnamed.to_string().contains("name"), "{unnamed}");
         let complaint = complaint("description = \"\"\nsteps = []\n[vehicle]\nbauds = 1\n");
         assert!(complaint.contains("bauds") && complaint.contains("line 4"), "{complaint}");
     }

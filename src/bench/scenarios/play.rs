@@ -178,7 +178,7 @@ impl Player<'_> {
             Step::CutBroker {} => self.stage.cut_broker(),
             Step::RestoreBroker {} => self.stage.restore_broker(),
             &Step::Pause { seconds } => {
-                sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()).await;
+                sleep(seconds.duration()).await;
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,6 +18,7 @@ use crate::wire::mavlink::result_name;
 const WITHIN: u64 = 20;
 /// `timeout_seconds` of a request that says nothing of it.
 const TIMEOUT: u32 = 15;
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// `{ do = "…", … }`
 #[derive(Clone, Debug, Deserialize)]
@@ -74,7 +76,7 @@ pub enum Step {
     RestoreBroker {},
     /// Only for what time alone brings about.
     Pause {
-        seconds: f64,
+        seconds: Seconds,
     },
 }
 
@@ -171,8 +173,8 @@ pub struct GrantStep {
 pub struct FrameStep {
     #[serde(deserialize_with = "command")]
     pub command: &'static Command,
-    #[serde(default = "one")]
-    pub count: u32,
+    #[serde(default = "first")]
+    pub count: NonZeroU32,
     /// Of the last one.
     pub form: Option<FormName>,
     pub target_component: Option<u8>,
@@ -232,9 +234,9 @@ pub struct Answering {
 #[serde(deny_unknown_fields)]
 pub struct Answer {
     pub result: ResultNumber,
-    /// Seconds from the frame.
+    /// From the frame.
     #[serde(default)]
-    pub after: f64,
+    pub after: Seconds,
     #[serde(default)]
     pub progress: u8,
     /// Who answers; the autopilot, unless given.
@@ -261,6 +263,10 @@ pub struct AckStep {
 /// 1 to 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Param(pub u8);
+
+/// A span of time: 0 to 600.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seconds(Duration);
 
 /// Seconds that something may take at most.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -343,6 +349,12 @@ impl Within {
     }
 }
 
+impl Seconds {
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+}
+
 impl Default for Within {
     fn default() -> Self {
         Self(WITHIN)
@@ -364,15 +376,15 @@ impl AnswerStep {
 impl AckStep {
     pub fn reply(&self) -> Reply {
         let &Self { result, progress, component, target, .. } = self;
-        Answer { result, after: 0.0, progress, component, target, cut: false }.reply()
+        Answer { result, after: Seconds::default(), progress, component, target, cut: false }
+            .reply()
     }
 }
 
 impl Answer {
     pub fn reply(&self) -> Reply {
         let &Self { result, after, progress, component, target, cut } = self;
-        let after = Duration::try_from_secs_f64(after).unwrap_or_default();
-        Reply { result: result.0, after, progress, component, target, cut }
+        Reply { result: result.0, after: after.0, progress, component, target, cut }
     }
 }
 
@@ -405,6 +417,14 @@ impl<'de> Deserialize<'de> for ResponseCode {
         all.find(|code| *code == text).map(Self).ok_or_else(|| {
             D::Error::custom(format!("{text:?} is neither a code of the agent nor a MAV_RESULT"))
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        let span = Duration::try_from_secs_f64(seconds).ok().filter(|span| *span <= LONGEST);
+        span.map(Self).ok_or_else(|| D::Error::custom(format!("{seconds} s is not 0 to 600 s")))
     }
 }
 
@@ -449,6 +469,10 @@ fn accepted() -> Status {
 
 fn one() -> u32 {
     1
+}
+
+fn first() -> NonZeroU32 {
+    NonZeroU32::MIN
 }
 
 fn minute() -> u32 {

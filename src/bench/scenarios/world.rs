@@ -293,11 +293,12 @@ impl World {
     /// So many frames of a command, the last one as expected.
     pub fn frame(&mut self, step: &FrameStep) -> Look {
         let number = u32::from(step.command.mavlink_command_id);
-        self.told.insert(number, step.count);
+        let due = step.count.get();
+        self.told.insert(number, due);
         let of_command = |frame: &&CommandFrame| frame.command as u32 == number;
         let count = self.frames.iter().filter(of_command).count();
         let last = self.frames.iter().rfind(of_command);
-        match (last, count.cmp(&(step.count as usize))) {
+        match (last, count.cmp(&(due as usize))) {
             (None, _) | (_, Ordering::Less) => Look::NotYet,
             (Some(_), Ordering::Greater) => Look::Wrong(format!("{count} frames of it")),
             (Some(last), Ordering::Equal) => {

@@ -83,3 +83,57 @@ impl Line for Tcp {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Asks until something has come.
+    fn received(line: &mut impl Line) -> Vec<u8> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut buffer = [0; 64];
+        loop {
+            match line.receive(&mut buffer) {
+                Ok(count) => return buffer[..count].to_vec(),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            assert!(Instant::now() < deadline, "nothing came within 10 s");
+        }
+    }
+
+    #[test]
+    fn udp_reaches_an_agent_that_comes_later() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        drop(socket);
+        let mut line = Udp::new(address).unwrap();
+        line.send(b"lost").unwrap();
+        line.send(b"lost").unwrap();
+
+        let agent = UdpSocket::bind(address).unwrap();
+        line.send(b"to the agent").unwrap();
+        let mut buffer = [0; 64];
+        let (count, vehicle) = agent.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..count], b"to the agent");
+        agent.send_to(b"and back", vehicle).unwrap();
+        assert_eq!(received(&mut line), b"and back");
+    }
+
+    #[test]
+    fn tcp_takes_the_next_agent_when_one_has_gone() {
+        let mut line = Tcp::listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = line.listener.local_addr().unwrap();
+        line.send(b"lost").unwrap();
+        for _ in 0..2 {
+            let mut agent = TcpStream::connect(address).unwrap();
+            agent.write_all(b"to the vehicle").unwrap();
+            assert_eq!(received(&mut line), b"to the vehicle");
+            line.send(b"and back").unwrap();
+            let mut buffer = [0; 8];
+            agent.read_exact(&mut buffer).unwrap();
+            assert_eq!(&buffer, b"and back");
+        }
+    }
+}

@@ -46,3 +46,32 @@ impl Noise {
         self.random
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mavlink::MavlinkReader;
+    use mavlink::dialects::development::{HEARTBEAT_DATA, MavMessage};
+    use mavlink::{MAVLinkV2MessageRaw, MavHeader};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_cut_is_found_again_and_no_answer_is_cut() {
+        let mut raw = MAVLinkV2MessageRaw::new();
+        raw.serialize_message(
+            MavHeader::default(),
+            &MavMessage::HEARTBEAT(HEARTBEAT_DATA::DEFAULT),
+        );
+        let frame = raw.raw_bytes();
+        let found = |is_answer: bool| {
+            let mut noise = Noise::default();
+            let line: Vec<u8> =
+                (0..700).flat_map(|_| noise.disturb(frame.to_vec(), is_answer)).collect();
+            assert!(line.len() > 700 * frame.len());
+            let mut reader = MavlinkReader::new(line.as_slice());
+            std::iter::from_fn(|| reader.read_any_message::<MavMessage>().ok()).count()
+        };
+        assert_eq!(found(true), 700);
+        assert_eq!(found(false), 600);
+    }
+}

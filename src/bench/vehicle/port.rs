@@ -136,3 +136,82 @@ impl Pace {
         self.busy_until = self.busy_until.max(earliest) + self.byte * bytes;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// The near end of a pair.
+    struct Near(UnixStream);
+
+    impl Line for Near {
+        fn descriptor(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+
+        fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+
+        fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+            io::Write::write_all(&mut self.0, bytes)
+        }
+    }
+
+    fn paced(baud: u32, now: Instant) -> (Port, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        (Port::paced(Box::new(Near(near)), baud, now), far)
+    }
+
+    fn arrived(mut far: &UnixStream) -> usize {
+        far.read(&mut [0; 100_000]).unwrap_or(0)
+    }
+
+    #[test]
+    fn a_second_carries_a_tenth_of_the_baud_rate() {
+        for baud in [57_600, 115_200, 921_600] {
+            let start = Instant::now();
+            let (mut port, far) = paced(baud, start);
+            let mut bytes = 0;
+            for millisecond in 0..1000 {
+                let now = start + Duration::from_millis(millisecond);
+                port.send(now, &[0x55; 200], false).unwrap();
+                bytes += arrived(&far);
+            }
+            let due = baud as usize / 10;
+            assert!((due * 95 / 100..=due).contains(&bytes), "{bytes} bytes at {baud} baud");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_behind_leaves_the_stream_out_and_no_answer() {
+        let start = Instant::now();
+        let (mut port, far) = paced(57_600, start);
+        for _ in 0..100 {
+            port.send(start, &[0x55; 100], false).unwrap();
+        }
+        port.send(start, &[0xaa; 20], true).unwrap();
+        let mut bytes = 0;
+        for millisecond in 0..2000 {
+            port.flush(start + Duration::from_millis(millisecond)).unwrap();
+            bytes += arrived(&far);
+        }
+        assert_eq!(bytes, TRANSMIT_BUFFER + 20);
+        assert_eq!(port.next_due(start + Duration::from_secs(3)), None);
+    }
+
+    #[test]
+    fn without_a_line_everything_is_lost_and_nothing_comes() {
+        let (port, _far) = paced(57_600, Instant::now());
+        let mut port = port.at(None, Instant::now());
+        port.send(Instant::now(), b"lost", true).unwrap();
+        let error = port.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(port.descriptor().is_none());
+    }
+}
