@@ -165,6 +165,7 @@ impl Scenario {
             .map(|(index, table)| step(index, table))
             .collect::<Result<Vec<Step>, Mistake>>()?;
         check_keys(&steps)?;
+        check_order(&steps)?;
         Ok(Self { name: name.to_owned(), description, vehicle, issuer, config, steps })
     }
 }
@@ -216,6 +217,25 @@ fn check_keys(steps: &[Step]) -> Result<(), Mistake> {
         if !published.contains(asked.as_str()) {
             let message = format!("key {asked:?}: no step before has published it");
             return Err(Mistake { step: Some((index + 1, step.name().to_owned())), message });
+        }
+    }
+    Ok(())
+}
+
+/// What is running cannot be started, and what is away cannot be taken away.
+fn check_order(steps: &[Step]) -> Result<(), Mistake> {
+    let (mut runs, mut is_plugged) = (true, true);
+    for (index, step) in steps.iter().enumerate() {
+        let (state, becomes, message) = match step {
+            Step::Start {} => (&mut runs, true, "the agent runs already"),
+            Step::Kill {} | Step::Stop {} => (&mut runs, false, "no agent runs"),
+            Step::Plug {} => (&mut is_plugged, true, "the port is there already"),
+            Step::Unplug {} => (&mut is_plugged, false, "the port is away already"),
+            _ => continue,
+        };
+        if std::mem::replace(state, becomes) == becomes {
+            let step = Some((index + 1, step.name().to_owned()));
+            return Err(Mistake { step, message: message.to_owned() });
         }
     }
     Ok(())
@@ -277,6 +297,9 @@ mod tests {
         for (step, words) in [
             ("{ do = \"publich\" }", &["step 2 (publich)", "publish"][..]),
             ("{ command = \"nav_land\" }", &["step 2 (without do)", "do"]),
+            ("{ do = \"start\" }", &["step 2 (start)", "runs already"]),
+            ("{ do = \"kill\" }, { do = \"stop\" }", &["step 3 (stop)", "no agent runs"]),
+            ("{ do = \"plug\" }", &["step 2 (plug)", "there already"]),
             ("{ do = \"kill\", hard = true }", &["step 2 (kill)", "hard"]),
             ("{ do = \"publish\", command = \"nav_lnad\" }", &["step 2 (publish)", "nav_lnad"]),
             ("{ do = \"publish\", command = \"nav_land\", keys = 1 }", &["step 2", "keys", "key"]),

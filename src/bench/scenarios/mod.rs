@@ -8,8 +8,10 @@ mod embedded;
 mod file;
 mod play;
 mod report;
+mod simulated;
 mod stage;
 mod step;
+mod value;
 mod world;
 
 use std::collections::BTreeMap;

@@ -11,7 +11,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::file::Scenario;
 use super::stage::{Incoming, Stage, StageError, envelope};
-use super::step::{GrantStep, LinkState, Publish, QueryStep, Sign, Step, Within};
+use super::step::{GrantStep, LinkState, Publish, QueryStep, Sign, Step};
+use super::value::Within;
 use super::world::{Look, World};
 use super::{AGENT, API_ID, Bench, DEVICE_ID};
 use crate::bench::vehicle::{Px4, Reply};
@@ -30,12 +31,20 @@ const FENCE_HEARTBEATS: u64 = 2;
 /// Why a scenario failed, and where.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Its number, from 1, and what it was to do; `None`: before the first or after the last.
-    pub step: Option<(usize, &'static str)>,
+    pub place: Place,
     pub expected: String,
     pub came: String,
     /// The end of the agent's log.
     pub log: String,
+}
+
+/// A point in a scenario.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    Start,
+    /// Its number, from 1, and what it is to do.
+    Step(usize, &'static str),
+    End,
 }
 
 /// What a step that did not do says.
@@ -58,7 +67,7 @@ struct Player<'a> {
 /// Plays the scenario to its end. Everything it has started has ended when this returns.
 pub async fn play(bench: &Bench, scenario: &Scenario) -> Result<(), Failure> {
     let (stage, events) = Stage::set(bench, scenario).await.map_err(|error| Failure {
-        step: None,
+        place: Place::Start,
         expected: "a stage to play on".to_owned(),
         came: error.to_string(),
         log: String::new(),
@@ -71,27 +80,25 @@ pub async fn play(bench: &Bench, scenario: &Scenario) -> Result<(), Failure> {
         agent_is_up: false,
         last_session: None,
     };
-    player.run(scenario).await.map_err(|(step, Miss { expected, came })| Failure {
-        step,
+    player.run(scenario).await.map_err(|(place, Miss { expected, came })| Failure {
+        place,
         expected,
         came,
         log: player.stage.log_tail(),
     })
 }
 
-type Place = Option<(usize, &'static str)>;
-
 impl Player<'_> {
     async fn run(&mut self, scenario: &Scenario) -> Result<(), (Place, Miss)> {
-        self.start().await.map_err(|miss| (None, miss))?;
+        self.start().await.map_err(|miss| (Place::Start, miss))?;
         for (index, step) in scenario.steps.iter().enumerate() {
             if self.bench.endpoint.is_some() && step.looks_at_the_line() {
                 continue;
             }
-            let place = Some((index + 1, step.name()));
+            let place = Place::Step(index + 1, step.name());
             self.step(step).await.map_err(|miss| (place, miss))?;
         }
-        self.finish().await.map_err(|miss| (None, miss))
+        self.finish().await.map_err(|miss| (Place::End, miss))
     }
 
     async fn step(&mut self, step: &Step) -> Result<(), Miss> {
@@ -102,53 +109,29 @@ impl Player<'_> {
                 self.stage.publish(&topic, body.clone()).await?;
             }
             Step::Reply(step) => {
-                let kind = if step.duplicate { "a duplicate's" } else { "a create" };
-                let expected =
-                    format!("{kind} reply for {} with {}", step.key, step.status.as_str());
                 let came = |world: &World| world.updates_of(&step.key);
-                self.until(expected, step.within, |world| world.reply(step), came).await?;
+                self.until(step, step.within, |world| world.reply(step), came).await?;
             }
             Step::Error(step) => {
-                let field = step.field.as_ref().map(|field| format!(" of {field}"));
-                let expected = format!("error {}{}", step.code, field.unwrap_or_default());
-                self.until(expected, step.within, |world| world.error(step), nothing).await?;
+                self.until(step, step.within, |world| world.error(step), nothing).await?;
             }
             Step::Status(step) => {
-                let mut expected = format!("{} {}", step.key, step.status.as_str());
-                if let Some(code) = &step.code {
-                    expected += &format!(" with {}", code.0);
-                }
-                if let Some(progress) = step.progress {
-                    expected += &format!(" at {progress} %");
-                }
-                for (field, value) in &step.vendor_response {
-                    expected += &format!(", vendor_response.{field} {value}");
-                }
                 let came = |world: &World| world.updates_of(&step.key);
-                self.until(expected, step.within, |world| world.status(step), came).await?;
+                self.until(step, step.within, |world| world.status(step), came).await?;
             }
             Step::Query(step) => self.query(step).await?,
             Step::Grant(step) => self.grant(step).await?,
             Step::Frame(step) => {
-                let number = step.command.mavlink_command_id;
-                let expected = format!("frame {} of {}", step.count, step.command.command_type);
-                let came = |world: &World| world.frames_of(number);
-                self.until(expected, step.within, |world| world.frame(step), came).await?;
+                let came = |world: &World| world.frames_of(step.command.mavlink_command_id);
+                self.until(step, step.within, |world| world.frame(step), came).await?;
             }
             Step::NoFrame {} => self.no_stray_frame().await?,
             Step::Unmatched(step) => {
-                let expected = format!("an unmatched COMMAND_ACK of {}", step.command.command_type);
-                self.until(expected, step.within, |world| world.unmatched(step), nothing).await?;
+                self.until(step, step.within, |world| world.unmatched(step), nothing).await?;
             }
             Step::Link(step) => {
-                let look = |world: &mut World| {
-                    if world.presence().link == Some(step.state) {
-                        Look::Found
-                    } else {
-                        Look::NotYet
-                    }
-                };
                 let expected = format!("presence with the link {:?}", step.state);
+                let look = |world: &mut World| found_if(world.presence().link == Some(step.state));
                 self.until(expected, step.within, look, presence).await?;
             }
             Step::Answer(step) => {
@@ -177,9 +160,7 @@ impl Player<'_> {
             Step::Start {} => self.start().await?,
             Step::CutBroker {} => self.stage.cut_broker(),
             Step::RestoreBroker {} => self.stage.restore_broker(),
-            &Step::Pause { seconds } => {
-                sleep(seconds.duration()).await;
-            }
+            &Step::Pause { seconds } => sleep(seconds.duration()).await,
         }
         Ok(())
     }
@@ -225,9 +206,7 @@ impl Player<'_> {
         let before = self.world.grants();
         self.stage.publish(&topic, message).await?;
         let expected = format!("a grant of {}", step.command.command_type);
-        let look = |world: &mut World| {
-            if world.grants() > before { Look::Found } else { Look::NotYet }
-        };
+        let look = |world: &mut World| found_if(world.grants() > before);
         self.until(expected, step.within, look, nothing).await
     }
 
@@ -258,10 +237,8 @@ impl Player<'_> {
         self.agent_is_up = true;
         let look = |world: &mut World| {
             let presence = world.presence();
-            let is_ready = presence.session.is_some()
-                && presence.session != last
-                && presence.link == Some(LinkState::Ready);
-            if is_ready { Look::Found } else { Look::NotYet }
+            let is_new = presence.session.is_some() && presence.session != last;
+            found_if(is_new && presence.link == Some(LinkState::Ready))
         };
         let expected = "presence of an agent that hears the vehicle".to_owned();
         self.wait(expected, READY_LIMIT, look, presence).await?;
@@ -290,9 +267,7 @@ impl Player<'_> {
     /// What the agent sent before has arrived when two more of its HEARTBEATs have.
     async fn no_stray_frame(&mut self) -> Result<(), Miss> {
         let until = self.world.heartbeats() + FENCE_HEARTBEATS;
-        let look = |world: &mut World| {
-            if world.heartbeats() >= until { Look::Found } else { Look::NotYet }
-        };
+        let look = |world: &mut World| found_if(world.heartbeats() >= until);
         self.until("HEARTBEATs of the agent", Within::default(), look, nothing).await?;
         self.judge(self.world.stray_frames(), "only the frames that steps have told")
     }
@@ -325,12 +300,12 @@ impl Player<'_> {
 
     async fn until(
         &mut self,
-        expected: impl Into<String>,
+        expected: impl fmt::Display,
         within: Within,
         look: impl FnMut(&mut World) -> Look,
         came: impl Fn(&World) -> String,
     ) -> Result<(), Miss> {
-        self.wait(expected.into(), within.duration(), look, came).await
+        self.wait(expected.to_string(), within.duration(), look, came).await
     }
 
     /// Takes what comes until `look` finds what it looks for. `came`: what there was, when that was
@@ -352,7 +327,6 @@ impl Player<'_> {
                 Look::NotYet => {}
             }
             tokio::select! {
-                biased;
                 // The vehicle and the publisher hold the other end as long as the stage is there.
                 Some(incoming) = self.events.recv() => self.take(incoming)?,
                 _ = look_after_agent.tick() => self.check_agent(&expected)?,
@@ -387,8 +361,22 @@ impl Player<'_> {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Start => f.write_str("before the first step"),
+            Place::Step(number, kind) => write!(f, "step {number} ({kind})"),
+            Place::End => f.write_str("after the last step"),
+        }
+    }
+}
+
 fn miss(expected: &str, came: impl fmt::Display) -> Miss {
     Miss { expected: expected.to_owned(), came: came.to_string() }
+}
+
+fn found_if(found: bool) -> Look {
+    if found { Look::Found } else { Look::NotYet }
 }
 
 fn nothing(_: &World) -> String {

@@ -8,7 +8,7 @@ use quick_xml::events::BytesText;
 use serde_json::{Value, json};
 
 use super::file::Scenario;
-use super::play::Failure;
+use super::play::{Failure, Place};
 use crate::edge::link::Endpoint;
 
 pub enum Outcome {
@@ -153,8 +153,7 @@ fn row(Played { name, outcome, time, .. }: &Played, coloured: bool) -> String {
         }
         Outcome::Failed(failure) => {
             let head = format!("{}  {seconds:7.1} s  {name}", paint("FAIL", 31, coloured));
-            let Failure { expected, came, log, .. } = failure;
-            let place = place(failure);
+            let Failure { place, expected, came, log } = failure;
             let indent = " ".repeat(17);
             let mut text =
                 format!("{head}: {place}\n{indent}expected  {expected}\n{indent}came      {came}");
@@ -166,13 +165,6 @@ fn row(Played { name, outcome, time, .. }: &Played, coloured: bool) -> String {
             }
             text
         }
-    }
-}
-
-fn place(failure: &Failure) -> String {
-    match failure.step {
-        Some((number, kind)) => format!("step {number} ({kind})"),
-        None => "before the first step or after the last".to_owned(),
     }
 }
 
@@ -200,8 +192,11 @@ fn object(Played { name, description, outcome, time }: &Played) -> Value {
         }
         Outcome::Failed(failure) => {
             object["result"] = "failed".into();
-            object["step"] = failure.step.map(|(number, _)| number).into();
-            object["do"] = failure.step.map(|(_, kind)| kind).into();
+            if let Place::Step(number, kind) = failure.place {
+                object["step"] = number.into();
+                object["do"] = kind.into();
+            }
+            object["place"] = failure.place.to_string().into();
             object["expected"] = failure.expected.as_str().into();
             object["came"] = failure.came.as_str().into();
             object["log"] = failure.log.as_str().into();
@@ -222,8 +217,8 @@ fn write_case(writer: &mut Writer<Vec<u8>>, played: &Played) -> io::Result<()> {
             Ok(())
         })?),
         Outcome::Failed(failure) => drop(case.write_inner_content(|writer| {
-            let Failure { expected, came, log, .. } = failure;
-            let message = format!("{}: expected {expected}, came {came}", place(failure));
+            let Failure { place, expected, came, log } = failure;
+            let message = format!("{place}: expected {expected}, came {came}");
             let element = writer.create_element("failure");
             let element = element.with_attributes([("message", message.as_str())]);
             element.write_text_content(BytesText::new(log))?;
@@ -244,7 +239,7 @@ mod tests {
 
     fn report() -> Report {
         let failure = Failure {
-            step: Some((3, "status")),
+            place: Place::Step(3, "status"),
             expected: "photo SUCCEEDED".to_owned(),
             came: "FAILED with <code> & \"more\"".to_owned(),
             log: "WARN one\nWARN two".to_owned(),

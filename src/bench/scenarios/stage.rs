@@ -2,28 +2,27 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rumqttc::v5::ConnectionError;
 use rumqttc::v5::mqttbytes::v5::Publish;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::spawn_blocking;
 use toml::Table;
 use uuid::Uuid;
 
 use super::config::{self, Places};
-use super::file::{LineKind, Scenario};
+use super::file::Scenario;
+use super::simulated::Simulated;
 use super::{API_ID, Bench, DEVICE_ID};
 use crate::bench::agent::{Agent, AgentError};
 use crate::bench::client::{Publisher, PublisherError};
-use crate::bench::pty::{Pty, PtyError};
+use crate::bench::pty::PtyError;
 use crate::bench::relay::Cuttable;
-use crate::bench::vehicle::{Behaviours, Event, Px4, Signing, Tcp, Udp, Vehicle};
+use crate::bench::vehicle::{Event, Vehicle};
 use crate::catalog;
 use crate::guard::authentication::signer::{Occasion, Signer};
 use crate::wire::signature::MQTT;
@@ -31,11 +30,9 @@ use crate::wire::topic::Topics;
 
 const LOG: &str = "agent.log";
 const CONFIG: &str = "downlinkd.toml";
-const PORT: &str = "px4";
-const SIGNING_KEY: &str = "mavlink.key";
+/// In the scenario's folder, where it has a key.
+pub const SIGNING_KEY: &str = "mavlink.key";
 const LOG_TAIL_LINES: usize = 12;
-/// A line without a speed of its own.
-const BAUD: u32 = 921_600;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
@@ -72,25 +69,6 @@ pub struct Stage {
     publisher: Publisher,
     pub topics: Topics,
     folder: PathBuf,
-}
-
-struct Simulated {
-    vehicle: Vehicle,
-    place: Place,
-    plugged: Option<Plugged>,
-}
-
-/// Where agent and vehicle meet.
-enum Place {
-    Pty(PathBuf),
-    Udp(SocketAddr),
-    Tcp(SocketAddr),
-}
-
-/// What the bench itself holds of a line.
-enum Plugged {
-    Pty(Arc<Pty>),
-    Network,
 }
 
 impl Stage {
@@ -144,9 +122,7 @@ impl Stage {
 
     /// Starts the agent, on a line that nobody has open.
     pub fn start_agent(&mut self) -> Result<(), StageError> {
-        if let Some(Plugged::Pty(pty)) = self.vehicle.as_ref().and_then(|it| it.plugged.as_ref()) {
-            pty.release()?;
-        }
+        self.vehicle.as_ref().map_or(Ok(()), Simulated::release)?;
         self.agent = Some(Agent::start(&self.folder.join(CONFIG), &self.folder.join(LOG))?);
         Ok(())
     }
@@ -169,7 +145,7 @@ impl Stage {
 
     /// Whether the simulated vehicle hears the agent.
     pub fn is_connected(&self) -> bool {
-        self.agent.is_some() && self.vehicle.as_ref().is_some_and(|it| it.plugged.is_some())
+        self.agent.is_some() && self.vehicle.as_ref().is_some_and(Simulated::is_plugged)
     }
 
     /// The agent that has ended is no part of the stage any more.
@@ -178,38 +154,15 @@ impl Stage {
     }
 
     pub fn vehicle(&self) -> Option<&Vehicle> {
-        self.vehicle.as_ref().map(|it| &it.vehicle)
+        self.vehicle.as_ref().map(Simulated::vehicle)
     }
 
     pub fn unplug(&mut self) -> Result<(), StageError> {
-        let Some(simulated) = &mut self.vehicle else { return Ok(()) };
-        simulated.vehicle.unplug();
-        simulated.plugged = None;
-        match &simulated.place {
-            Place::Pty(port) => fs::remove_file(port)
-                .map_err(|source| StageError::Folder { path: port.clone(), source }),
-            Place::Udp(_) | Place::Tcp(_) => Ok(()),
-        }
+        self.vehicle.as_mut().map_or(Ok(()), Simulated::unplug)
     }
 
     pub fn plug(&mut self) -> Result<(), StageError> {
-        let Some(simulated) = &mut self.vehicle else { return Ok(()) };
-        simulated.plugged = Some(match &simulated.place {
-            Place::Pty(port) => {
-                let pty = open(port)?;
-                simulated.vehicle.plug(pty.clone());
-                Plugged::Pty(pty)
-            }
-            Place::Udp(agent) => {
-                simulated.vehicle.plug(Udp::new(*agent).map_err(StageError::Vehicle)?);
-                Plugged::Network
-            }
-            Place::Tcp(address) => {
-                simulated.vehicle.plug(Tcp::listen(*address).map_err(StageError::Vehicle)?);
-                Plugged::Network
-            }
-        });
-        Ok(())
+        self.vehicle.as_mut().map_or(Ok(()), Simulated::plug)
     }
 
     pub fn cut_broker(&self) {
@@ -227,10 +180,10 @@ impl Stage {
     /// Ends the agent, then the vehicle after it has read the last byte on the line.
     pub async fn end(&mut self) -> Result<(), StageError> {
         self.kill_agent()?;
-        let Some(Simulated { vehicle, .. }) = self.vehicle.take() else { return Ok(()) };
+        let Some(vehicle) = self.vehicle.take() else { return Ok(()) };
         // It listens for a moment; the other scenarios go on meanwhile.
         match spawn_blocking(|| vehicle.stop()).await {
-            Ok(stopped) => stopped.map_err(StageError::Line),
+            Ok(stopped) => stopped,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
@@ -244,83 +197,8 @@ impl Stage {
     }
 }
 
-impl Simulated {
-    /// The vehicle, and the endpoint of its agent.
-    fn start(
-        scenario: &Scenario,
-        folder: &Path,
-        events: UnboundedSender<Incoming>,
-    ) -> Result<(Self, String), StageError> {
-        let setup = &scenario.vehicle;
-        let px4 = px4(scenario, folder)?;
-        let on_event = move |event| drop(events.send(Incoming::Vehicle(event)));
-        let baud = setup.baud;
-        let (vehicle, place, plugged, endpoint) = match setup.line {
-            LineKind::Pty => {
-                let port = folder.join(PORT);
-                let pty = open(&port)?;
-                let vehicle = Vehicle::start_at_speed(pty.clone(), baud, px4, on_event);
-                let endpoint = format!("serial:{}:{}", port.display(), baud.unwrap_or(BAUD));
-                (vehicle, Place::Pty(port), Plugged::Pty(pty), endpoint)
-            }
-            LineKind::Udp => {
-                let agent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-                    .and_then(|free| free.local_addr())
-                    .map_err(StageError::Port)?;
-                let line = Udp::new(agent).map_err(StageError::Vehicle)?;
-                let vehicle = Vehicle::start_at_speed(line, baud, px4, on_event);
-                (vehicle, Place::Udp(agent), Plugged::Network, format!("udpin:{agent}"))
-            }
-            LineKind::Tcp => {
-                let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-                    .and_then(|free| free.local_addr())
-                    .map_err(StageError::Port)?;
-                let line = Tcp::listen(address).map_err(StageError::Vehicle)?;
-                let vehicle = Vehicle::start_at_speed(line, baud, px4, on_event);
-                (vehicle, Place::Tcp(address), Plugged::Network, format!("tcpout:{address}"))
-            }
-        };
-        let vehicle = vehicle.map_err(StageError::Vehicle)?;
-        Ok((Self { vehicle, place, plugged: Some(plugged) }, endpoint))
-    }
-}
-
-fn px4(scenario: &Scenario, folder: &Path) -> Result<Px4, StageError> {
-    let setup = &scenario.vehicle;
-    let now = Instant::now();
-    let mut px4 =
-        Px4::new(now, Behaviours::px4()).with_telemetry(setup.telemetry).with_camera(setup.camera);
-    for (name, answering) in &setup.commands {
-        if let Some(command) = catalog::find(name) {
-            px4.set_behaviour(command.mavlink_command_id.into(), answering.behaviour());
-        }
-    }
-    if setup.signing {
-        let mut key = [0; 32];
-        key[..16].copy_from_slice(Uuid::new_v4().as_bytes());
-        key[16..].copy_from_slice(Uuid::new_v4().as_bytes());
-        let path = folder.join(SIGNING_KEY);
-        write_secret(&path, &key).map_err(|source| StageError::Folder { path, source })?;
-        px4 = px4.with_signing(Signing::new(key, now, unix_time()));
-    }
-    Ok(px4)
-}
-
-fn write_secret(path: &Path, secret: &[u8]) -> io::Result<()> {
-    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    io::Write::write_all(&mut file, secret)
-}
-
-/// A pty behind the name `port`.
-fn open(port: &Path) -> Result<Arc<Pty>, StageError> {
-    let pty = Arc::new(Pty::open()?);
-    symlink(pty.path(), port)
-        .map_err(|source| StageError::Folder { path: port.to_owned(), source })?;
-    Ok(pty)
-}
-
 /// A clock before 1970 is refused like every wrong one.
-fn unix_time() -> std::time::Duration {
+pub fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

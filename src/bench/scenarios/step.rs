@@ -1,24 +1,19 @@
 //! The steps of a scenario, as its file writes them.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 
-use crate::bench::vehicle::{Behaviour, Form, Reply};
-use crate::catalog::{Command, find};
+use super::value::{FormName, Param, ResponseCode, ResultNumber, Seconds, Within, command};
+use crate::bench::vehicle::{Behaviour, Reply};
+use crate::catalog::Command;
 use crate::code::Code;
 use crate::lifecycle::status::Status;
-use crate::wire::mavlink::result_name;
 
-/// What comes at once on an idle machine may take a while on a busy one.
-const WITHIN: u64 = 20;
 /// `timeout_seconds` of a request that says nothing of it.
 const TIMEOUT: u32 = 15;
-const LONGEST: Duration = Duration::from_secs(600);
 
 /// `{ do = "…", … }`
 #[derive(Clone, Debug, Deserialize)]
@@ -260,30 +255,6 @@ pub struct AckStep {
     pub target: Option<(u8, u8)>,
 }
 
-/// 1 to 7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Param(pub u8);
-
-/// A span of time: 0 to 600.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seconds(Duration);
-
-/// Seconds that something may take at most.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Within(u64);
-
-/// The number of a MAV_RESULT, by its name without MAV_RESULT_ or as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResultNumber(pub u8);
-
-/// A code of the agent, or a MAV_RESULT's whole name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResponseCode(pub Cow<'static, str>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FormName(pub Form);
-
 impl Step {
     /// As `do` names it.
     pub fn name(&self) -> &'static str {
@@ -337,27 +308,49 @@ impl Step {
     }
 }
 
+impl fmt::Display for ReplyStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.duplicate { "a duplicate's" } else { "a create" };
+        write!(f, "{kind} reply for {} with {}", self.key, self.status.as_str())
+    }
+}
+
+impl fmt::Display for ErrorStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error {}", self.code)?;
+        self.field.as_ref().map_or(Ok(()), |field| write!(f, " of {field}"))
+    }
+}
+
+impl fmt::Display for StatusStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key, self.status.as_str())?;
+        if let Some(ResponseCode(code)) = &self.code {
+            write!(f, " with {code}")?;
+        }
+        if let Some(progress) = self.progress {
+            write!(f, " at {progress} %")?;
+        }
+        let fields = &mut self.vendor_response.iter();
+        fields.try_for_each(|(field, value)| write!(f, ", vendor_response.{field} {value}"))
+    }
+}
+
+impl fmt::Display for FrameStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "frame {} of {}", self.count, self.command.command_type)
+    }
+}
+
+impl fmt::Display for UnmatchedStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an unmatched COMMAND_ACK of {}", self.command.command_type)
+    }
+}
+
 impl Publish {
     pub fn key(&self) -> &str {
         self.key.as_deref().unwrap_or(self.command.command_type)
-    }
-}
-
-impl Within {
-    pub fn duration(self) -> Duration {
-        Duration::from_secs(self.0)
-    }
-}
-
-impl Seconds {
-    pub fn duration(self) -> Duration {
-        self.0
-    }
-}
-
-impl Default for Within {
-    fn default() -> Self {
-        Self(WITHIN)
     }
 }
 
@@ -384,65 +377,7 @@ impl AckStep {
 impl Answer {
     pub fn reply(&self) -> Reply {
         let &Self { result, after, progress, component, target, cut } = self;
-        Reply { result: result.0, after: after.0, progress, component, target, cut }
-    }
-}
-
-impl<'de> Deserialize<'de> for ResultNumber {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a MAV_RESULT's name without MAV_RESULT_, or its number")]
-        enum Text {
-            Number(u8),
-            Name(String),
-        }
-        match Text::deserialize(deserializer)? {
-            Text::Number(number) => Ok(Self(number)),
-            Text::Name(name) => {
-                let whole = format!("MAV_RESULT_{name}");
-                let number = (0..u8::MAX).find(|&number| result_name(number) == whole);
-                number.map(Self).ok_or_else(|| {
-                    D::Error::custom(format!("{name:?} is no MAV_RESULT (such as \"ACCEPTED\")"))
-                })
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for ResponseCode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let own = Code::ALL.iter().map(|code| Cow::Borrowed(code.as_str()));
-        let mut all = own.chain((0..=u8::MAX).map(result_name));
-        all.find(|code| *code == text).map(Self).ok_or_else(|| {
-            D::Error::custom(format!("{text:?} is neither a code of the agent nor a MAV_RESULT"))
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let seconds = f64::deserialize(deserializer)?;
-        let span = Duration::try_from_secs_f64(seconds).ok().filter(|span| *span <= LONGEST);
-        span.map(Self).ok_or_else(|| D::Error::custom(format!("{seconds} s is not 0 to 600 s")))
-    }
-}
-
-impl<'de> Deserialize<'de> for Param {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let number = text.parse().ok().filter(|number| (1..=7).contains(number));
-        number.map(Self).ok_or_else(|| D::Error::custom(format!("{text:?} is no param, 1 to 7")))
-    }
-}
-
-impl<'de> Deserialize<'de> for FormName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let form = [Form::Long, Form::Int].into_iter().find(|form| form.as_str() == text);
-        form.map(Self).ok_or_else(|| {
-            D::Error::custom(format!("{text:?} is neither \"COMMAND_LONG\" nor \"COMMAND_INT\""))
-        })
+        Reply { result: result.0, after: after.duration(), progress, component, target, cut }
     }
 }
 
@@ -452,11 +387,6 @@ fn behaviour(answers: &[Answer], only: Option<FormName>) -> Behaviour {
         Some(FormName(form)) => Behaviour::Only(form, replies),
         None => Behaviour::Answers(replies),
     }
-}
-
-fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static Command, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    find(&name).ok_or_else(|| D::Error::custom(format!("the catalogue has no command {name:?}")))
 }
 
 fn timeout() -> u32 {

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::step::{ErrorStep, FrameStep, LinkState, Param, ReplyStep, StatusStep, UnmatchedStep};
+use super::step::{ErrorStep, FrameStep, LinkState, ReplyStep, StatusStep, UnmatchedStep};
+use super::value::Param;
 use crate::bench::vehicle::{CommandFrame, Event};
 use crate::code::Code;
 use crate::lifecycle::request::command_id;
