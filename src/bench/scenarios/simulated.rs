@@ -25,6 +25,8 @@ pub struct Simulated {
     vehicle: Vehicle,
     place: Place,
     plugged: Option<Plugged>,
+    /// Keeps others from the agent's port until the agent takes it.
+    reserved: Option<UdpSocket>,
 }
 
 /// Where agent and vehicle meet.
@@ -51,6 +53,7 @@ impl Simulated {
         let px4 = px4(scenario, folder)?;
         let on_event = move |event| drop(events.send(Incoming::Vehicle(event)));
         let baud = setup.baud;
+        let mut reserved = None;
         let (vehicle, place, plugged, endpoint) = match setup.line {
             LineKind::Pty => {
                 let port = folder.join(PORT);
@@ -60,9 +63,9 @@ impl Simulated {
                 (vehicle, Place::Pty(port), Plugged::Pty(pty), endpoint)
             }
             LineKind::Udp => {
-                let agent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-                    .and_then(|free| free.local_addr())
-                    .map_err(StageError::Port)?;
+                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(StageError::Port)?;
+                let agent = socket.local_addr().map_err(StageError::Port)?;
+                reserved = Some(socket);
                 let line = Udp::new(agent).map_err(StageError::Vehicle)?;
                 let vehicle = Vehicle::start_at_speed(line, baud, px4, on_event);
                 (vehicle, Place::Udp(agent), Plugged::Network, format!("udpin:{agent}"))
@@ -77,7 +80,7 @@ impl Simulated {
             }
         };
         let vehicle = vehicle.map_err(StageError::Vehicle)?;
-        Ok((Self { vehicle, place, plugged: Some(plugged) }, endpoint))
+        Ok((Self { vehicle, place, plugged: Some(plugged), reserved }, endpoint))
     }
 
     pub fn vehicle(&self) -> &Vehicle {
@@ -88,8 +91,9 @@ impl Simulated {
         self.plugged.is_some()
     }
 
-    /// Before an agent opens the port: what its last user has left there is gone.
-    pub fn release(&self) -> Result<(), StageError> {
+    /// Before an agent opens the port: it is free, and what its last user has left there is gone.
+    pub fn release(&mut self) -> Result<(), StageError> {
+        self.reserved = None;
         match &self.plugged {
             Some(Plugged::Pty(pty)) => Ok(pty.release()?),
             Some(Plugged::Network) | None => Ok(()),

@@ -26,7 +26,7 @@ use crate::bench::vehicle::{Event, Vehicle};
 use crate::catalog;
 use crate::guard::authentication::signer::{Occasion, Signer};
 use crate::wire::signature::MQTT;
-use crate::wire::topic::Topics;
+use crate::wire::topic::{Topics, VENDOR};
 
 const LOG: &str = "agent.log";
 const CONFIG: &str = "downlinkd.toml";
@@ -104,10 +104,11 @@ impl Stage {
         let config: Table = config::build(scenario, &places, allowed);
         fs::write(folder.join(CONFIG), config.to_string()).map_err(failed)?;
 
-        let topics = Topics::new(&config::prefix(&scenario.name), DEVICE_ID);
+        let prefix = config::prefix(&scenario.name);
+        let topics = Topics::new(&prefix, DEVICE_ID);
         let filters = vec![
             topics.replies(API_ID),
-            topics.lifecycle(API_ID, Uuid::nil()).replace(&Uuid::nil().to_string(), "+"),
+            format!("{prefix}/{VENDOR}/{DEVICE_ID}/lifecycle/{API_ID}/+"),
             topics.presence(),
             topics.unmatched(),
         ];
@@ -122,7 +123,7 @@ impl Stage {
 
     /// Starts the agent, on a line that nobody has open.
     pub fn start_agent(&mut self) -> Result<(), StageError> {
-        self.vehicle.as_ref().map_or(Ok(()), Simulated::release)?;
+        self.vehicle.as_mut().map_or(Ok(()), Simulated::release)?;
         self.agent = Some(Agent::start(&self.folder.join(CONFIG), &self.folder.join(LOG))?);
         Ok(())
     }

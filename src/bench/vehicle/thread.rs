@@ -33,7 +33,8 @@ type DoToPx4 = dyn FnOnce(&mut Px4, Instant) + Send;
 enum Order {
     Px4(Box<DoToPx4>),
     Plug(Box<dyn Line>),
-    Unplug,
+    /// Dropping the sender tells that it is done.
+    Unplug(mpsc::Sender<()>),
     Noise(bool),
 }
 
@@ -80,9 +81,11 @@ impl Vehicle {
         self.give(Order::Plug(Box::new(line)));
     }
 
-    /// Closes the line. The vehicle lives on without one.
+    /// Closes the line before it returns. The vehicle lives on without one.
     pub fn unplug(&self) {
-        self.give(Order::Unplug);
+        let (done, is_done) = mpsc::channel();
+        self.give(Order::Unplug(done));
+        let _ = is_done.recv();
     }
 
     /// Whether there is noise on the line from now on: bytes between the frames, and frames of which
@@ -161,7 +164,7 @@ impl<F: FnMut(Event)> Life<F> {
         match order {
             Order::Px4(order) => order(&mut self.px4, Instant::now()),
             Order::Plug(line) => self.replug(Some(line)),
-            Order::Unplug => self.replug(None),
+            Order::Unplug(_done) => self.replug(None),
             Order::Noise(noise) => self.noise = noise.then(Noise::default),
         }
     }
