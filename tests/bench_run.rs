@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -89,7 +90,7 @@ fn a_file_with_a_mistake_is_a_usage_error_before_anything_is_played() {
 #[test]
 fn a_real_vehicle_gets_nothing_dangerous_unless_it_is_allowed_by_name() {
     let folder = Folder::new();
-    let mut vehicle = Vehicle::start(&folder.path("px4"));
+    let mut vehicle = Vehicle::start(&["--port", text(&folder.path("px4"))]);
     let endpoint = format!("serial:{}:921600", text(&folder.path("px4")));
     folder.write("harmless", GOOD);
     let arm = GOOD.replace("image_stop_capture", "component_arm_disarm");
@@ -125,6 +126,22 @@ fn a_real_vehicle_gets_nothing_dangerous_unless_it_is_allowed_by_name() {
     let seen = vehicle.stop();
     let arms = seen.iter().filter(|line| line.contains("MAV_CMD_COMPONENT_ARM_DISARM of")).count();
     assert_eq!(arms, 1, "{seen:#?}");
+}
+
+#[test]
+fn a_vehicle_is_reached_by_udp_and_by_tcp() {
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for (kind, option, more) in
+        [("udpin", "--udp", ["--telemetry", "onboard"]), ("tcpout", "--tcp", ["--baud", "115200"])]
+    {
+        let address = free();
+        let mut vehicle = Vehicle::start(&[&[option, &address], &more[..]].concat());
+        let output = run(&["request-message", "--endpoint", &format!("{kind}:{address}")]);
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{printed}");
+        let seen = vehicle.stop();
+        assert!(seen.iter().any(|line| line.contains("-> MAV_CMD_REQUEST_MESSAGE")), "{seen:#?}");
+    }
 }
 
 #[test]
@@ -171,9 +188,9 @@ struct Vehicle {
 }
 
 impl Vehicle {
-    fn start(port: &Path) -> Self {
+    fn start(options: &[&str]) -> Self {
         let mut process =
-            bench().args(["vehicle", "--port", text(port)]).stdout(Stdio::piped()).spawn().unwrap();
+            bench().arg("vehicle").args(options).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut first = String::new();
         output.read_line(&mut first).unwrap();
