@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 const NAME: &str = "downlinkd";
 
@@ -86,6 +86,12 @@ impl Agent {
     /// SIGKILL: no handler runs, nothing is written any more.
     pub fn kill(mut self) -> Result<(), AgentError> {
         self.end().map_err(AgentError::Kill)
+    }
+
+    /// SIGTERM: the agent finishes what it is about and ends.
+    pub fn terminate(&self) -> Result<(), AgentError> {
+        rustix::process::kill_process(Pid::from_child(&self.child), Signal::TERM)
+            .map_err(|error| AgentError::Kill(error.into()))
     }
 
     fn end(&mut self) -> io::Result<()> {

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::net::sockopt::set_tcp_quickack;
@@ -17,6 +18,60 @@ pub fn start(listener: TcpListener, broker: SocketAddr) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// A relay that can be cut, on a port of its own.
+pub struct Cuttable {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    cut: bool,
+    /// Those that were let through, closed ones among them.
+    clients: Vec<TcpStream>,
+}
+
+impl Cuttable {
+    /// Carries to `broker` whatever connects, until the process ends.
+    pub fn start(listener: TcpListener, broker: SocketAddr) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = state.clone();
+        thread::Builder::new().name("relay".into()).spawn(move || {
+            for client in listener.incoming().flatten() {
+                let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.cut {
+                    continue;
+                }
+                if let Ok(clone) = client.try_clone() {
+                    state.clients.push(clone);
+                    drop(connect(client, broker));
+                }
+            }
+        })?;
+        Ok(Self { address, state })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends every connection, and each new one at once.
+    pub fn cut(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.cut = true;
+        for client in state.clients.drain(..) {
+            // One that has ended already is as good.
+            let _ = client.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Lets new connections through again.
+    pub fn restore(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).cut = false;
+    }
 }
 
 fn connect(client: TcpStream, broker: SocketAddr) -> io::Result<()> {
@@ -92,6 +147,27 @@ mod tests {
         let mut client = TcpStream::connect(front.local_addr().unwrap()).unwrap();
         start(front, address).unwrap();
         assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_is_cut_ends_and_what_is_restored_carries() {
+        let broker = listen();
+        let relay = Cuttable::start(listen(), broker.local_addr().unwrap()).unwrap();
+        let mut client = TcpStream::connect(relay.address()).unwrap();
+        let (mut server, _) = broker.accept().unwrap();
+        relay.cut();
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
+        let mut client = TcpStream::connect(relay.address()).unwrap();
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+
+        relay.restore();
+        let mut client = TcpStream::connect(relay.address()).unwrap();
+        let (mut server, _) = broker.accept().unwrap();
+        client.write_all(b"again").unwrap();
+        let mut received = [0; 5];
+        server.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"again");
     }
 
     fn connected_through(broker: &TcpListener) -> TcpStream {

@@ -4,16 +4,22 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bench::pty::{Pty, PtyError};
-use crate::bench::vehicle::{Behaviours, Event, Px4, Vehicle};
+use crate::bench::vehicle::{
+    Behaviours, Camera, Event, Line, Px4, Signing, Tcp, Telemetry, Udp, Vehicle,
+};
+use crate::catalog::find_by_id;
+use crate::wire::mavlink::{Key, KeyError, result_name};
 
 /// How soon a port that its last user has left can be opened again.
 const RENEWAL: Duration = Duration::from_millis(250);
@@ -26,19 +32,52 @@ enum StandaloneError {
     Port { path: PathBuf, source: io::Error },
     #[error("failed to start the vehicle: {0}")]
     Start(#[source] io::Error),
-    #[error("the serial line failed: {0}")]
+    #[error("the line failed: {0}")]
     Line(#[source] io::Error),
+    #[error("failed to read the key {}: {source}", path.display())]
+    KeyFile { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Key { path: PathBuf, source: KeyError },
     #[error("failed to handle signals: {0}")]
     Signals(#[source] io::Error),
     #[error("failed to start the runtime: {0}")]
     Runtime(#[source] io::Error),
 }
 
-/// Runs the vehicle until SIGINT or SIGTERM; `port` becomes a link to its end of the line.
-pub fn main(port: &Path) -> ExitCode {
+#[derive(Args)]
+pub struct Options {
+    /// Where the port is to be, for an endpoint such as serial:/tmp/px4:921600
+    #[arg(long, value_name = "PATH", default_value = "/tmp/px4")]
+    port: PathBuf,
+    /// In place of a port: the agent's address, for an endpoint such as udpin:127.0.0.1:14540
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["port", "tcp"])]
+    udp: Option<SocketAddr>,
+    /// In place of a port: where to listen, for an endpoint such as tcpout:127.0.0.1:4560
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "port")]
+    tcp: Option<SocketAddr>,
+    /// Carry no more than a UART at this rate; without it as much as there is
+    #[arg(long, value_name = "RATE", value_parser = clap::value_parser!(u32).range(1200..=3_000_000))]
+    baud: Option<u32>,
+    /// How much the autopilot streams
+    #[arg(long, value_enum, default_value_t)]
+    telemetry: Telemetry,
+    /// Whether there is a camera (1/100), and whether PX4 forwards to it
+    #[arg(long, value_enum, default_value_t)]
+    camera: Camera,
+    /// The key to sign with, as the agent's [link] signing_key_file
+    #[arg(long, value_name = "FILE")]
+    signing_key_file: Option<PathBuf>,
+    /// Noise and half frames on the line
+    #[arg(long)]
+    noise: bool,
+}
+
+/// Runs the vehicle until SIGINT or SIGTERM.
+pub fn main(options: &Options) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result =
-        runtime.map_err(StandaloneError::Runtime).and_then(|runtime| runtime.block_on(run(port)));
+    let result = runtime
+        .map_err(StandaloneError::Runtime)
+        .and_then(|runtime| runtime.block_on(run(options)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,24 +87,69 @@ pub fn main(port: &Path) -> ExitCode {
     }
 }
 
-async fn run(port: &Path) -> Result<(), StandaloneError> {
+async fn run(options: &Options) -> Result<(), StandaloneError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StandaloneError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(StandaloneError::Signals)?;
+    let end = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let px4 = px4(options)?;
+    if let Some(agent) = options.udp {
+        let line = Udp::new(agent).map_err(StandaloneError::Start)?;
+        let vehicle = start(line, options, px4, &format!("sending to {agent}"))?;
+        end.await;
+        return vehicle.stop().map_err(StandaloneError::Line);
+    }
+    if let Some(address) = options.tcp {
+        let line = Tcp::listen(address).map_err(StandaloneError::Start)?;
+        let vehicle = start(line, options, px4, &format!("listening on {address}"))?;
+        end.await;
+        return vehicle.stop().map_err(StandaloneError::Line);
+    }
     let line = Arc::new(Pty::open()?);
+    let port = &options.port;
     let _port = Port::make(port, line.path())
-        .map_err(|source| StandaloneError::Port { path: port.to_owned(), source })?;
-    let px4 = Px4::new(Instant::now(), Behaviours::px4());
-    let vehicle =
-        Vehicle::start(line.clone(), px4, |event| print(&event)).map_err(StandaloneError::Start)?;
-    say(&format!("a simulated PX4 at {}", port.display()));
+        .map_err(|source| StandaloneError::Port { path: port.clone(), source })?;
+    let vehicle = start(line.clone(), options, px4, &format!("at {}", port.display()))?;
+    tokio::pin!(end);
     loop {
         tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = &mut end => break,
             () = tokio::time::sleep(RENEWAL) => line.end_exclusive_use()?,
         }
     }
     vehicle.stop().map_err(StandaloneError::Line)
+}
+
+fn px4(options: &Options) -> Result<Px4, StandaloneError> {
+    let now = Instant::now();
+    let px4 = Px4::new(now, Behaviours::px4())
+        .with_telemetry(options.telemetry)
+        .with_camera(options.camera);
+    let Some(path) = &options.signing_key_file else { return Ok(px4) };
+    let content =
+        fs::read(path).map_err(|source| StandaloneError::KeyFile { path: path.clone(), source })?;
+    let key = Key::read(&content)
+        .map_err(|source| StandaloneError::Key { path: path.clone(), source })?;
+    // A clock before 1970 is as wrong as 1970.
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(px4.with_signing(Signing::new(*key.as_bytes(), now, unix)))
+}
+
+fn start(
+    line: impl Line + 'static,
+    options: &Options,
+    px4: Px4,
+    place: &str,
+) -> Result<Vehicle, StandaloneError> {
+    let vehicle = Vehicle::start_at_speed(line, options.baud, px4, |event| print(&event))
+        .map_err(StandaloneError::Start)?;
+    vehicle.set_noise(options.noise);
+    say(&format!("a simulated PX4 {place}"));
+    Ok(vehicle)
 }
 
 /// A link that goes with the vehicle.
@@ -97,7 +181,11 @@ fn print(event: &Event) {
             say(&format!("<- {form} {:?} of {system}/{component}", frame.command));
         }
         Event::Undecodable { bytes } => say(&format!("<- not understood: {bytes:02x?}")),
-        Event::Answered { command, result } => say(&format!("-> {command:?} {result:?}")),
+        Event::Answered { command, result } => {
+            let name =
+                find_by_id(*command).map_or("a command of no dialect", |it| it.mavlink_command);
+            say(&format!("-> {name} {}", result_name(*result)));
+        }
     }
 }
 

@@ -1,10 +1,9 @@
 //! The bench's command line. Started under the name `downlinkd` it is the daemon.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use downlinkd::bench::{agent, demo, standalone};
+use downlinkd::bench::{agent, demo, scenarios, standalone};
 
 /// Bench for downlinkd: everything an agent talks to, simulated on this machine
 #[derive(Parser)]
@@ -22,12 +21,10 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
-    /// A simulated PX4 alone, at a serial port for an agent that you start yourself
-    Vehicle {
-        /// Where the port is to be, for an endpoint such as serial:/tmp/px4:921600
-        #[arg(long, value_name = "PATH", default_value = "/tmp/px4")]
-        port: PathBuf,
-    },
+    /// Scenarios between a publisher, the real agent and a vehicle, simulated or real
+    Run(scenarios::Options),
+    /// A simulated PX4 alone, for an agent that you start yourself
+    Vehicle(standalone::Options),
 }
 
 /// EX_USAGE of sysexits.h.
@@ -39,7 +36,8 @@ fn main() -> ExitCode {
     }
     match Arguments::try_parse() {
         Ok(Arguments { command: Command::Demo { keep } }) => demo::main(keep),
-        Ok(Arguments { command: Command::Vehicle { port } }) => standalone::main(&port),
+        Ok(Arguments { command: Command::Run(options) }) => scenarios::main(&options),
+        Ok(Arguments { command: Command::Vehicle(options) }) => standalone::main(&options),
         Err(error) => {
             // Nothing is left to tell the reason to when stderr is closed.
             let _ = error.print();

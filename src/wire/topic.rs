@@ -57,6 +57,10 @@ impl Topics {
         format!("{}/queries/{api_id}", self.base)
     }
 
+    pub fn grants(&self, api_id: &str) -> String {
+        format!("{}/grants/{api_id}", self.base)
+    }
+
     pub fn replies(&self, api_id: &str) -> String {
         format!("{}/replies/{api_id}", self.base)
     }

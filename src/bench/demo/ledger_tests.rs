@@ -229,8 +229,7 @@ fn frame(index: usize) -> Event {
         target: AUTOPILOT,
         form: COMMANDS[index].form,
         command: commands[index],
-        param1: 0.0,
-        param7: 0.0,
+        params: [0.0; 7],
     })
 }
 

@@ -3,11 +3,10 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
-use mavlink::dialects::development::MavCmd;
-
 use super::commands;
 use super::message::Message;
 use crate::bench::vehicle::Event;
+use crate::wire::mavlink::result_name;
 
 /// Where the demo prints. Times are milliseconds since [`Screen::new`].
 pub struct Screen {
@@ -110,19 +109,18 @@ impl Screen {
 
     /// What the vehicle saw or said.
     pub fn event(&mut self, at: Instant, event: &Event) -> io::Result<()> {
-        let command_type = |command: MavCmd| {
-            commands::by_number(command as u32).map_or("?", |known| known.command_type)
-        };
+        let command_type =
+            |number: u32| commands::by_number(number).map_or("?", |known| known.command_type);
         let (command_type, vehicle) = match event {
             Event::Command(frame) => {
                 let form = frame.form.as_str();
-                (command_type(frame.command), format!("<- {form} {}", frame.command as u32))
+                (command_type(frame.command as u32), format!("<- {form} {}", frame.command as u32))
             }
             Event::Undecodable { bytes } => ("?", format!("<- {bytes:02x?}")),
             Event::Answered { command, result } => {
-                let result = format!("{result:?}");
+                let result = result_name(*result);
                 let result = result.trim_start_matches("MAV_RESULT_");
-                (command_type(*command), format!("-> ACK {result}"))
+                (command_type((*command).into()), format!("-> ACK {result}"))
             }
             Event::Heartbeat { .. } => return Ok(()),
         };
@@ -146,7 +144,7 @@ impl Screen {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use mavlink::dialects::development::MavResult;
+    use mavlink::dialects::development::{MavCmd, MavResult};
 
     use super::*;
     use crate::bench::demo::message::Update;
@@ -175,8 +173,8 @@ mod tests {
     fn names_the_mav_cmd_and_the_result_on_the_wire() {
         let sink = Sink::default();
         let mut screen = Screen::new(Box::new(sink.clone()), false);
-        let (command, result) =
-            (MavCmd::MAV_CMD_DO_DIGICAM_CONTROL, MavResult::MAV_RESULT_UNSUPPORTED);
+        let command = MavCmd::MAV_CMD_DO_DIGICAM_CONTROL as u16;
+        let result = MavResult::MAV_RESULT_UNSUPPORTED as u8;
         screen.event(Instant::now(), &Event::Answered { command, result }).unwrap();
         let text = sink.text();
         assert!(text.contains("do_digicam_control") && text.ends_with("-> ACK UNSUPPORTED\n"));

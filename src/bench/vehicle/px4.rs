@@ -1,21 +1,27 @@
-//! What PX4's MAVLink module and commander do with a byte-exact frame, as a state machine without
-//! I/O: time comes in as an argument, frames to send come out of [`Px4::poll`].
+//! What PX4's MAVLink module and commander do with a byte-exact frame, and a camera behind it, as a
+//! state machine without I/O: time comes in as an argument, frames to send come out of [`Px4::poll`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use mavlink::dialects::development::{
-    ATTITUDE_DATA, AUTOPILOT_VERSION_DATA, COMMAND_ACK_DATA, COMMAND_INT_DATA, COMMAND_LONG_DATA,
-    EXTENDED_SYS_STATE_DATA, HEARTBEAT_DATA, MavAutopilot, MavCmd, MavLandedState, MavMessage,
-    MavModeFlag, MavResult, MavState, MavType, SYS_STATUS_DATA,
+    COMMAND_INT_DATA, COMMAND_LONG_DATA, MavCmd, MavMessage, MavResult,
 };
-use mavlink::{MAVLinkMessageRaw, MAVLinkV2MessageRaw, MavHeader, Message as _, MessageData as _};
+use mavlink::{MAVLinkMessageRaw, MAVLinkV2MessageRaw, MavHeader, Message as _, MessageData};
 
-use super::behaviour::{Behaviour, Behaviours};
+use serde::Deserialize;
+
+use super::ack::CommandAck;
+use super::behaviour::{Behaviour, Behaviours, Reply};
+use super::signing::Signing;
+use super::stream::{State, Stream, Telemetry, heartbeat, requested};
 
 const SYSTEM_ID: u8 = 1;
 /// MAV_COMP_ID_AUTOPILOT1.
-const COMPONENT_ID: u8 = 1;
+pub const AUTOPILOT: u8 = 1;
+/// MAV_COMP_ID_CAMERA.
+pub const CAMERA: u8 = 100;
 /// uORB queue of vehicle_command; what exceeds it is dropped without an ACK.
 const QUEUE_DEPTH: usize = 8;
 /// The commander runs at 100 Hz and then takes up all that is queued.
@@ -51,8 +57,8 @@ pub struct CommandFrame {
     pub target: (u8, u8),
     pub form: Form,
     pub command: MavCmd,
-    pub param1: f32,
-    pub param7: f32,
+    /// COMMAND_INT's x and y as the integers that they are.
+    pub params: [f64; 7],
 }
 
 /// What happened at the vehicle.
@@ -64,8 +70,8 @@ pub enum Event {
     Command(CommandFrame),
     /// A COMMAND_LONG or COMMAND_INT arrived that the dialect cannot decode.
     Undecodable { bytes: Vec<u8> },
-    /// A COMMAND_ACK went out.
-    Answered { command: MavCmd, result: MavResult },
+    /// A COMMAND_ACK went out: the numbers of its MAV_CMD and its MAV_RESULT.
+    Answered { command: u16, result: u8 },
 }
 
 /// A frame to send now.
@@ -74,64 +80,142 @@ pub struct Outgoing {
     pub event: Option<Event>,
 }
 
+/// Where a camera is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Camera {
+    #[default]
+    Absent,
+    /// At another port of PX4, which forwards nothing to it: as delivered (MAV_1_FORWARD is 0).
+    Unforwarded,
+    /// There, and PX4 forwards.
+    Forwarded,
+}
+
 /// An autopilot, system 1, component 1, disarmed on the ground.
 pub struct Px4 {
     behaviours: Behaviours,
+    camera: Camera,
+    camera_behaviours: Behaviours,
+    telemetry: Telemetry,
+    signing: Option<Signing>,
+    armed: bool,
+    streaming: bool,
     booted: Instant,
     power: Power,
-    queue: VecDeque<CommandFrame>,
+    /// With what was to be done with each when it came.
+    queue: VecDeque<(CommandFrame, Behaviour)>,
     cycle: Option<Instant>,
     planned: Vec<(Instant, Planned)>,
     streams: Vec<Stream>,
-    sequence: u8,
+    /// Of each component.
+    sequences: BTreeMap<u8, u8>,
 }
 
 impl Px4 {
     pub fn new(now: Instant, behaviours: Behaviours) -> Self {
         Self {
             behaviours,
+            camera: Camera::default(),
+            camera_behaviours: Behaviours::camera(),
+            telemetry: Telemetry::default(),
+            signing: None,
+            armed: false,
+            streaming: true,
             booted: now,
             power: Power::On,
             queue: VecDeque::new(),
             cycle: None,
             planned: Vec::new(),
-            streams: Stream::onboard(now),
-            sequence: 0,
+            streams: Stream::of_autopilot(now, Telemetry::default()),
+            sequences: BTreeMap::new(),
         }
+    }
+
+    pub fn with_telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = telemetry;
+        self.start_streams(self.booted);
+        self
+    }
+
+    pub fn with_camera(mut self, camera: Camera) -> Self {
+        self.camera = camera;
+        self.start_streams(self.booted);
+        self
+    }
+
+    /// From now on only what is signed counts.
+    pub fn with_signing(mut self, signing: Signing) -> Self {
+        self.signing = Some(signing);
+        self
+    }
+
+    /// Replaces what the autopilot does with commands of this MAV_CMD number that come from now on.
+    pub fn set_behaviour(&mut self, command: u32, behaviour: Behaviour) {
+        self.behaviours.set(command, behaviour);
+    }
+
+    /// Arms or disarms, and says so at once.
+    pub fn set_armed(&mut self, now: Instant, armed: bool) {
+        self.armed = armed;
+        if self.streaming {
+            let heartbeat = heartbeat(&self.state(now));
+            self.planned.push((now, Planned::Message(Box::new(heartbeat))));
+        }
+    }
+
+    /// Whether it streams; without, it only answers.
+    pub fn set_streaming(&mut self, now: Instant, streaming: bool) {
+        self.streaming = streaming;
+        self.start_streams(now);
+    }
+
+    /// Answers the command of this MAV_CMD number and of `sender` now, whether it came or not.
+    pub fn acknowledge(&mut self, now: Instant, command: u16, sender: (u8, u8), reply: Reply) {
+        self.plan(now, AUTOPILOT, command, sender, [reply]);
     }
 
     /// Takes a frame from the line. The checksum has been verified.
     pub fn receive(&mut self, now: Instant, raw: &MAVLinkMessageRaw) -> Option<Event> {
         self.boot(now);
         let source = (u8::try_from(raw.system_id()).ok()?, raw.component_id());
+        let is_admitted = self.signing.as_mut().is_none_or(|signing| signing.admits(raw));
         let is_command = matches!(raw.message_id(), COMMAND_LONG_DATA::ID | COMMAND_INT_DATA::ID);
         let message = MavMessage::parse(raw.version(), raw.message_id(), raw.payload());
         let frame = match message {
             Ok(MavMessage::HEARTBEAT(_)) => return Some(Event::Heartbeat { source }),
-            Ok(MavMessage::COMMAND_LONG(long)) => CommandFrame {
+            Ok(MavMessage::COMMAND_LONG(it)) => CommandFrame {
                 bytes: bytes(raw),
                 source,
-                target: (long.target_system, long.target_component),
+                target: (it.target_system, it.target_component),
                 form: Form::Long,
-                command: long.command,
-                param1: long.param1,
-                param7: long.param7,
+                command: it.command,
+                params: [
+                    it.param1, it.param2, it.param3, it.param4, it.param5, it.param6, it.param7,
+                ]
+                .map(f64::from),
             },
-            Ok(MavMessage::COMMAND_INT(int)) => CommandFrame {
+            Ok(MavMessage::COMMAND_INT(it)) => CommandFrame {
                 bytes: bytes(raw),
                 source,
-                target: (int.target_system, int.target_component),
+                target: (it.target_system, it.target_component),
                 form: Form::Int,
-                command: int.command,
-                param1: int.param1,
-                param7: int.z,
+                command: it.command,
+                params: [
+                    it.param1.into(),
+                    it.param2.into(),
+                    it.param3.into(),
+                    it.param4.into(),
+                    it.x.into(),
+                    it.y.into(),
+                    it.z.into(),
+                ],
             },
             Err(_) if is_command => return Some(Event::Undecodable { bytes: bytes(raw) }),
             Ok(_) | Err(_) => return None,
         };
-        if self.power == Power::On && is_for_us(&frame) && self.queue.len() < QUEUE_DEPTH {
-            self.queue.push_back(frame.clone());
-            self.cycle.get_or_insert(now + COMMANDER_CYCLE);
+        if is_admitted && self.power == Power::On {
+            self.deliver(now, &frame);
         }
         Some(Event::Command(frame))
     }
@@ -141,21 +225,29 @@ impl Px4 {
         self.boot(now);
         if self.cycle.is_some_and(|cycle| cycle <= now) {
             self.cycle = None;
-            for frame in std::mem::take(&mut self.queue) {
-                self.take_up(now, &frame);
+            for (frame, behaviour) in std::mem::take(&mut self.queue) {
+                let replies = self.take_up(now, &frame, behaviour);
+                self.plan(now, AUTOPILOT, frame.command as u16, frame.source, replies);
             }
         }
         loop {
             let next = (0..self.planned.len()).min_by_key(|&index| self.planned[index].0);
             let Some(index) = next.filter(|&index| self.planned[index].0 <= now) else { break };
             match self.planned.remove(index).1 {
-                Planned::Ack(ack) => {
+                Planned::Ack { component, ack, cut } => {
                     let event = Event::Answered { command: ack.command, result: ack.result };
-                    let bytes = self.encode(&MavMessage::COMMAND_ACK(ack));
+                    let mut bytes = self.encode(now, component, |raw, header| {
+                        raw.serialize_message_data(header, &ack);
+                        CommandAck::EXTRA_CRC
+                    });
+                    if cut {
+                        bytes.truncate(bytes.len() / 2);
+                    }
                     return Some(Outgoing { bytes, event: Some(event) });
                 }
                 Planned::Message(message) => {
-                    return Some(Outgoing { bytes: self.encode(&message), event: None });
+                    let bytes = self.encode_message(now, AUTOPILOT, &message);
+                    return Some(Outgoing { bytes, event: None });
                 }
                 Planned::PowerDown(until) => self.power_down(until),
             }
@@ -163,13 +255,14 @@ impl Px4 {
         if self.power != Power::On {
             return None;
         }
+        let state = self.state(now);
         let stream = self.streams.iter_mut().find(|stream| stream.next <= now)?;
         stream.next += stream.every;
-        let message = (stream.message)(now - self.booted);
-        Some(Outgoing { bytes: self.encode(&message), event: None })
+        let (component, message) = (stream.component, (stream.message)(&state));
+        Some(Outgoing { bytes: self.encode_message(now, component, &message), event: None })
     }
 
-    /// When [`Px4::poll`] has something to do again; `None` for a vehicle that is shut down.
+    /// When [`Px4::poll`] has something to do again; `None` for a vehicle that is shut down, or silent.
     pub fn next_due(&self) -> Option<Instant> {
         match self.power {
             Power::Off => None,
@@ -182,34 +275,71 @@ impl Px4 {
         }
     }
 
-    fn take_up(&mut self, now: Instant, frame: &CommandFrame) {
-        let replies = match self.behaviours.get(frame.command as u32) {
-            Behaviour::Answers(replies) => replies,
+    /// PX4 listens to its own system id and component id and to both broadcasts, and drops frames that
+    /// claim to come from itself. What is for a camera it may forward.
+    fn deliver(&mut self, now: Instant, frame: &CommandFrame) {
+        if ![0, SYSTEM_ID].contains(&frame.target.0) || frame.source == (SYSTEM_ID, AUTOPILOT) {
+            return;
+        }
+        if [0, CAMERA].contains(&frame.target.1)
+            && self.camera == Camera::Forwarded
+            && let Behaviour::Answers(replies) = self.camera_behaviours.get(frame.command as u32)
+        {
+            self.plan(now, CAMERA, frame.command as u16, frame.source, replies);
+        }
+        if [0, AUTOPILOT].contains(&frame.target.1) && self.queue.len() < QUEUE_DEPTH {
+            let behaviour = self.behaviours.get(frame.command as u32);
+            self.queue.push_back((frame.clone(), behaviour));
+            self.cycle.get_or_insert(now + COMMANDER_CYCLE);
+        }
+    }
+
+    fn take_up(&mut self, now: Instant, frame: &CommandFrame, behaviour: Behaviour) -> Vec<Reply> {
+        let result = match behaviour {
+            Behaviour::Answers(replies) => return replies,
+            Behaviour::Only(form, replies) if form == frame.form => return replies,
+            Behaviour::Only(Form::Long, _) => MavResult::MAV_RESULT_COMMAND_LONG_ONLY,
+            Behaviour::Only(Form::Int, _) => MavResult::MAV_RESULT_COMMAND_INT_ONLY,
+            Behaviour::ArmDisarm => {
+                self.set_armed(now, frame.params[0] == 1.0);
+                MavResult::MAV_RESULT_ACCEPTED
+            }
+            Behaviour::RebootShutdown if self.armed => MavResult::MAV_RESULT_DENIED,
             Behaviour::RebootShutdown => {
                 let (result, action) = reboot_shutdown(now, frame);
                 self.planned.extend(action);
-                vec![super::Reply { result, after: Duration::ZERO }]
+                result
             }
             Behaviour::RequestMessage => {
-                let message = requested(frame.param1, now - self.booted);
-                let result = match message {
-                    Some(_) => MavResult::MAV_RESULT_ACCEPTED,
-                    None => MavResult::MAV_RESULT_DENIED,
-                };
+                let message = requested(frame.params[0], &self.state(now));
+                let is_known = message.is_some();
                 self.planned.extend(message.map(|it| (now, Planned::Message(Box::new(it)))));
-                vec![super::Reply { result, after: Duration::ZERO }]
+                if is_known { MavResult::MAV_RESULT_ACCEPTED } else { MavResult::MAV_RESULT_DENIED }
             }
         };
+        vec![Reply::new(result)]
+    }
+
+    fn plan(
+        &mut self,
+        now: Instant,
+        component: u8,
+        command: u16,
+        sender: (u8, u8),
+        replies: impl IntoIterator<Item = Reply>,
+    ) {
         self.planned.extend(replies.into_iter().map(|reply| {
-            let ack = COMMAND_ACK_DATA {
-                command: frame.command,
-                result: reply.result,
-                target_system: frame.source.0,
-                target_component: frame.source.1,
-                ..COMMAND_ACK_DATA::DEFAULT
-            };
-            (now + reply.after, Planned::Ack(ack))
+            let Reply { result, progress, cut, .. } = reply;
+            let target = reply.target.unwrap_or(sender);
+            let ack = CommandAck { command, result, progress, target };
+            let component = reply.component.unwrap_or(component);
+            (now + reply.after, Planned::Ack { component, ack, cut })
         }));
+    }
+
+    fn state(&self, now: Instant) -> State {
+        let since_boot = now.saturating_duration_since(self.booted);
+        State { since_boot, armed: self.armed }
     }
 
     fn power_down(&mut self, power: Power) {
@@ -225,21 +355,45 @@ impl Px4 {
         {
             self.power = Power::On;
             self.booted = up;
-            self.streams = Stream::onboard(up);
-            self.sequence = 0;
+            self.start_streams(up);
+            self.sequences.clear();
         }
     }
 
-    fn encode(&mut self, message: &MavMessage) -> Vec<u8> {
-        let header = MavHeader {
-            system_id: SYSTEM_ID.into(),
-            component_id: COMPONENT_ID,
-            sequence: self.sequence,
-        };
-        self.sequence = self.sequence.wrapping_add(1);
+    fn start_streams(&mut self, now: Instant) {
+        self.streams.clear();
+        if self.streaming {
+            self.streams = Stream::of_autopilot(now, self.telemetry);
+            let camera = (self.camera == Camera::Forwarded).then(|| Stream::of_camera(now));
+            self.streams.extend(camera);
+        }
+    }
+
+    fn encode_message(&mut self, now: Instant, component: u8, message: &MavMessage) -> Vec<u8> {
+        self.encode(now, component, |raw, header| {
+            raw.serialize_message(header, message);
+            MavMessage::extra_crc(message.message_id())
+        })
+    }
+
+    /// `write` returns the CRC_EXTRA of what it has written.
+    fn encode(
+        &mut self,
+        now: Instant,
+        component: u8,
+        write: impl FnOnce(&mut MAVLinkV2MessageRaw, MavHeader) -> u8,
+    ) -> Vec<u8> {
+        let sequence = self.sequences.entry(component).or_default();
+        let header =
+            MavHeader { system_id: SYSTEM_ID.into(), component_id: component, sequence: *sequence };
+        *sequence = sequence.wrapping_add(1);
         let mut raw = MAVLinkV2MessageRaw::new();
-        raw.serialize_message(header, message);
-        raw.raw_bytes().to_vec()
+        let extra = write(&mut raw, header);
+        let mut bytes = raw.raw_bytes().to_vec();
+        if let Some(signing) = &mut self.signing {
+            signing.sign(now, &mut bytes, extra);
+        }
+        bytes
     }
 }
 
@@ -251,104 +405,24 @@ enum Power {
 }
 
 enum Planned {
-    Ack(COMMAND_ACK_DATA),
+    Ack { component: u8, ack: CommandAck, cut: bool },
     Message(Box<MavMessage>),
     PowerDown(Power),
-}
-
-/// One message of PX4's onboard stream.
-struct Stream {
-    every: Duration,
-    next: Instant,
-    message: fn(Duration) -> MavMessage,
-}
-
-impl Stream {
-    fn onboard(now: Instant) -> Vec<Self> {
-        let every_second = Duration::from_secs(1);
-        vec![
-            Self { every: every_second, next: now, message: |_| heartbeat() },
-            Self { every: every_second, next: now, message: |_| sys_status() },
-            Self { every: every_second, next: now, message: |_| extended_sys_state() },
-            Self { every: Duration::from_millis(50), next: now, message: attitude },
-        ]
-    }
-}
-
-/// PX4 listens to its own system id and component id and to both broadcasts, and drops frames that
-/// claim to come from itself.
-fn is_for_us(frame: &CommandFrame) -> bool {
-    [0, SYSTEM_ID].contains(&frame.target.0)
-        && [0, COMPONENT_ID].contains(&frame.target.1)
-        && frame.source != (SYSTEM_ID, COMPONENT_ID)
 }
 
 /// Disarmed. PX4 reads param1 (0 nothing, 1 reboot, 2 shutdown, 3 bootloader) and refuses a force
 /// code in param7.
 fn reboot_shutdown(now: Instant, frame: &CommandFrame) -> (MavResult, Option<(Instant, Planned)>) {
     let down = now + SHUTDOWN_DELAY;
-    let power = match frame.param1 {
-        _ if frame.param7 != 0.0 && !frame.param7.is_nan() => {
-            return (MavResult::MAV_RESULT_DENIED, None);
-        }
+    let [action, .., force] = frame.params;
+    let power = match action {
+        _ if force != 0.0 && !force.is_nan() => return (MavResult::MAV_RESULT_DENIED, None),
         0.0 => return (MavResult::MAV_RESULT_ACCEPTED, None),
         1.0 => Power::RebootingUntil(down + BOOT_TIME),
         2.0 | 3.0 => Power::Off,
         _ => return (MavResult::MAV_RESULT_DENIED, None),
     };
     (MavResult::MAV_RESULT_ACCEPTED, Some((down, Planned::PowerDown(power))))
-}
-
-/// One of the messages that this vehicle has, by its id.
-fn requested(id: f32, since_boot: Duration) -> Option<MavMessage> {
-    let all = [heartbeat(), sys_status(), extended_sys_state(), attitude(since_boot), version()];
-    all.into_iter().find(|message| message.message_id() as f32 == id)
-}
-
-fn version() -> MavMessage {
-    MavMessage::AUTOPILOT_VERSION(AUTOPILOT_VERSION_DATA {
-        // 1.18.0, a release (255).
-        flight_sw_version: 0x0112_00ff,
-        ..AUTOPILOT_VERSION_DATA::DEFAULT
-    })
-}
-
-fn heartbeat() -> MavMessage {
-    MavMessage::HEARTBEAT(HEARTBEAT_DATA {
-        custom_mode: 0,
-        mavtype: MavType::MAV_TYPE_QUADROTOR,
-        autopilot: MavAutopilot::MAV_AUTOPILOT_PX4,
-        base_mode: MavModeFlag::MAV_MODE_FLAG_CUSTOM_MODE_ENABLED,
-        system_status: MavState::MAV_STATE_STANDBY,
-        mavlink_version: 3,
-    })
-}
-
-fn sys_status() -> MavMessage {
-    MavMessage::SYS_STATUS(SYS_STATUS_DATA {
-        load: 320,
-        voltage_battery: 15_900,
-        current_battery: 110,
-        battery_remaining: 87,
-        ..SYS_STATUS_DATA::DEFAULT
-    })
-}
-
-fn extended_sys_state() -> MavMessage {
-    MavMessage::EXTENDED_SYS_STATE(EXTENDED_SYS_STATE_DATA {
-        landed_state: MavLandedState::MAV_LANDED_STATE_ON_GROUND,
-        ..EXTENDED_SYS_STATE_DATA::DEFAULT
-    })
-}
-
-fn attitude(since_boot: Duration) -> MavMessage {
-    MavMessage::ATTITUDE(ATTITUDE_DATA {
-        time_boot_ms: since_boot.as_millis() as u32,
-        roll: 0.01,
-        pitch: -0.02,
-        yaw: 1.57,
-        ..ATTITUDE_DATA::DEFAULT
-    })
 }
 
 fn bytes(raw: &MAVLinkMessageRaw) -> Vec<u8> {

@@ -1,3 +1,6 @@
+use mavlink::dialects::development::{
+    AUTOPILOT_VERSION_DATA, HEARTBEAT_DATA, MavAutopilot, MavModeFlag,
+};
 use mavlink::{MavlinkReader, MavlinkVersion};
 
 use super::super::Reply;
@@ -63,12 +66,11 @@ fn reports_what_was_on_the_wire_and_what_it_answered() {
         target: (1, 1),
         form: Form::Int,
         command: MavCmd::MAV_CMD_NAV_ROI,
-        param1: 0.0,
-        param7: 30.0,
+        params: [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 30.0],
     };
     let answered = Event::Answered {
-        command: MavCmd::MAV_CMD_NAV_ROI,
-        result: MavResult::MAV_RESULT_ACCEPTED,
+        command: MavCmd::MAV_CMD_NAV_ROI as u16,
+        result: MavResult::MAV_RESULT_ACCEPTED as u8,
     };
     assert_eq!(bench.events, [Event::Command(frame), answered]);
 }
@@ -107,7 +109,10 @@ fn drops_the_ninth_command_of_a_burst_silently() {
 fn answers_as_often_and_as_late_as_its_table_says() {
     let command = MavCmd::MAV_CMD_PREFLIGHT_CALIBRATION;
     let mut behaviours = Behaviours::px4();
-    let reply = |result, seconds| Reply { result, after: Duration::from_secs(seconds) };
+    let reply = |result, seconds| {
+        let after = Duration::from_secs(seconds);
+        Reply { after, ..Reply::new(result) }
+    };
     behaviours.set(
         command as u32,
         Behaviour::Answers(vec![
@@ -170,6 +175,110 @@ fn sends_a_message_that_it_is_asked_for() {
 }
 
 #[test]
+fn streams_as_much_as_px4_does_onboard() {
+    let mut bench = Bench::new();
+    bench.px4 = Px4::new(bench.now, Behaviours::px4()).with_telemetry(Telemetry::Onboard);
+    bench.advance(Duration::from_millis(9_999));
+    let frames = bench.sent.len();
+    assert!((5_180..=5_220).contains(&frames), "{frames} frames in 10 s");
+    assert!((325_000..=335_000).contains(&bench.bytes), "{} bytes in 10 s", bench.bytes);
+}
+
+#[test]
+fn tells_at_once_that_it_is_armed_and_denies_a_reboot_then() {
+    let mut bench = Bench::new();
+    bench.advance(Duration::from_millis(500));
+    bench.px4.set_armed(bench.now, true);
+    bench.advance(Duration::ZERO);
+    let MavMessage::HEARTBEAT(heartbeat) =
+        &bench.sent.iter().rev().find(|(_, message)| is_px4_heartbeat(message)).unwrap().1
+    else {
+        unreachable!("is_px4_heartbeat says so")
+    };
+    assert!(heartbeat.base_mode.contains(MavModeFlag::MAV_MODE_FLAG_SAFETY_ARMED));
+
+    bench.receive(AGENT, &reboot_shutdown_command(1.0, 0.0));
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.acks()[0].1, MavResult::MAV_RESULT_DENIED);
+}
+
+#[test]
+fn refuses_the_other_form() {
+    let command = MavCmd::MAV_CMD_NAV_ROI;
+    let mut behaviours = Behaviours::px4();
+    let accepted = vec![Reply::new(MavResult::MAV_RESULT_ACCEPTED)];
+    behaviours.set(command as u32, Behaviour::Only(Form::Int, accepted));
+    let mut bench = Bench::with(behaviours);
+    bench.receive(AGENT, &long(command));
+    let int = COMMAND_INT_DATA {
+        command,
+        target_system: 1,
+        target_component: 1,
+        ..COMMAND_INT_DATA::DEFAULT
+    };
+    bench.receive(AGENT, &MavMessage::COMMAND_INT(int));
+    bench.advance(Duration::from_millis(100));
+    let results: Vec<MavResult> = bench.acks().iter().map(|ack| ack.1).collect();
+    assert_eq!(results, [MavResult::MAV_RESULT_COMMAND_INT_ONLY, MavResult::MAV_RESULT_ACCEPTED]);
+}
+
+#[test]
+fn a_camera_is_heard_only_when_it_is_forwarded() {
+    let command = MavCmd::MAV_CMD_IMAGE_STOP_CAPTURE;
+    for (camera, answers) in [(Camera::Absent, 0), (Camera::Unforwarded, 0), (Camera::Forwarded, 1)]
+    {
+        let mut bench = Bench::new();
+        bench.px4 = Px4::new(bench.now, Behaviours::px4()).with_camera(camera);
+        bench.receive(AGENT, &addressed(command, 1, CAMERA));
+        bench.advance(Duration::from_millis(500));
+        assert_eq!(bench.acks().len(), answers, "{camera:?}");
+        assert_eq!(bench.sent.iter().any(|(header, _)| header.component_id == CAMERA), answers > 0);
+    }
+}
+
+#[test]
+fn a_broadcast_is_answered_twice_and_not_alike() {
+    let command = MavCmd::MAV_CMD_IMAGE_STOP_CAPTURE;
+    let mut bench = Bench::new();
+    bench.px4 = Px4::new(bench.now, Behaviours::px4()).with_camera(Camera::Forwarded);
+    bench.receive(AGENT, &addressed(command, 1, 0));
+    bench.advance(Duration::from_millis(500));
+    let results: Vec<MavResult> = bench.acks().iter().map(|ack| ack.1).collect();
+    assert_eq!(results, [MavResult::MAV_RESULT_UNSUPPORTED, MavResult::MAV_RESULT_ACCEPTED]);
+}
+
+#[test]
+fn with_a_key_only_what_is_signed_with_it_counts_and_only_once() {
+    let unix = Duration::from_secs(1_781_481_600);
+    let mut bench = Bench::new();
+    let key = [7; 32];
+    bench.px4 =
+        Px4::new(bench.now, Behaviours::px4()).with_signing(Signing::new(key, bench.now, unix));
+    let command = MavCmd::MAV_CMD_NAV_ROI;
+    bench.receive(AGENT, &long(command));
+
+    let sealed = |key| {
+        let mut frame = bytes(&encode(AGENT, &long(command)));
+        Signing::new(key, Instant::now(), unix).sign(
+            Instant::now(),
+            &mut frame,
+            COMMAND_LONG_DATA::EXTRA_CRC,
+        );
+        let mut reader = MavlinkReader::new(frame.as_slice());
+        reader.read_any_raw_message::<MavMessage>().unwrap()
+    };
+    bench.px4.receive(bench.now, &sealed([8; 32]));
+    bench.advance(Duration::from_millis(100));
+    assert_eq!(bench.acks(), []);
+
+    let genuine = sealed(key);
+    bench.px4.receive(bench.now, &genuine);
+    bench.px4.receive(bench.now, &genuine);
+    bench.advance(Duration::from_millis(100));
+    assert_eq!(bench.acks(), [(command, MavResult::MAV_RESULT_ACCEPTED, AGENT)]);
+}
+
+#[test]
 fn shuts_down_for_good() {
     let mut bench = Bench::new();
     bench.receive(AGENT, &reboot_shutdown_command(2.0, 0.0));
@@ -212,6 +321,7 @@ struct Bench {
     px4: Px4,
     now: Instant,
     sent: Vec<(MavHeader, MavMessage)>,
+    bytes: usize,
     events: Vec<Event>,
 }
 
@@ -222,7 +332,8 @@ impl Bench {
 
     fn with(behaviours: Behaviours) -> Self {
         let now = Instant::now();
-        Self { px4: Px4::new(now, behaviours), now, sent: Vec::new(), events: Vec::new() }
+        let px4 = Px4::new(now, behaviours);
+        Self { px4, now, sent: Vec::new(), bytes: 0, events: Vec::new() }
     }
 
     fn receive(&mut self, source: (u8, u8), message: &MavMessage) -> Vec<u8> {
@@ -236,6 +347,7 @@ impl Bench {
         let end = self.now + time;
         loop {
             while let Some(outgoing) = self.px4.poll(self.now) {
+                self.bytes += outgoing.bytes.len();
                 let mut reader = MavlinkReader::new(outgoing.bytes.as_slice());
                 self.sent.push(reader.read_message(MavlinkVersion::V2).unwrap());
                 self.events.extend(outgoing.event);

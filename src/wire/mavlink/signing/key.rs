@@ -64,7 +64,7 @@ impl Key {
         Ok(Self(Zeroizing::new(key)))
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8; LENGTH] {
+    pub(crate) fn as_bytes(&self) -> &[u8; LENGTH] {
         &self.0
     }
 }

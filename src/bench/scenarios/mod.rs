@@ -1,0 +1,269 @@
+//! `downlink-bench run`: scenarios between a publisher, the real agent and a vehicle, simulated or real.
+//!
+//! One current-thread runtime plays several of them at a time: each has an agent, a vehicle and topics
+//! of its own, and they share the broker.
+
+mod config;
+mod embedded;
+mod file;
+mod play;
+mod report;
+mod simulated;
+mod stage;
+mod step;
+mod value;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::LocalSet;
+use zeroize::Zeroizing;
+
+use crate::bench::agent::{self, AgentError};
+use crate::bench::broker::{self, BrokerError};
+use crate::catalog::{self, Command, Risk};
+use crate::edge::link::Endpoint;
+use crate::guard::authentication::signer::{Signer, SignerError};
+use file::{FileError, Scenario};
+use report::{Outcome, Played, Report};
+
+/// The vehicle's name, as in the reference's requests.
+const DEVICE_ID: &str = "px4-real-1";
+/// The issuer.
+const API_ID: &str = "bench";
+/// The agent's own MAVLink address.
+const AGENT: (u8, u8) = (1, 191);
+const KID: &str = "1";
+/// The broker carries 64 connections; a scenario has two, and some are still about to end.
+const MOST_JOBS: i64 = 24;
+/// EX_USAGE of sysexits.h.
+const USAGE: u8 = 64;
+/// 128 + SIGINT, as a shell reports it.
+const INTERRUPTED: u8 = 130;
+
+#[derive(Args)]
+pub struct Options {
+    /// Files, directories of files, or names of --list; all of --list without any
+    #[arg(value_name = "FILE|DIR|NAME")]
+    scenarios: Vec<String>,
+    /// Lists the scenarios and plays none
+    #[arg(long)]
+    list: bool,
+    /// A real vehicle in place of the simulated one: serial:DEVICE:BAUD, udpin:ADDRESS:PORT or
+    /// tcpout:HOST:PORT
+    #[arg(long)]
+    endpoint: Option<Endpoint>,
+    /// Commands of risk flight or critical that may go to the real vehicle, with commas between
+    #[arg(long, value_name = "COMMAND_TYPE", value_delimiter = ',', value_parser = command)]
+    #[arg(requires = "endpoint")]
+    allow: Vec<&'static Command>,
+    /// How many are played at a time; with a real vehicle always one
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=MOST_JOBS))]
+    jobs: u16,
+    /// Writes the report as JSON, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes the report in JUnit's format, too
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Leaves configurations, logs and journals where they are
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("failed to make the temporary folder: {0}")]
+    Folder(#[source] io::Error),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error("keygen's lines cannot be read: {0}")]
+    Issuer(String),
+    #[error("keygen's key cannot be used: {0}")]
+    Key(#[from] SignerError),
+    #[error("failed to handle signals: {0}")]
+    Signals(#[source] io::Error),
+    #[error("failed to start the runtime: {0}")]
+    Runtime(#[source] io::Error),
+    #[error("failed to write the report {}: {source}", path.display())]
+    Report { path: PathBuf, source: io::Error },
+    #[error("failed to print: {0}")]
+    Print(#[from] io::Error),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What all scenarios of a run share.
+struct Bench {
+    folder: TempDir,
+    broker: SocketAddr,
+    /// The lines of the agents' configurations, as keygen printed them.
+    issuer: toml::Table,
+    signer: Signer,
+    /// Signs with another key than the issuer's.
+    forger: Signer,
+    /// Of the real vehicle; `None`: each scenario has a simulated one.
+    endpoint: Option<Endpoint>,
+    allowed: Vec<&'static Command>,
+}
+
+/// Plays scenarios. Exit code 0 only when at least one has passed and none has failed.
+pub fn main(options: &Options) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime
+        .map_err(RunError::Runtime)
+        .and_then(|runtime| runtime.block_on(LocalSet::new().run_until(run(options))));
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("downlink-bench: {error}");
+            match error {
+                RunError::File(_) => ExitCode::from(USAGE),
+                RunError::Interrupted => ExitCode::from(INTERRUPTED),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<bool, RunError> {
+    let scenarios = file::select(&options.scenarios)?;
+    if options.list {
+        report::list(&scenarios)?;
+        return Ok(true);
+    }
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut bench = Bench::new(options)?;
+    if options.keep {
+        bench.folder.disable_cleanup(true);
+    }
+    let bench = Arc::new(bench);
+    let report = tokio::select! {
+        report = play_all(&bench, scenarios, options.jobs) => report?,
+        _ = interrupt.recv() => return Err(RunError::Interrupted),
+        _ = terminate.recv() => return Err(RunError::Interrupted),
+    };
+    report.summarize()?;
+    if options.keep {
+        report::say(&format!(
+            "Configurations, logs and journals: {}",
+            bench.folder.path().display()
+        ))?;
+    }
+    for (path, text) in [(&options.json, report.json()), (&options.junit, report.junit())] {
+        if let Some(path) = path {
+            fs::write(path, text)
+                .map_err(|source| RunError::Report { path: path.clone(), source })?;
+        }
+    }
+    Ok(report.is_success())
+}
+
+/// Several at a time, told as they end.
+async fn play_all(
+    bench: &Arc<Bench>,
+    scenarios: Vec<Scenario>,
+    jobs: u16,
+) -> Result<Report, RunError> {
+    let jobs = if bench.endpoint.is_some() { 1 } else { jobs };
+    let places = Arc::new(Semaphore::new(jobs.into()));
+    let mut report = Report::new(bench.endpoint.as_ref(), &scenarios);
+    report::heading()?;
+    let mut tasks = tokio::task::JoinSet::new();
+    for scenario in scenarios {
+        let (bench, places) = (bench.clone(), places.clone());
+        tasks.spawn_local(async move {
+            let Ok(_place) = places.acquire().await else {
+                unreachable!("nobody closes the semaphore")
+            };
+            let started = Instant::now();
+            let outcome = match bench.reason_to_skip(&scenario) {
+                Some(reason) => Outcome::Skipped(reason),
+                None => match play::play(&bench, &scenario).await {
+                    Ok(()) => Outcome::Passed,
+                    Err(failure) => Outcome::Failed(failure),
+                },
+            };
+            let Scenario { name, description, .. } = scenario;
+            Played { name, description, outcome, time: started.elapsed() }
+        });
+    }
+    while let Some(played) = tasks.join_next().await {
+        match played {
+            Ok(played) => report.add(played)?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    Ok(report)
+}
+
+impl Bench {
+    fn new(options: &Options) -> Result<Self, RunError> {
+        let folder = tempfile::Builder::new()
+            .prefix("downlink-bench-")
+            .tempdir()
+            .map_err(RunError::Folder)?;
+        let lines = agent::keygen(API_ID, KID, folder.path())?;
+        let secret = fs::read_to_string(folder.path().join(format!("{API_ID}-{KID}.hmac")));
+        let secret = Zeroizing::new(secret.map_err(RunError::Folder)?);
+        Ok(Self {
+            broker: broker::start()?,
+            issuer: issuer(&lines)?,
+            signer: Signer::from_text(API_ID, Some(KID), &secret)?,
+            forger: Signer::from_text(API_ID, Some(KID), &format!("hex:{}", "5a".repeat(32)))?,
+            endpoint: options.endpoint.clone(),
+            allowed: options.allow.clone(),
+            folder,
+        })
+    }
+
+    /// Whether a command may go to a real vehicle.
+    fn allows(&self, command: &Command) -> bool {
+        let is_harmless = matches!(command.risk, Risk::Query | Risk::Payload);
+        is_harmless || self.allowed.iter().any(|it| it.command_type == command.command_type)
+    }
+
+    /// Why a scenario cannot be played with a real vehicle, or must not be.
+    fn reason_to_skip(&self, scenario: &Scenario) -> Option<String> {
+        self.endpoint.as_ref()?;
+        let denied: BTreeMap<&str, Risk> = scenario
+            .published()
+            .filter(|command| !self.allows(command))
+            .map(|command| (command.command_type, command.risk))
+            .collect();
+        scenario.needs_simulator().or_else(|| {
+            let highest = denied.values().max()?;
+            let names: Vec<&str> = denied.keys().copied().collect();
+            Some(format!("sends commands of risk {highest}: --allow {}", names.join(",")))
+        })
+    }
+}
+
+/// What stands in keygen's one `[[guard.issuer]]`.
+fn issuer(lines: &str) -> Result<toml::Table, RunError> {
+    let table: toml::Table =
+        lines.parse().map_err(|error: toml::de::Error| RunError::Issuer(error.to_string()))?;
+    let issuer = table.get("guard").and_then(|guard| guard.get("issuer")?.get(0)?.as_table());
+    issuer.cloned().ok_or_else(|| RunError::Issuer(lines.to_owned()))
+}
+
+fn command(name: &str) -> Result<&'static Command, String> {
+    catalog::find(name).ok_or_else(|| format!("the catalogue has no command {name:?}"))
+}
