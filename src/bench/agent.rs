@@ -63,11 +63,22 @@ impl Agent {
     /// The program's `main` must call [`run_if_child`]. The agent lives no longer than the thread
     /// that starts it.
     pub fn start(config: &Path, log: &Path) -> Result<Self, AgentError> {
+        Self::start_telling(config, log, None)
+    }
+
+    /// As [`Agent::start`]; `ready`: a datagram socket that gets `READY=1`, as systemd would
+    /// (sd_notify(3)).
+    pub fn start_telling(
+        config: &Path,
+        log: &Path,
+        ready: Option<&Path>,
+    ) -> Result<Self, AgentError> {
         let failed = |error| AgentError::Log(log.display().to_string(), error);
         let output = File::options().create(true).append(true).open(log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
         let mut command = program().map_err(AgentError::Start)?;
         command.arg("run").arg("--config").arg(config);
+        command.envs(ready.map(|socket| ("NOTIFY_SOCKET", socket)));
         command.stdout(output).stderr(errors);
         // A Ctrl-C at the terminal is for the bench, which then ends the agent itself.
         command.process_group(0);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use downlinkd::bench::{agent, demo, standalone};
+use downlinkd::bench::{agent, demo, fleet, load, perf, standalone};
 
 /// Bench for downlinkd: everything an agent talks to, simulated on this machine
 #[derive(Parser)]
@@ -28,6 +28,12 @@ enum Command {
         #[arg(long, value_name = "PATH", default_value = "/tmp/px4")]
         port: PathBuf,
     },
+    /// Many commands through one agent: latency of each stage, throughput, processor time, memory
+    Load(load::LoadArguments),
+    /// More and more vehicles on one broker, and what each of them costs
+    Fleet(fleet::FleetArguments),
+    /// The agent's figures against what this machine, its disk and the broker allow
+    Perf(perf::PerfArguments),
 }
 
 /// EX_USAGE of sysexits.h.
@@ -40,6 +46,9 @@ fn main() -> ExitCode {
     match Arguments::try_parse() {
         Ok(Arguments { command: Command::Demo { keep } }) => demo::main(keep),
         Ok(Arguments { command: Command::Vehicle { port } }) => standalone::main(&port),
+        Ok(Arguments { command: Command::Load(arguments) }) => load::main(&arguments),
+        Ok(Arguments { command: Command::Fleet(arguments) }) => fleet::main(&arguments),
+        Ok(Arguments { command: Command::Perf(arguments) }) => perf::main(&arguments),
         Err(error) => {
             // Nothing is left to tell the reason to when stderr is closed.
             let _ = error.print();
