@@ -40,6 +40,9 @@ pub struct FleetArguments {
     /// Every vehicle sends PX4's onboard stream, too
     #[arg(long)]
     stream: bool,
+    /// The daemon to run [default: the same code, in this program]
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
     /// Where the journals are to lie for the time: on the disk that it is about
     #[arg(long, value_name = "FOLDER", default_value = "/var/tmp")]
     dir: PathBuf,
@@ -108,6 +111,7 @@ async fn run(arguments: &FleetArguments) -> Result<(), FleetError> {
         make: Make::StandIn(Line::Free),
         kinds: Kind::mix(),
         max_outstanding: MAX_OUTSTANDING,
+        agent: arguments.agent.clone(),
     })
     .await?;
     println!(

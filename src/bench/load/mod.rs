@@ -45,6 +45,9 @@ pub struct LoadArguments {
     /// How many may wait for their COMMAND_ACK at a time, 1 to 8
     #[arg(long, value_name = "COMMANDS", default_value_t = 3)]
     max_outstanding: usize,
+    /// The daemon to run [default: the same code, in this program]
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
     /// Where the journal is to lie for the time: on the disk that it is about
     #[arg(long, value_name = "FOLDER", default_value = "/var/tmp")]
     dir: PathBuf,
@@ -130,6 +133,7 @@ async fn run(arguments: &LoadArguments) -> Result<(), LoadError> {
         make,
         kinds,
         max_outstanding: arguments.max_outstanding,
+        agent: arguments.agent.clone(),
     })
     .await?;
     let station = site.add_running_station().await?;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::bench::pty::{Pty, PtyError};
 
-/// What a commit of one command appends to the store's log.
-const COMMIT_BYTES: usize = 4096;
+/// The least that a disk writes.
+const BLOCK_BYTES: usize = 4096;
+/// Written before, so that a flush is about these bytes alone: no space to find, no size to note.
+const BLOCKS: u64 = 256;
 /// A COMMAND_LONG's.
 const FRAME_BYTES: usize = 45;
 /// How often the thread looks whether it is still needed.
@@ -22,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 pub enum FloorError {
-    #[error("failed to append to a file in {0}: {1}")]
+    #[error("failed to write to a file in {0}: {1}")]
     File(String, #[source] io::Error),
     #[error(transparent)]
     Pty(#[from] PtyError),
@@ -30,24 +32,31 @@ pub enum FloorError {
     Line(#[source] io::Error),
 }
 
-/// A file that grows as the journal does.
+/// A file on the journal's disk.
 pub struct Flushes {
     file: File,
     dir: String,
+    flushed: u64,
 }
 
 impl Flushes {
     pub fn new(dir: &Path) -> Result<Self, FloorError> {
-        let file = File::create(dir.join("flushes"));
-        let dir = dir.display().to_string();
-        Ok(Self { file: file.map_err(|error| FloorError::File(dir.clone(), error))?, dir })
+        let failed = |error| FloorError::File(dir.display().to_string(), error);
+        let mut file = File::create(dir.join("flushes")).map_err(failed)?;
+        for _ in 0..BLOCKS {
+            file.write_all(&[0; BLOCK_BYTES]).map_err(failed)?;
+        }
+        file.sync_all().map_err(failed)?;
+        Ok(Self { file, dir: dir.display().to_string(), flushed: 0 })
     }
 
-    /// Appends a commit's bytes and waits until they are on the disk.
+    /// Writes a block and waits until it is on the disk.
     pub fn flush(&mut self) -> Result<Duration, FloorError> {
         let begun = Instant::now();
+        let at = self.flushed % BLOCKS * BLOCK_BYTES as u64;
+        self.flushed += 1;
         self.file
-            .write_all(&[0x5a; COMMIT_BYTES])
+            .write_all_at(&[0x5a; BLOCK_BYTES], at)
             .and_then(|()| self.file.sync_data())
             .map_err(|error| FloorError::File(self.dir.clone(), error))?;
         Ok(begun.elapsed())
@@ -123,14 +132,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flush_appends_what_a_commit_does() {
+    fn a_flush_writes_a_block_where_there_was_one() {
         let folder = tempfile::tempdir().unwrap();
         let mut flushes = Flushes::new(folder.path()).unwrap();
-        for _ in 0..3 {
+        for _ in 0..=BLOCKS {
             flushes.flush().unwrap();
         }
-        let length = folder.path().join("flushes").metadata().unwrap().len();
-        assert_eq!(length, 3 * COMMIT_BYTES as u64);
+        let bytes = std::fs::read(folder.path().join("flushes")).unwrap();
+        assert_eq!(bytes, [0x5a; BLOCK_BYTES].repeat(BLOCKS as usize));
     }
 
     #[test]

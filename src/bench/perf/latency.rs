@@ -172,7 +172,7 @@ impl Floors {
     fn each(&self) -> [(&'static str, &Histogram<u64>); 3] {
         [
             ("broker, there and back", &self.hop),
-            ("append and fdatasync", &self.flush),
+            ("write and fdatasync", &self.flush),
             ("pty, there and back", &self.turn_around),
         ]
     }

@@ -28,6 +28,7 @@ use table::{Row, Target};
 
 /// 128 + SIGINT, as a shell reports it.
 const INTERRUPTED: u8 = 130;
+const DAEMON: &str = "downlinkd";
 /// The configuration's own.
 const MAX_OUTSTANDING: usize = 3;
 
@@ -42,9 +43,9 @@ pub struct PerfArguments {
     /// A broker that runs already, without TLS and password [default: an embedded one]
     #[arg(long, value_name = "ADDRESS:PORT")]
     broker: Option<SocketAddr>,
-    /// The file whose size counts [default: downlinkd beside this program, or this program]
+    /// The daemon to measure [default: downlinkd beside this program; else the same code, in this one]
     #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
+    agent: Option<PathBuf>,
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -161,7 +162,7 @@ async fn run(arguments: &PerfArguments) -> Result<(), PerfError> {
     }
     say("a line of 921600 baud");
     rows.push(wire::share_of_the_line(arguments, extent.wire).await?);
-    rows.push(resources::size_of_the_binary(arguments.binary.as_deref())?);
+    rows.push(resources::size_of(&agent_file(arguments)?)?);
 
     println!("{floors}\n\n{}", table::text(&rows));
     if let Some(path) = &arguments.json {
@@ -185,8 +186,20 @@ async fn open(
         make: Make::StandIn(line),
         kinds: Kind::mix(),
         max_outstanding,
+        agent: Some(agent_file(arguments)?),
     };
     Ok(Site::open(options).await?)
+}
+
+/// What is measured, and how large it is: this program holds the bench, too.
+fn agent_file(arguments: &PerfArguments) -> Result<PathBuf, PerfError> {
+    if let Some(file) = &arguments.agent {
+        return Ok(file.clone());
+    }
+    let failed = |source| PerfError::File { path: "/proc/self/exe".into(), source };
+    let this = std::env::current_exe().map_err(failed)?;
+    let beside = this.with_file_name(DAEMON);
+    Ok(if beside.is_file() { beside } else { this })
 }
 
 /// What is measured now, since it takes minutes.

@@ -1,6 +1,6 @@
 //! Processor time, memory and disk space.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::table::{Row, Target};
@@ -11,7 +11,6 @@ use crate::bench::rig::{Pace, Plan, RigError, Site, processor_time, resident_byt
 const WINDOW: usize = 32;
 /// For the stream to begin, and for what the last commands left to do.
 const SETTLE: Duration = Duration::from_millis(1500);
-const BINARY: &str = "downlinkd";
 
 /// Megabytes of the agent of `station`, once it has had nothing to do for `idle`.
 pub async fn idle_memory(site: &Site, station: usize, idle: Duration) -> Result<f64, PerfError> {
@@ -64,22 +63,11 @@ pub async fn processor_per_frame(
     Ok(Row::new("processor time per frame of the onboard stream", "µs", each, Target::AtMost(2.0)))
 }
 
-/// Of `named`, else of `downlinkd` beside this program, else of this program.
-pub fn size_of_the_binary(named: Option<&Path>) -> Result<Row, PerfError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| PerfError::File { path, source }
-    };
-    let path: PathBuf = match named {
-        Some(path) => path.to_owned(),
-        None => {
-            let this = std::env::current_exe().map_err(failed(Path::new("/proc/self/exe")))?;
-            let beside = this.with_file_name(BINARY);
-            if beside.is_file() { beside } else { this }
-        }
-    };
-    let bytes = path.metadata().map_err(failed(&path))?.len();
-    let what = format!("size of {}", path.display());
+/// Of a program's file.
+pub fn size_of(program: &Path) -> Result<Row, PerfError> {
+    let failed = |source| PerfError::File { path: program.to_owned(), source };
+    let bytes = program.metadata().map_err(failed)?.len();
+    let what = format!("size of {}", program.display());
     Ok(Row::new(what, "MB", bytes as f64 / 1e6, Target::AtMost(6.0)))
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -79,6 +79,8 @@ pub struct SiteOptions<'a> {
     pub make: Make,
     pub kinds: Vec<Kind>,
     pub max_outstanding: usize,
+    /// The agent, if it is not this program.
+    pub agent: Option<PathBuf>,
 }
 
 /// Something that happened, and to which station.
@@ -133,6 +135,7 @@ pub struct Site {
     make: Make,
     pub kinds: Vec<Kind>,
     max_outstanding: usize,
+    agent: Option<PathBuf>,
     sender: UnboundedSender<Incoming>,
     pub events: UnboundedReceiver<Incoming>,
     pub runs: usize,
@@ -161,7 +164,7 @@ impl Site {
             let _ = from_broker.send(Incoming { at: Instant::now(), what });
         })
         .await?;
-        let SiteOptions { make, kinds, max_outstanding, .. } = options;
+        let SiteOptions { make, kinds, max_outstanding, agent, .. } = options;
         Ok(Self {
             stations: Vec::new(),
             publisher,
@@ -171,6 +174,7 @@ impl Site {
             make,
             kinds,
             max_outstanding,
+            agent,
             sender,
             events,
             runs: 0,
@@ -190,6 +194,7 @@ impl Site {
             issuer: &self.issuer,
             kinds: &self.kinds,
             max_outstanding: self.max_outstanding,
+            agent: self.agent.as_deref(),
         };
         let station = Station::new(&folder, device_id, self.make, &config, move |at, seen| {
             let what = What::Vehicle { station: number, seen };

@@ -31,6 +31,7 @@ pub struct Station {
     line: Arc<Pty>,
     pub device_id: String,
     folder: PathBuf,
+    program: Option<PathBuf>,
     /// As its presence tells: online, and its link is ready.
     pub ready: bool,
     /// Of its presence, to sign with.
@@ -45,6 +46,8 @@ pub struct StationConfig<'a> {
     pub kinds: &'a [Kind],
     /// Commands that wait for their COMMAND_ACK at a time, 1 to 8.
     pub max_outstanding: usize,
+    /// The agent, if it is not this program.
+    pub agent: Option<&'a Path>,
 }
 
 impl Station {
@@ -63,8 +66,9 @@ impl Station {
             .map_err(RigError::Folder)?;
         let craft = Craft::start(make, line.clone(), on_event).map_err(RigError::Vehicle)?;
         let folder = folder.to_owned();
+        let program = config.agent.map(Path::to_owned);
         let (agent, ready, challenge) = (None, false, None);
-        Ok(Self { agent, craft, line, device_id, folder, ready, challenge })
+        Ok(Self { agent, craft, line, device_id, folder, program, ready, challenge })
     }
 
     /// Where the agent's journal is to be. It does not run yet.
@@ -83,7 +87,8 @@ impl Station {
         notified.set_read_timeout(Some(Duration::from_millis(100))).map_err(RigError::Folder)?;
         let begun = Instant::now();
         let (config, log) = (self.folder.join(CONFIG), self.folder.join(LOG));
-        self.agent = Some(Agent::start_telling(&config, &log, Some(&socket))?);
+        let program = self.program.as_deref();
+        self.agent = Some(Agent::start_as_service(program, &config, &log, &socket)?);
         let mut message = [0; 512];
         loop {
             if let Ok(length) = notified.recv(&mut message)
@@ -126,7 +131,7 @@ impl Station {
 }
 
 fn text(folder: &Path, device_id: &str, config: &StationConfig<'_>) -> String {
-    let StationConfig { broker, issuer, kinds, max_outstanding } = config;
+    let StationConfig { broker, issuer, kinds, max_outstanding, .. } = config;
     let rules: String = kinds
         .iter()
         .map(|kind| {
