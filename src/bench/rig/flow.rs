@@ -90,7 +90,7 @@ impl Site {
         run.all(progress).await
     }
 
-    /// One command of this kind to this station, with nothing else under way.
+    /// One command of the first kind to this station, with nothing else under way.
     pub async fn one(&mut self, station: usize) -> Result<Sample, RigError> {
         let plan = Plan { commands: 1, stations: vec![station], pace: Pace::Window(1) };
         let mut samples = self.run(&plan, |_| {}).await?;

@@ -25,7 +25,7 @@ use super::stream::{self, Due};
 use crate::bench::pty::Pty;
 use crate::wire::mavlink::{Frame, Framer};
 
-/// MAV_TYPE_QUADROTOR, MAV_AUTOPILOT_PX4, MAV_MODE_FLAG_CUSTOM_MODE_ENABLED, MAV_STATE_STANDBY,
+/// custom_mode 0, MAV_TYPE_QUADROTOR, MAV_AUTOPILOT_PX4, MAV_MODE_FLAG_CUSTOM_MODE_ENABLED, MAV_STATE_STANDBY,
 /// MAVLink's minor version.
 const HEARTBEAT: [u8; 9] = [0, 0, 0, 0, 2, 12, 1, 3, 3];
 /// Start bit, eight bits, stop bit.
