@@ -376,24 +376,35 @@ impl Daemon {
         Ok(self.journal.get(id)?.map(Box::new))
     }
 
-    /// Drains the engine. What an effect leads to at once is handled when the drain is over; what the
-    /// link told during a commit, right after it: it can still stop a frame.
+    /// Drains the engine: after each commit its frames, then the rest. What an effect leads to at once
+    /// is handled when the drain is over; what the link told during a commit, right after it: it can
+    /// still stop a frame.
     async fn carry_out(&mut self) -> Result<(), Error> {
         // Bounded, since such news may ask for a commit themselves.
         let mut news = MAX_INPUTS_PER_COMMIT;
         loop {
             let mut late = Vec::new();
+            let mut others = Others::default();
             while let Some(effect) = self.engine.poll_effect() {
-                let is_commit = matches!(effect, Effect::Persist(_));
-                self.carry_out_one(effect, &mut late).await?;
-                while is_commit
-                    && news > 0
-                    && let Some((link, event)) = self.links.waiting_event()
-                {
-                    news -= 1;
-                    self.on_link(link, event);
+                match effect {
+                    Effect::Persist(_) => {
+                        self.carry_out_others(&mut others, &mut late).await?;
+                        self.carry_out_one(effect, &mut late).await?;
+                        while news > 0
+                            && let Some((link, event)) = self.links.waiting_event()
+                        {
+                            news -= 1;
+                            self.on_link(link, event);
+                        }
+                    }
+                    Effect::Send { .. } => {
+                        self.carry_out_one(effect, &mut late).await?;
+                        others.after_frames = true;
+                    }
+                    other => others.effects.push(other),
                 }
             }
+            self.carry_out_others(&mut others, &mut late).await?;
             if late.is_empty() {
                 break;
             }
@@ -424,6 +435,22 @@ impl Daemon {
         if let Some(until) = lease {
             self.leases.granted(until);
             self.links.grant(link::Lease { now: signing::time(&self.clock, &now), until });
+        }
+        Ok(())
+    }
+
+    /// The link's task writes frames of the same commit first: the vehicle need not wait for what is
+    /// said about a command.
+    async fn carry_out_others(
+        &mut self,
+        others: &mut Others,
+        late: &mut Vec<Input>,
+    ) -> Result<(), Error> {
+        if std::mem::take(&mut others.after_frames) {
+            tokio::task::yield_now().await;
+        }
+        for effect in others.effects.drain(..) {
+            self.carry_out_one(effect, late).await?;
         }
         Ok(())
     }
@@ -497,6 +524,14 @@ impl Daemon {
             Err(error) => error!("the guard's configuration stays as it was: {error}"),
         }
     }
+}
+
+/// Effects since a commit that are neither commits nor frames.
+#[derive(Default)]
+struct Others {
+    effects: Vec<Effect>,
+    /// There were frames, too.
+    after_frames: bool,
 }
 
 /// The withheld PUBACKs, in the order of arrival, which is the order in which they are sent.

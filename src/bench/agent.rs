@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal};
@@ -63,10 +63,27 @@ impl Agent {
     /// The program's `main` must call [`run_if_child`]. The agent lives no longer than the thread
     /// that starts it.
     pub fn start(config: &Path, log: &Path) -> Result<Self, AgentError> {
+        Self::spawn(program().map_err(AgentError::Start)?, config, log)
+    }
+
+    /// Starts an agent as a service manager does. `file`: another program than this one, which then outlives a
+    /// bench that is killed; `ready`: a datagram socket that gets `READY=1` (sd_notify(3)).
+    pub fn start_as_service(
+        file: Option<&Path>,
+        config: &Path,
+        log: &Path,
+        ready: &Path,
+    ) -> Result<Self, AgentError> {
+        let this = || std::env::current_exe().map_err(AgentError::Start);
+        let mut command = as_downlinkd(file.map_or_else(this, |file| Ok(file.to_owned()))?);
+        command.env("NOTIFY_SOCKET", ready);
+        Self::spawn(command, config, log)
+    }
+
+    fn spawn(mut command: Command, config: &Path, log: &Path) -> Result<Self, AgentError> {
         let failed = |error| AgentError::Log(log.display().to_string(), error);
         let output = File::options().create(true).append(true).open(log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
-        let mut command = program().map_err(AgentError::Start)?;
         command.arg("run").arg("--config").arg(config);
         command.stdout(output).stderr(errors);
         // A Ctrl-C at the terminal is for the bench, which then ends the agent itself.
@@ -109,12 +126,16 @@ impl Drop for Agent {
 
 /// This program, as `downlinkd`.
 fn program() -> io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    std::env::current_exe().map(as_downlinkd)
+}
+
+fn as_downlinkd(file: PathBuf) -> Command {
+    let mut command = Command::new(file);
     command.arg0(NAME).stdin(Stdio::null());
     for name in inherited_settings() {
         command.env_remove(name);
     }
-    Ok(command)
+    command
 }
 
 /// Variables of our own surroundings that would change what the agent does: its settings, and the

@@ -3,13 +3,19 @@
 //! `vehicle` is a PX4 on a pty, `broker` an embedded MQTT broker, `client` a cloud publisher, `agent`
 //! the real daemon in a process of its own, so that it can be killed. `demo` shows the way of
 //! five commands with them, `scenarios` plays what files say, `standalone` is the vehicle alone.
+//! `rig` puts them together for measurements: `load` of many commands, a `fleet` of many vehicles,
+//! `perf` against the floor of the same machine.
 
 pub mod agent;
 pub mod broker;
 pub mod client;
 pub mod demo;
+pub mod fleet;
+pub mod load;
+pub mod perf;
 pub mod pty;
 mod relay;
+mod rig;
 pub mod scenarios;
 pub mod standalone;
 pub mod vehicle;

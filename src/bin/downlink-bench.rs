@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use downlinkd::bench::{agent, demo, scenarios, standalone};
+use downlinkd::bench::{agent, demo, fleet, load, perf, scenarios, standalone};
 
 /// Bench for downlinkd: everything an agent talks to, simulated on this machine
 #[derive(Parser)]
@@ -25,6 +25,12 @@ enum Command {
     Run(scenarios::Options),
     /// A simulated PX4 alone, for an agent that you start yourself
     Vehicle(standalone::Options),
+    /// Many commands through one agent: latency of each stage, throughput, processor time, memory
+    Load(load::LoadArguments),
+    /// More and more vehicles on one broker, and what each of them costs
+    Fleet(fleet::FleetArguments),
+    /// The agent's figures against what this machine, its disk and the broker allow
+    Perf(perf::PerfArguments),
 }
 
 /// EX_USAGE of sysexits.h.
@@ -38,6 +44,9 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Demo { keep } }) => demo::main(keep),
         Ok(Arguments { command: Command::Run(options) }) => scenarios::main(&options),
         Ok(Arguments { command: Command::Vehicle(options) }) => standalone::main(&options),
+        Ok(Arguments { command: Command::Load(arguments) }) => load::main(&arguments),
+        Ok(Arguments { command: Command::Fleet(arguments) }) => fleet::main(&arguments),
+        Ok(Arguments { command: Command::Perf(arguments) }) => perf::main(&arguments),
         Err(error) => {
             // Nothing is left to tell the reason to when stderr is closed.
             let _ = error.print();

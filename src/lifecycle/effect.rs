@@ -99,7 +99,8 @@ pub enum Input {
     Stop,
 }
 
-/// Something to do outside, in this order; nothing may overtake a `Persist`.
+/// Something to do outside, in this order; nothing may overtake a `Persist`. Only a `Send` may overtake
+/// the others.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Durable before the next effect runs.
