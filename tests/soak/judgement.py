@@ -99,7 +99,10 @@ class Judgement:
     def _timeout_fits(self, asked, update, code):
         if code == "timeout.queue":
             return update["vendor_response"]["frame_sent"] is False
-        if update["vendor_response"]["frame_sent"] is not True:
+        frame_sent = update["vendor_response"]["frame_sent"]
+        # Nobody knows whether a frame came out of a cable that was pulled with the frame in it.
+        pulled_with_frame = frame_sent is None and self._was_cut_off(unix(update["accepted_at"]))
+        if frame_sent is not True and not pulled_with_frame:
             return False
         decisive = [
             answer
