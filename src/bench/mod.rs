@@ -9,9 +9,12 @@
 pub mod agent;
 pub mod broker;
 pub mod client;
+mod clock;
 pub mod demo;
 pub mod fleet;
+mod issuer;
 pub mod load;
+mod measurement;
 pub mod perf;
 pub mod pty;
 mod relay;
@@ -19,3 +22,6 @@ mod rig;
 pub mod scenarios;
 pub mod standalone;
 pub mod vehicle;
+
+/// Exit code: 128 + SIGINT, as a shell reports it.
+const INTERRUPTED: u8 = 130;

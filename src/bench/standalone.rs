@@ -9,11 +9,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::bench::clock::unix_time;
 use crate::bench::pty::{Pty, PtyError};
 use crate::bench::vehicle::{
     Behaviours, Camera, Event, Line, Px4, Signing, Tcp, Telemetry, Udp, Vehicle,
@@ -134,9 +135,7 @@ fn px4(options: &Options) -> Result<Px4, StandaloneError> {
         fs::read(path).map_err(|source| StandaloneError::KeyFile { path: path.clone(), source })?;
     let key = Key::read(&content)
         .map_err(|source| StandaloneError::Key { path: path.clone(), source })?;
-    // A clock before 1970 is as wrong as 1970.
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(px4.with_signing(Signing::new(*key.as_bytes(), now, unix)))
+    Ok(px4.with_signing(Signing::new(*key.as_bytes(), now, unix_time())))
 }
 
 fn start(

@@ -26,6 +26,7 @@ use message::{Message, MessageError, Presence};
 use screen::{Colour, Screen};
 use stage::{Incoming, Stage, StageError, What};
 
+use crate::bench::INTERRUPTED;
 use crate::bench::vehicle::Event;
 
 /// A debug build opens its journal and connects; the vehicle's heartbeat comes once a second.
@@ -37,8 +38,6 @@ const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
 const AGENT_CHECK: Duration = Duration::from_millis(100);
 /// The command that is repeated: a camera would take a second picture.
 const REPEATED: usize = 2;
-/// 128 + SIGINT, as a shell reports it.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, thiserror::Error)]
 enum DemoError {

@@ -7,31 +7,28 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use rumqttc::v5::ConnectionError;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::by_hand;
 use super::commands::{API_ID, COMMANDS, DEVICE_ID, VENDOR, topic};
 use super::message::Message;
-use crate::bench::agent::{self, Agent, AgentError};
+use crate::bench::agent::{Agent, AgentError};
 use crate::bench::broker::{self, BrokerError};
 use crate::bench::client::{Publisher, PublisherError};
+use crate::bench::issuer::{Issuer, IssuerError, envelope, key_file};
 use crate::bench::pty::{Pty, PtyError};
 use crate::bench::vehicle::{Behaviours, Event, Px4, Vehicle};
-use crate::guard::authentication::signer::{Occasion, Signer, SignerError};
-use crate::wire::signature::MQTT;
+use crate::guard::authentication::signer::Signer;
 
 const LOG: &str = "agent.log";
 const CONFIG: &str = "downlinkd.toml";
 const PORT: &str = "px4";
 const JOURNAL: &str = "journal";
-const KID: &str = "1";
 const SCRIPT: &str = "publish.sh";
 const LOG_TAIL_LINES: usize = 30;
 
@@ -45,8 +42,8 @@ pub enum StageError {
     Vehicle(#[source] io::Error),
     #[error("the simulated vehicle lost its serial line: {0}")]
     Line(#[source] io::Error),
-    #[error("keygen's key cannot be used: {0}")]
-    Key(#[from] SignerError),
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
     #[error(transparent)]
@@ -87,14 +84,10 @@ impl Stage {
             .map_err(StageError::Folder)?;
         let line = Arc::new(Pty::open()?);
         let broker = broker::start()?;
-        let issuer = agent::keygen(API_ID, KID, folder.path())?;
-        let key = format!("{API_ID}-{KID}.hmac");
-        let secret = Zeroizing::new(
-            fs::read_to_string(folder.path().join(&key)).map_err(StageError::Folder)?,
-        );
-        let signer = Signer::from_text(API_ID, Some(KID), &secret)?;
-        prepare(folder.path(), &line, &config(folder.path(), broker, &issuer))
-            .and_then(|()| fs::write(folder.path().join(SCRIPT), by_hand::script(broker, &key)))
+        let issuer = Issuer::make(API_ID, folder.path())?;
+        let script = by_hand::script(broker, &key_file(API_ID));
+        prepare(folder.path(), &line, &config(folder.path(), broker, &issuer.lines))
+            .and_then(|()| fs::write(folder.path().join(SCRIPT), script))
             .map_err(StageError::Folder)?;
 
         let (sender, events) = mpsc::unbounded_channel();
@@ -111,7 +104,7 @@ impl Stage {
                 let _ = sender.send(Incoming { at: Instant::now(), what });
             })
             .await?;
-        let vehicle = Some(vehicle);
+        let (vehicle, signer) = (Some(vehicle), issuer.signer);
         Ok((Self { agent: None, vehicle, line, publisher, signer, broker, folder }, events))
     }
 
@@ -142,11 +135,7 @@ impl Stage {
     /// Signs a command request and publishes it. `challenge`: from presence.
     pub async fn request(&self, body: &str, challenge: Option<&str>) -> Result<(), StageError> {
         let topic = topic(&format!("commands/{API_ID}"));
-        // A clock before 1970 is refused like every wrong one.
-        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let nonce = Uuid::new_v4().simple().to_string();
-        let occasion = Occasion { method: MQTT, path: &topic, timestamp, nonce: &nonce, challenge };
-        let envelope = self.signer.sign(body.as_bytes(), occasion).envelope(body);
+        let envelope = envelope(&self.signer, &topic, body, None, challenge);
         Ok(self.publisher.publish(&topic, envelope).await?)
     }
 

@@ -4,7 +4,6 @@
 //! All of it is on one machine, so the agents have the processors and the disk in common, as vehicles
 //! do not; the broker is what they have in common there, too.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,12 +14,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::load::stages::{histogram, milliseconds};
+use super::measurement;
 use super::rig::{
     Kind, Line, Make, Pace, Plan, RigError, Site, SiteOptions, processor_time, resident_bytes,
 };
 
-/// 128 + SIGINT, as a shell reports it.
-const INTERRUPTED: u8 = 130;
 const MAX_OUTSTANDING: usize = 3;
 /// The embedded broker takes 64 connections, the publisher's among them.
 const MOST: u16 = 60;
@@ -60,31 +58,11 @@ enum FleetError {
     Rig(#[from] RigError),
     #[error("failed to write {}: {source}", path.display())]
     Json { path: PathBuf, source: io::Error },
-    #[error("failed to start the runtime: {0}")]
-    Runtime(#[source] io::Error),
-    #[error("interrupted")]
-    Interrupted,
 }
 
 /// Measures and prints a line for each number of vehicles. Exit code 130 when interrupted.
 pub fn main(arguments: &FleetArguments) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.map_err(FleetError::Runtime).and_then(|runtime| {
-        runtime.block_on(async {
-            tokio::select! {
-                result = run(arguments) => result,
-                _ = tokio::signal::ctrl_c() => Err(FleetError::Interrupted),
-            }
-        })
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(FleetError::Interrupted) => ExitCode::from(INTERRUPTED),
-        Err(error) => {
-            eprintln!("downlink-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    measurement::run(run(arguments))
 }
 
 /// What one number of vehicles came to.
@@ -139,9 +117,8 @@ async fn run(arguments: &FleetArguments) -> Result<(), FleetError> {
         levels.push(level.figures());
     }
     if let Some(path) = &arguments.json {
-        let failed = |source| FleetError::Json { path: path.clone(), source };
-        let text = serde_json::to_string_pretty(&levels).expect("figures are JSON");
-        fs::write(path, text + "\n").map_err(failed)?;
+        measurement::write(path, &levels.into())
+            .map_err(|source| FleetError::Json { path: path.clone(), source })?;
     }
     Ok(())
 }

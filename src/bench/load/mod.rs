@@ -4,7 +4,6 @@ mod plot;
 pub mod stages;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,15 +14,13 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::measurement;
 use super::rig::{
     Kind, Line, Make, Pace, Plan, RigError, Sample, Site, SiteOptions, processor_time,
     resident_bytes,
 };
 use plot::PlotError;
 use stages::Stages;
-
-/// 128 + SIGINT, as a shell reports it.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
 pub struct LoadArguments {
@@ -78,31 +75,11 @@ enum LoadError {
     Plot(#[from] PlotError),
     #[error("failed to write {}: {source}", path.display())]
     Json { path: PathBuf, source: io::Error },
-    #[error("failed to start the runtime: {0}")]
-    Runtime(#[source] io::Error),
-    #[error("interrupted")]
-    Interrupted,
 }
 
 /// Sends the load and prints its report. Exit code 130 when interrupted.
 pub fn main(arguments: &LoadArguments) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.map_err(LoadError::Runtime).and_then(|runtime| {
-        runtime.block_on(async {
-            tokio::select! {
-                result = run(arguments) => result,
-                _ = tokio::signal::ctrl_c() => Err(LoadError::Interrupted),
-            }
-        })
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(LoadError::Interrupted) => ExitCode::from(INTERRUPTED),
-        Err(error) => {
-            eprintln!("downlink-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    measurement::run(run(arguments))
 }
 
 /// What a load came to.
@@ -148,9 +125,8 @@ async fn run(arguments: &LoadArguments) -> Result<(), LoadError> {
         println!("\nplot: {}", path.display());
     }
     if let Some(path) = &arguments.json {
-        let failed = |source| LoadError::Json { path: path.clone(), source };
-        let text = serde_json::to_string_pretty(&figures(&outcome, &stages));
-        fs::write(path, text.expect("figures are JSON") + "\n").map_err(failed)?;
+        measurement::write(path, &figures(&outcome, &stages))
+            .map_err(|source| LoadError::Json { path: path.clone(), source })?;
     }
     Ok(())
 }

@@ -2,10 +2,11 @@
 //! leave behind, in a hundredth of their time.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::bench::clock::unix_time;
 use crate::catalog;
 use crate::edge::journal::{Error, Journal, Moment, Retention};
 use crate::lifecycle::effect::Batch;
@@ -25,7 +26,7 @@ const BOOT: Uuid = Uuid::from_u128(7);
 /// Fills the journal in `dir`, which is empty, with so many commands of this device that have ended and
 /// been published.
 pub async fn fill(dir: &Path, device_id: &str, commands: u64) -> Result<(), Error> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = unix_time().as_secs();
     let now = Timestamp::from_secs(now);
     let (journal, _) = Journal::open(dir, RETENTION)?;
     for first in (1..=commands).step_by(PER_COMMIT as usize) {

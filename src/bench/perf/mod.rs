@@ -11,7 +11,6 @@ mod resources;
 mod table;
 mod wire;
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,13 +20,12 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
+use super::measurement;
 use super::rig::{Kind, Line, Make, RigError, Site, SiteOptions};
 use crate::edge::journal;
 use floor::FloorError;
 use table::{Row, Target};
 
-/// 128 + SIGINT, as a shell reports it.
-const INTERRUPTED: u8 = 130;
 const DAEMON: &str = "downlinkd";
 /// The configuration's own.
 const MAX_OUTSTANDING: usize = 3;
@@ -65,10 +63,6 @@ enum PerfError {
     NoAgent,
     #[error("a command ended as {0} instead of SUCCEEDED")]
     Outcome(String),
-    #[error("failed to start the runtime: {0}")]
-    Runtime(#[source] io::Error),
-    #[error("interrupted")]
-    Interrupted,
 }
 
 /// How much of everything.
@@ -116,23 +110,7 @@ const QUICK: Extent = Extent {
 /// Measures and prints the table. Exit code 130 when interrupted; a target that is missed is no
 /// failure.
 pub fn main(arguments: &PerfArguments) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.map_err(PerfError::Runtime).and_then(|runtime| {
-        runtime.block_on(async {
-            tokio::select! {
-                result = run(arguments) => result,
-                _ = tokio::signal::ctrl_c() => Err(PerfError::Interrupted),
-            }
-        })
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(PerfError::Interrupted) => ExitCode::from(INTERRUPTED),
-        Err(error) => {
-            eprintln!("downlink-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    measurement::run(run(arguments))
 }
 
 async fn run(arguments: &PerfArguments) -> Result<(), PerfError> {
@@ -166,10 +144,9 @@ async fn run(arguments: &PerfArguments) -> Result<(), PerfError> {
 
     println!("{floors}\n\n{}", table::text(&rows));
     if let Some(path) = &arguments.json {
-        let failed = |source| PerfError::File { path: path.clone(), source };
         let figures = json!({ "floors": floors.figures(), "rows": table::figures(&rows) });
-        let text = serde_json::to_string_pretty(&figures).expect("figures are JSON");
-        fs::write(path, text + "\n").map_err(failed)?;
+        measurement::write(path, &figures)
+            .map_err(|source| PerfError::File { path: path.clone(), source })?;
     }
     Ok(())
 }

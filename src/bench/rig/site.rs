@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rumqttc::v5::ConnectionError;
 use rumqttc::v5::mqttbytes::v5::Publish;
@@ -13,22 +13,19 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::craft::{Make, Seen};
 use super::kind::{Kind, UnknownKind};
 use super::process::ProcessError;
 use super::station::{Station, StationConfig};
-use crate::bench::agent::{self, AgentError};
+use crate::bench::agent::AgentError;
 use crate::bench::broker::{self, BrokerError};
 use crate::bench::client::{Publisher, PublisherError};
+use crate::bench::issuer::{Issuer, IssuerError, envelope};
 use crate::bench::pty::PtyError;
-use crate::guard::authentication::signer::{Occasion, Signer, SignerError};
-use crate::wire::signature::MQTT;
 
 /// The issuer, as the agents' configuration and the topics name it.
 pub const API_ID: &str = "bench";
-const KID: &str = "1";
 const DEVICES: &str = "downlink/v1/px4/";
 const ECHO_TOPIC: &str = "downlink-bench/echo";
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -42,8 +39,8 @@ pub enum RigError {
     Pty(#[from] PtyError),
     #[error("failed to start the vehicle: {0}")]
     Vehicle(#[source] io::Error),
-    #[error("keygen's key cannot be used: {0}")]
-    Key(#[from] SignerError),
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
     #[error(transparent)]
@@ -129,8 +126,7 @@ struct PresentLink {
 pub struct Site {
     pub stations: Vec<Station>,
     publisher: Publisher,
-    signer: Signer,
-    issuer: String,
+    issuer: Issuer,
     broker: SocketAddr,
     make: Make,
     pub kinds: Vec<Kind>,
@@ -148,10 +144,7 @@ impl Site {
         let folder = tempfile::Builder::new().prefix("downlink-bench-").tempdir_in(options.dir);
         let folder = folder.map_err(RigError::Folder)?;
         let broker = options.broker.map_or_else(broker::start, Ok)?;
-        let issuer = agent::keygen(API_ID, KID, folder.path())?;
-        let secret = fs::read_to_string(folder.path().join(format!("{API_ID}-{KID}.hmac")));
-        let secret = Zeroizing::new(secret.map_err(RigError::Folder)?);
-        let signer = Signer::from_text(API_ID, Some(KID), &secret)?;
+        let issuer = Issuer::make(API_ID, folder.path())?;
         let (sender, events) = mpsc::unbounded_channel();
         let from_broker = sender.clone();
         let topics = ["replies/#", "lifecycle/#", "presence"].map(|it| format!("{DEVICES}+/{it}"));
@@ -168,7 +161,6 @@ impl Site {
         Ok(Self {
             stations: Vec::new(),
             publisher,
-            signer,
             issuer,
             broker,
             make,
@@ -191,7 +183,7 @@ impl Site {
         let sender = self.sender.clone();
         let config = StationConfig {
             broker: self.broker,
-            issuer: &self.issuer,
+            issuer: &self.issuer.lines,
             kinds: &self.kinds,
             max_outstanding: self.max_outstanding,
             agent: self.agent.as_deref(),
@@ -232,12 +224,7 @@ impl Site {
     pub async fn request(&self, station: usize, body: &str) -> Result<(), RigError> {
         let Station { device_id, challenge, .. } = &self.stations[station];
         let topic = format!("{DEVICES}{device_id}/commands/{API_ID}");
-        // A clock before 1970 is refused like every wrong one.
-        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let nonce = Uuid::new_v4().simple().to_string();
-        let challenge = challenge.as_deref();
-        let occasion = Occasion { method: MQTT, path: &topic, timestamp, nonce: &nonce, challenge };
-        let envelope = self.signer.sign(body.as_bytes(), occasion).envelope(body);
+        let envelope = envelope(&self.issuer.signer, &topic, body, None, challenge.as_deref());
         Ok(self.publisher.publish(&topic, envelope).await?)
     }
 

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mavlink::MessageData as _;
 use mavlink::dialects::development::{
@@ -22,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::craft::Seen;
 use super::stream::{self, Due};
+use crate::bench::clock::unix_time;
 use crate::bench::pty::Pty;
 use crate::wire::mavlink::{Frame, Framer};
 
@@ -227,7 +228,7 @@ impl<F: FnMut(Instant, Seen)> Autopilot<F> {
         gps[28] = 3;
         let gps = self.frame(GPS_RAW_INT_DATA::ID, &gps);
         self.pty.send(&gps)?;
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = unix_time();
         let mut time = [1; 12];
         time[..8].copy_from_slice(&(since_epoch.as_micros() as u64).to_le_bytes());
         let time = self.frame(SYSTEM_TIME_DATA::ID, &time);

@@ -28,10 +28,10 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
-use zeroize::Zeroizing;
 
-use crate::bench::agent::{self, AgentError};
+use crate::bench::INTERRUPTED;
 use crate::bench::broker::{self, BrokerError};
+use crate::bench::issuer::{Issuer, IssuerError, KID};
 use crate::catalog::{self, Command, Risk};
 use crate::edge::link::Endpoint;
 use crate::guard::authentication::signer::{Signer, SignerError};
@@ -44,13 +44,10 @@ const DEVICE_ID: &str = "px4-real-1";
 const API_ID: &str = "bench";
 /// The agent's own MAVLink address.
 const AGENT: (u8, u8) = (1, 191);
-const KID: &str = "1";
 /// The broker carries 64 connections; a scenario has two, and some are still about to end.
 const MOST_JOBS: i64 = 24;
 /// EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
-/// 128 + SIGINT, as a shell reports it.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Args)]
 pub struct Options {
@@ -90,12 +87,12 @@ enum RunError {
     Folder(#[source] io::Error),
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    #[error(transparent)]
-    Agent(#[from] AgentError),
     #[error("keygen's lines cannot be read: {0}")]
     Issuer(String),
     #[error("keygen's key cannot be used: {0}")]
     Key(#[from] SignerError),
+    #[error(transparent)]
+    Keygen(#[from] IssuerError),
     #[error("failed to handle signals: {0}")]
     Signals(#[source] io::Error),
     #[error("failed to start the runtime: {0}")]
@@ -220,13 +217,11 @@ impl Bench {
             .prefix("downlink-bench-")
             .tempdir()
             .map_err(RunError::Folder)?;
-        let lines = agent::keygen(API_ID, KID, folder.path())?;
-        let secret = fs::read_to_string(folder.path().join(format!("{API_ID}-{KID}.hmac")));
-        let secret = Zeroizing::new(secret.map_err(RunError::Folder)?);
+        let made = Issuer::make(API_ID, folder.path())?;
         Ok(Self {
             broker: broker::start()?,
-            issuer: issuer(&lines)?,
-            signer: Signer::from_text(API_ID, Some(KID), &secret)?,
+            issuer: issuer(&made.lines)?,
+            signer: made.signer,
             forger: Signer::from_text(API_ID, Some(KID), &format!("hex:{}", "5a".repeat(32)))?,
             endpoint: options.endpoint.clone(),
             allowed: options.allow.clone(),

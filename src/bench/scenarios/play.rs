@@ -10,11 +10,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::file::Scenario;
-use super::stage::{Incoming, Stage, StageError, envelope};
+use super::stage::{Incoming, Stage, StageError};
 use super::step::{GrantStep, LinkState, Publish, QueryStep, Sign, Step};
 use super::value::Within;
 use super::world::{Look, World};
 use super::{AGENT, API_ID, Bench, DEVICE_ID};
+use crate::bench::issuer::envelope;
 use crate::bench::vehicle::{Px4, Reply};
 use crate::wire::topic::VENDOR;
 

@@ -12,7 +12,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use uuid::Uuid;
 
 use super::file::{LineKind, Scenario};
-use super::stage::{Incoming, SIGNING_KEY, StageError, unix_time};
+use super::stage::{Incoming, SIGNING_KEY, StageError};
+use crate::bench::clock::unix_time;
 use crate::bench::pty::Pty;
 use crate::bench::vehicle::{Behaviours, Px4, Signing, Tcp, Udp, Vehicle};
 use crate::catalog;

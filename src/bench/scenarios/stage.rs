@@ -5,14 +5,12 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rumqttc::v5::ConnectionError;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::spawn_blocking;
 use toml::Table;
-use uuid::Uuid;
 
 use super::config::{self, Places};
 use super::file::Scenario;
@@ -24,8 +22,6 @@ use crate::bench::pty::PtyError;
 use crate::bench::relay::Cuttable;
 use crate::bench::vehicle::{Event, Vehicle};
 use crate::catalog;
-use crate::guard::authentication::signer::{Occasion, Signer};
-use crate::wire::signature::MQTT;
 use crate::wire::topic::{Topics, VENDOR};
 
 const LOG: &str = "agent.log";
@@ -196,24 +192,4 @@ impl Stage {
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
-}
-
-/// A clock before 1970 is refused like every wrong one.
-pub fn unix_time() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// The signed envelope of a body.
-pub fn envelope(
-    signer: &Signer,
-    topic: &str,
-    body: &str,
-    nonce: Option<&str>,
-    challenge: Option<&str>,
-) -> String {
-    let fresh = Uuid::new_v4().simple().to_string();
-    let nonce = nonce.unwrap_or(&fresh);
-    let timestamp = unix_time().as_secs();
-    let occasion = Occasion { method: MQTT, path: topic, timestamp, nonce, challenge };
-    signer.sign(body.as_bytes(), occasion).envelope(body)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::finding::Finding;
+use super::line;
 use crate::edge::link::Endpoint;
 use crate::edge::link::probe::Heard;
 use crate::wire::mavlink::Address;
@@ -47,19 +48,8 @@ pub fn judge(
 /// What an agent that runs says of the link.
 pub fn judge_status(link: &ExtraLinkStatus) -> Finding {
     let ExtraLinkStatus { state, endpoint, .. } = link;
-    match state.as_str() {
-        "ready" => Finding::ok(ITEM, format!("the agent hears their HEARTBEATs on {endpoint}")),
-        "open" => Finding::failure(
-            ITEM,
-            format!("the agent has {endpoint} open and does not hear each HEARTBEAT"),
-            "stop the agent and check again, which then listens itself",
-        ),
-        _ => Finding::failure(
-            ITEM,
-            format!("the agent cannot open {endpoint}"),
-            "journalctl --unit downlinkd says why",
-        ),
-    }
+    let (hears, misses) = ("hears their HEARTBEATs", "does not hear each HEARTBEAT");
+    line::judge_status(ITEM, state, endpoint, hears, misses)
 }
 
 /// `1/100, 1/101`

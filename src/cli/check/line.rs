@@ -50,6 +50,29 @@ pub async fn listen(
     (finding.into_iter().collect(), heard.ok())
 }
 
+/// What an agent that runs says of a link. `hears`, `misses`: of which HEARTBEATs, with the verb.
+pub fn judge_status(
+    item: &'static str,
+    state: &str,
+    endpoint: &str,
+    hears: &str,
+    misses: &str,
+) -> Finding {
+    match state {
+        "ready" => Finding::ok(item, format!("the agent {hears} on {endpoint}")),
+        "open" => Finding::failure(
+            item,
+            format!("the agent has {endpoint} open and {misses}"),
+            "stop the agent and check again, which then listens itself",
+        ),
+        _ => Finding::failure(
+            item,
+            format!("the agent cannot open {endpoint}"),
+            "journalctl --unit downlinkd says why",
+        ),
+    }
+}
+
 fn path(endpoint: &Endpoint) -> Option<PathBuf> {
     match endpoint {
         Endpoint::Serial { path, .. } => Some(PathBuf::from(path)),

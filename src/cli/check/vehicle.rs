@@ -7,6 +7,7 @@ use crate::wire::mavlink::Heartbeat;
 use crate::wire::status::LinkStatus;
 
 use super::finding::Finding;
+use super::line;
 
 const ITEM: &str = "vehicle";
 /// Of the bytes, in percent; the first frame is nearly always heard from its middle.
@@ -94,19 +95,8 @@ fn autopilots(heard: &Heard) -> impl Iterator<Item = &Heartbeat> {
 /// What an agent that runs says of its link.
 pub fn judge_status(link: &LinkStatus) -> Finding {
     let LinkStatus { state, endpoint, .. } = link;
-    match state.as_str() {
-        "ready" => Finding::ok(ITEM, format!("the agent hears its HEARTBEAT on {endpoint}")),
-        "open" => Finding::failure(
-            ITEM,
-            format!("the agent has {endpoint} open and hears no HEARTBEAT"),
-            "stop the agent and check again, which then listens itself",
-        ),
-        _ => Finding::failure(
-            ITEM,
-            format!("the agent cannot open {endpoint}"),
-            "journalctl --unit downlinkd says why",
-        ),
-    }
+    let (hears, misses) = ("hears its HEARTBEAT", "hears no HEARTBEAT");
+    line::judge_status(ITEM, state, endpoint, hears, misses)
 }
 
 fn silence(endpoint: &Endpoint) -> String {
