@@ -123,8 +123,12 @@ DAMAGE = {
         lambda j: (j / "generation-1/checkpoint").write_bytes(b""),
         "holds no checkpoint",
     ),
-    "cut log": (lambda j: cut(j / "generation-1/store/db"), "lost"),
-    "foreign log": (
+    # Either could make up for the other.
+    "cut store and log": (
+        lambda j: (cut(j / "generation-1/store/db"), cut(j / "generation-1/write-ahead")),
+        "its end is lost",
+    ),
+    "foreign store": (
         lambda j: (j / "generation-1/store/db").write_bytes(b"foreign" * 100_000),
         "damaged",
     ),
@@ -132,7 +136,8 @@ DAMAGE = {
 
 
 def cut(path):
-    os.truncate(path, path.stat().st_size // 2)
+    """In the middle of what was written; the file may be longer."""
+    os.truncate(path, len(path.read_bytes().rstrip(b"\0")) // 2)
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
@@ -161,6 +166,20 @@ def test_a_damaged_journal_stops_the_agent_and_can_be_set_aside(stopped, damage)
     assert journal(stopped, "check").returncode == 0
     stopped.restart_agent()
     check_sent(stopped, 3)
+
+
+def test_after_a_kill_nothing_is_missing_and_a_loss_is_told(ready):
+    ids = [send(ready, f"key-{number}") for number in range(3)]
+    ready.agent.kill()
+    listed = json.loads(journal(ready, "list", "--output", "json").stdout)
+    assert [update["command_id"] for update in listed] == ids
+    assert journal(ready, "check").returncode == 0
+    ready.restart_agent()
+    ids.append(send(ready, "key-3"))
+    check_sent(ready, 4)
+    ready.agent.kill()
+    cut(ready.agent.journal / "generation-1/write-ahead")
+    check_refuses_to_start(ready, DATA, "its end is lost", "nothing was deleted")
 
 
 def test_after_set_aside_nothing_is_sent_again(rig):
@@ -205,7 +224,7 @@ def small_disk(tmp_path):
     """A file system that holds a journal of a few commands."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=420k", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4500k", "tmpfs", folder]
     result = subprocess.run(mount, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {result.stderr.strip()}")
@@ -258,12 +277,14 @@ def test_a_full_disk_stops_the_agent(rig, small_disk):
 def test_writes_that_fail_stop_the_agent(rig, tmp_path, monkeypatch):
     limited = tmp_path / "limited"
     limited.write_text(
-        f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 200\nexec {agent_module.BINARY} \"$@\"\n"
+        f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 4000\nexec {agent_module.BINARY} \"$@\"\n"
     )
     limited.chmod(0o755)
+    rig.start_ready()
+    assert rig.agent.terminate() == 0
     with monkeypatch.context() as patched:
         patched.setattr(agent_module, "BINARY", limited)
-        rig.start_ready()
+        rig.restart_agent()
         check_stops_on_a_disk_that_fails(rig, ("failed to", str(rig.agent.journal)))
     assert journal(rig, "check").returncode == 0
     check_every_command_once(rig)

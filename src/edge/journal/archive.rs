@@ -6,10 +6,10 @@ use std::io;
 use std::path::PathBuf;
 
 use super::directory::{Directory, sync_dir};
+use super::entries::Entries;
 use super::entry::{SEGMENTS, decode, number_of};
 use super::error::{Error, io_error};
 use super::segment::{self, Finished, Index, Place, Summary};
-use super::store::Store;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
 
@@ -29,11 +29,11 @@ impl Archive {
     ///
     /// # Errors
     /// Damaged, or the disk's.
-    pub fn open(directory: &Directory, store: &Store) -> Result<Self, Error> {
+    pub fn open(directory: &Directory, entries: &Entries) -> Result<Self, Error> {
         let dir = directory.archive();
         let (segments, places) = (BTreeMap::new(), HashMap::new());
         let mut it = Self { dir, segments, places, commands: 0, revision: 0 };
-        for entry in store.scan(SEGMENTS) {
+        for entry in entries.scan(SEGMENTS) {
             let (key, value) = entry?;
             let (first, summary) = (number_of(&key)?, decode::<Summary>(&key, &value)?);
             let index = segment::read_index(&it.path(first), &summary)?;

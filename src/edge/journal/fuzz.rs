@@ -15,6 +15,7 @@ use super::checkpoint::Checkpoint;
 use super::directory::parse_current;
 use super::entry::{self, Meta, decode, encode, nonce_of, number_of};
 use super::segment::{self, Summary};
+use super::write_ahead;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::time::Timestamp;
 use crate::wire::outbound;
@@ -24,7 +25,7 @@ const JOURNAL: Uuid = Uuid::from_u128(7);
 
 /// The first byte says what the others are: with a letter of the store's keys the body of a value, with
 /// `C` the file `current`, with `k` a checkpoint, with `a` a segment behind 8 bytes that count its
-/// commands.
+/// commands, with `w` what was written ahead.
 pub fn journal(data: &[u8]) -> bool {
     let Some((&kind, body)) = data.split_first() else { return false };
     let _ = (number_of(data), nonce_of(data));
@@ -41,6 +42,7 @@ pub fn journal(data: &[u8]) -> bool {
         b'C' => current(body),
         b'k' => checkpoint(body),
         b'a' => archive(body),
+        b'w' => write_ahead(body),
         _ => false,
     }
 }
@@ -108,6 +110,25 @@ fn archive(bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// As it is, and as the writes of one commit.
+fn write_ahead(bytes: &[u8]) -> bool {
+    let sealed = [&write_ahead::head(JOURNAL, 1, bytes), bytes].concat();
+    let logs = [bytes, &sealed].map(|log| write_ahead::read(log, JOURNAL, 0).ok());
+    let mut is_any = false;
+    for (commits, end) in logs.into_iter().flatten() {
+        let mut written = Vec::new();
+        for (number, writes) in &commits {
+            write_ahead::write(&mut written, JOURNAL, *number, writes);
+        }
+        // Where the file ends the zeroes that fill up the last commit may be missing.
+        assert_eq!(written.len(), end);
+        let read = write_ahead::read(&written, JOURNAL, 0).expect("it was just written");
+        is_any |= !commits.is_empty();
+        assert_eq!(read, (commits, end));
+    }
+    is_any
 }
 
 /// In memory, as long as the first lives.

@@ -1,20 +1,26 @@
-//! One generation: a store and its checkpoint.
+//! One generation: a store, what was written ahead of it, and their checkpoint.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
-use super::directory::{Current, Directory, sync_dir};
+use super::directory::{Current, Directory, FORMAT, sync_dir};
+use super::entries::Entries;
 use super::entry::{META, Meta, encode};
 use super::error::Error;
 use super::store::{Store, survive_panics};
+use super::write_ahead::WriteAhead;
 
 const STORE: &str = "store";
+const WRITE_AHEAD: &str = "write-ahead";
 const CHECKPOINT: &str = "checkpoint";
+/// In this format every commit went to the store at once.
+const WITHOUT_WRITE_AHEAD: u64 = 1;
 
 #[derive(Debug)]
 pub struct Generation {
     pub store: Arc<Store>,
+    pub write_ahead: WriteAhead,
     pub checkpoint: Checkpoint,
 }
 
@@ -27,8 +33,9 @@ impl Generation {
         let number = current.generation + 1;
         let path = directory.fresh_generation(number)?;
         let store = create_store(&path)?;
-        store.apply(&vec![(META.to_vec(), Some(encode(META, meta)))])?;
+        store.apply([(META.into(), Some(encode(META, meta).into()))])?;
         let generation = Self::seal(&path, store, meta)?;
+        current.format = FORMAT;
         current.generation = number;
         directory.set_current(current)?;
         Ok(generation)
@@ -40,36 +47,53 @@ impl Generation {
     /// The disk's.
     pub fn seal(path: &Path, store: Store, meta: &Meta) -> Result<Self, Error> {
         store.sync()?;
+        let write_ahead = WriteAhead::create(&path.join(WRITE_AHEAD), meta.journal)?;
         let checkpoint = Checkpoint::create(&path.join(CHECKPOINT), meta.journal, meta.commit)?;
         sync_dir(store.dir())?;
         sync_dir(path)?;
-        Ok(Self { store: Arc::new(store), checkpoint })
+        Ok(Self { store: Arc::new(store), write_ahead, checkpoint })
     }
 
     /// Opens the generation in use, and sees that nothing of it is missing.
     ///
     /// # Errors
     /// Damaged, another journal's, or the disk's.
-    pub fn open(directory: &Directory, current: &Current) -> Result<(Self, Meta), Error> {
+    pub fn open(directory: &Directory, current: &Current) -> Result<(Self, Entries, Meta), Error> {
         let path = directory.generation(current.generation);
         let damaged = |message: String| Error::damaged(directory.path(), message);
         // First: sled repairs what it takes for the torn end of its log.
         let (checkpoint, durable) = Checkpoint::open(&path.join(CHECKPOINT), current.journal)?;
-        let store = Store::open(&path.join(STORE))?;
-        let meta: Option<Meta> = survive_panics(&path, || store.get(META))?;
-        let meta = meta.ok_or_else(|| {
+        let store = Arc::new(Store::open(&path.join(STORE))?);
+        let stored: Option<Meta> = survive_panics(&path, || store.get(META))?;
+        let stored = stored.ok_or_else(|| {
             damaged(format!("it is empty, but commit {durable} was durable: its content is lost"))
         })?;
-        if meta.journal != current.journal {
-            return Err(damaged(format!("the store belongs to another journal, {}", meta.journal)));
+        if stored.journal != current.journal {
+            return Err(damaged(format!(
+                "the store belongs to another journal, {}",
+                stored.journal
+            )));
         }
+        let log = path.join(WRITE_AHEAD);
+        let (write_ahead, commits) = if current.format == WITHOUT_WRITE_AHEAD {
+            let write_ahead = WriteAhead::create(&log, current.journal)?;
+            sync_dir(&path)?;
+            (write_ahead, Vec::new())
+        } else {
+            WriteAhead::open(&log, current.journal, stored.commit)?
+        };
+        let mut entries = Entries::new(Arc::clone(&store));
+        for (_, writes) in commits {
+            entries.follow(writes);
+        }
+        let meta = entries.get(META)?.unwrap_or(stored);
         if meta.commit < durable {
             return Err(damaged(format!(
                 "it ends with commit {}, but commit {durable} was durable: its end is lost",
                 meta.commit
             )));
         }
-        Ok((Self { store: Arc::new(store), checkpoint }, meta))
+        Ok((Self { store, write_ahead, checkpoint }, entries, meta))
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::BinaryHeap;
 use std::ops::Bound;
 
 use super::archive::Archive;
+use super::entries::Entries;
 use super::entry::{RECORDS, decode, record_key};
 use super::error::Error;
 use super::segment::{self, Place};
-use super::store::Store;
 use super::writer::Contents;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::selection::Selection;
@@ -58,13 +58,13 @@ impl Listing {
         contents: &Contents,
         present: impl Fn(Record) -> Record,
     ) -> Result<bool, Error> {
-        let Contents { store, archive } = contents;
+        let Contents { entries, archive } = contents;
         self.follow(archive);
         for _ in 0..STEP {
             if self.records.len() >= self.selection.limit || self.read >= MAX_READ {
                 return Ok(true);
             }
-            let stored = newest_below(store, self.below)?;
+            let stored = newest_below(entries, self.below)?;
             let archived = self.archived.peek().map(|(number, ..)| *number);
             let record = if stored.as_ref().map(|record| record.number) > archived {
                 stored
@@ -98,9 +98,9 @@ impl Listing {
     }
 }
 
-fn newest_below(store: &Store, number: u64) -> Result<Option<Record>, Error> {
+fn newest_below(entries: &Entries, number: u64) -> Result<Option<Record>, Error> {
     let (from, to) = (record_key(0), record_key(number));
-    let entry = store.between(Bound::Included(&from), Bound::Excluded(&to)).next_back();
+    let entry = entries.backward((Bound::Included(&from), Bound::Excluded(&to))).next();
     let entry = entry.transpose()?.filter(|(key, _)| key.starts_with(RECORDS));
     entry.map(|(key, value)| decode(&key, &value)).transpose()
 }

@@ -1,19 +1,20 @@
 //! The journal: every command, every update that the broker has not got, every nonce in use.
 //!
-//! A commit is one sled batch, one sled flush and one fdatasync, on a thread of its own (`journal`),
-//! since it blocks on the disk. Reads run on the caller's thread: they are small and mostly cached.
+//! A commit is one write and one fdatasync, on a thread of its own (`journal`), since it blocks on the
+//! disk; sled gets what was written ahead between two commits, once in hundreds. Reads run on the caller's thread: they are small and mostly cached.
 //! [`Journal::commit`] is not cancel-safe: a dropped call still commits. The thread ends with the
 //! [`Journal`], which waits for it.
 //!
-//! Reading order: `entry` (what is kept), `directory` (where), `store` (sled), `checkpoint` (how a
-//! lost end is noticed), `generation`, `recover` (after a restart), `segment` and `archive` (finished
-//! commands), `retention` (what is moved there, and what is removed), `writer` (the thread), `rewrite`
-//! (how the disk's space comes back), `listing` (many commands at once), `reader` (of a stopped
-//! daemon's). docs/durability.md says what is promised.
+//! Reading order: `entry` (what is kept), `directory` (where), `write_ahead` and `store` (sled),
+//! `entries` (both as one), `checkpoint` (how a lost end is noticed), `generation`, `recover` (after a
+//! restart), `segment` and `archive` (finished commands), `retention` (what is moved there, and what is
+//! removed), `writer` (the thread), `rewrite` (how the disk's space comes back), `listing` (many
+//! commands at once), `reader` (of a stopped daemon's). docs/durability.md says what is promised.
 
 mod archive;
 mod checkpoint;
 mod directory;
+mod entries;
 mod entry;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -28,6 +29,7 @@ mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
+mod write_ahead;
 mod writer;
 
 use std::path::Path;
@@ -42,7 +44,8 @@ use crate::lifecycle::effect::Batch;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
 use archive::Archive;
-use directory::{Current, Directory};
+use directory::{Current, Directory, FORMAT};
+use entries::Entries;
 pub use entry::Meta;
 use entry::{id_key, record_key};
 pub use error::{Error, Trouble};
@@ -125,9 +128,9 @@ impl Drop for Journal {
 
 fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> {
     let directory = Directory::create(dir)?;
-    let (current, generation, meta) = open_or_begin(&directory)?;
+    let (current, generation, entries, meta) = open_or_begin(&directory)?;
     let (mut recovered, archive) = survive_panics(dir, || {
-        Ok((recover::read(&generation.store)?, Archive::open(&directory, &generation.store)?))
+        Ok((recover::read(&entries)?, Archive::open(&directory, &entries)?))
     })?;
     recovered.last_number = meta.last_number;
     recovered.clock_floor = meta.clock_floor;
@@ -143,7 +146,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
     for (number, record) in &recovered.outbox {
         unpublished.add(*number, record.number);
     }
-    let contents = Contents { store: Arc::clone(&generation.store), archive };
+    let contents = Contents { entries, archive };
     let writer = Writer {
         directory,
         current,
@@ -163,7 +166,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
     Ok((writer, recovered))
 }
 
-fn open_or_begin(directory: &Directory) -> Result<(Current, Generation, Meta), Error> {
+fn open_or_begin(directory: &Directory) -> Result<(Current, Generation, Entries, Meta), Error> {
     let mut current = match directory.current()? {
         Some(current) => current,
         None => {
@@ -173,19 +176,24 @@ fn open_or_begin(directory: &Directory) -> Result<(Current, Generation, Meta), E
         }
     };
     if current.generation > 0 {
-        let (generation, meta) = Generation::open(directory, &current)?;
-        return Ok((current, generation, meta));
+        let (generation, entries, meta) = Generation::open(directory, &current)?;
+        if current.format < FORMAT {
+            current.format = FORMAT;
+            directory.set_current(&current)?;
+        }
+        return Ok((current, generation, entries, meta));
     }
     let set_aside = current.after_set_aside.then_some(SetAside::UntilClockTrusted);
     let meta = Meta::first(current.journal, set_aside);
     let generation = Generation::first(directory, &mut current, &meta)?;
-    Ok((current, generation, meta))
+    let entries = Entries::new(Arc::clone(&generation.store));
+    Ok((current, generation, entries, meta))
 }
 
 fn get(contents: &Contents, id: CommandId) -> Result<Option<Record>, Error> {
-    let Contents { store, archive } = contents;
-    let Some(number) = store.get(&id_key(id))? else { return archive.get(id) };
+    let Contents { entries, archive } = contents;
+    let Some(number) = entries.get(&id_key(id))? else { return archive.get(id) };
     let key = record_key(number);
-    let record = store.get(&key)?;
+    let record = entries.get(&key)?;
     record.map(Some).ok_or_else(|| Error::entry(&key, format!("command {id} has no record")))
 }

@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -59,10 +58,9 @@ impl Reader {
         let directory = Directory::open(dir)?;
         let current = directory.current()?.filter(|current| current.generation > 0);
         let current = current.ok_or_else(|| Error::Missing(dir.to_owned()))?;
-        let (generation, meta) = Generation::open(&directory, &current)?;
-        let store = Arc::clone(&generation.store);
-        let archive = survive_panics(dir, || Archive::open(&directory, &store))?;
-        Ok(Self { contents: Contents { store, archive }, meta, directory })
+        let (_, entries, meta) = Generation::open(&directory, &current)?;
+        let archive = survive_panics(dir, || Archive::open(&directory, &entries))?;
+        Ok(Self { contents: Contents { entries, archive }, meta, directory })
     }
 
     pub fn meta(&self) -> &Meta {
@@ -80,7 +78,7 @@ impl Reader {
     /// # Errors
     /// Not readable or damaged; with the first error it ends.
     pub fn commands(&self) -> impl Iterator<Item = Result<Record, Error>> + '_ {
-        let Contents { store, archive } = &self.contents;
+        let Contents { entries, archive } = &self.contents;
         let mut archived: Vec<(u64, Place)> = archive.places().collect();
         archived.sort_by_key(|(_, place)| place.number);
         let mut archived = archived.into_iter().peekable();
@@ -92,7 +90,7 @@ impl Reader {
             }
             let from = record_key(next);
             let in_store = survive_panics(self.directory.path(), || {
-                let entry = store.range(Bound::Included(&from)).next().transpose()?;
+                let entry = entries.range(Bound::Included(&from)).next().transpose()?;
                 let entry = entry.filter(|(key, _)| key.starts_with(RECORDS));
                 entry.map(|(key, value)| decode::<Record>(&key, &value)).transpose()
             });
@@ -123,7 +121,7 @@ impl Reader {
     /// # Errors
     /// Not readable or damaged.
     pub fn outbox(&self) -> impl Iterator<Item = Result<(OutboxNumber, Record), Error>> + '_ {
-        self.contents.store.scan(OUTBOX).map(|entry| {
+        self.contents.entries.scan(OUTBOX).map(|entry| {
             let (key, value) = entry?;
             Ok((number_of(&key)?, decode(&key, &value)?))
         })
@@ -134,7 +132,7 @@ impl Reader {
     /// # Errors
     /// Not readable or damaged.
     pub fn nonces(&self) -> impl Iterator<Item = Result<(NonceKey, Timestamp), Error>> + '_ {
-        self.contents.store.scan(NONCES).map(|entry| {
+        self.contents.entries.scan(NONCES).map(|entry| {
             let (key, value) = entry?;
             Ok((nonce_of(&key)?, decode(&key, &value)?))
         })
@@ -154,7 +152,7 @@ impl Reader {
             },
         };
         let read = survive_panics(self.directory.path(), || {
-            check.store();
+            check.entries();
             check.archive();
             Ok(())
         });
@@ -193,31 +191,31 @@ struct Check<'journal> {
 }
 
 impl Check<'_> {
-    fn store(&mut self) {
+    fn entries(&mut self) {
         let contents = self.contents;
-        for entry in contents.store.scan(b"") {
+        for entry in contents.entries.scan(b"") {
             let checked = entry.and_then(|(key, value)| self.entry(&(key, value)));
             self.note(checked);
         }
     }
 
     fn entry(&mut self, (key, value): &Entry) -> Result<(), Error> {
-        let store = &self.contents.store;
+        let entries = &self.contents.entries;
         match &key[..1] {
             RECORDS => {
                 let record: Record = decode(key, value)?;
                 self.command(number_of(key)?, &record)?;
-                if store.get(&id_key(record.command_id))? != Some(record.number) {
+                if entries.get(&id_key(record.command_id))? != Some(record.number) {
                     return Err(Error::entry(key, "its command id does not lead to it"));
                 }
-                let is_open = store.scan(&open_key(record.number)).next().transpose()?.is_some();
+                let is_open = entries.scan(&open_key(record.number)).next().transpose()?.is_some();
                 if is_open == record.closed {
                     return Err(Error::entry(key, "it is not marked as it is, open or closed"));
                 }
             }
             IDS => {
                 let number = decode(key, value)?;
-                let record: Option<Record> = store.get(&record_key(number))?;
+                let record: Option<Record> = entries.get(&record_key(number))?;
                 if record.is_none_or(|record| record.command_id.as_bytes() != &key[1..]) {
                     return Err(Error::entry(key, format!("command {number} is missing")));
                 }
@@ -225,7 +223,7 @@ impl Check<'_> {
             OPEN => {
                 let number = number_of(key)?;
                 self.report.open += 1;
-                if store.get::<Record>(&record_key(number))?.is_none() {
+                if entries.get::<Record>(&record_key(number))?.is_none() {
                     return Err(Error::entry(key, "an open command has no record"));
                 }
             }

@@ -1,9 +1,9 @@
 //! What the engine must take up again after a restart. It reads nothing else, so the number of
 //! finished commands does not matter.
 
+use super::entries::Entries;
 use super::entry::{NONCES, OPEN, OUTBOX, decode, nonce_of, number_of, record_key};
 use super::error::Error;
-use super::store::Store;
 use crate::guard::nonces::NonceKey;
 use crate::guard::set_aside::SetAside;
 use crate::lifecycle::effect::OutboxNumber;
@@ -31,19 +31,19 @@ pub struct Recovered {
 
 /// # Errors
 /// Not readable or damaged.
-pub fn read(store: &Store) -> Result<Recovered, Error> {
+pub fn read(entries: &Entries) -> Result<Recovered, Error> {
     let mut recovered = Recovered::default();
-    for entry in store.scan(OPEN) {
+    for entry in entries.scan(OPEN) {
         let key = record_key(number_of(&entry?.0)?);
-        let record = store.get(&key)?;
+        let record = entries.get(&key)?;
         let missing = || Error::entry(&key, "an open command has no record");
         recovered.open.push(record.ok_or_else(missing)?);
     }
-    for entry in store.scan(OUTBOX) {
+    for entry in entries.scan(OUTBOX) {
         let (key, value) = entry?;
         recovered.outbox.push((number_of(&key)?, decode(&key, &value)?));
     }
-    for entry in store.scan(NONCES) {
+    for entry in entries.scan(NONCES) {
         let (key, value) = entry?;
         recovered.nonces.push((nonce_of(&key)?, decode(&key, &value)?));
     }

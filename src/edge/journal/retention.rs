@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::archive::Archive;
+use super::entries::Entries;
 use super::entry::{RECORDS, decode, nonce_key};
 use super::error::Error;
 use super::segment::Finished;
-use super::store::Store;
 use crate::lifecycle::effect::{Batch, OutboxNumber};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::time::Timestamp;
@@ -98,13 +98,16 @@ impl Unpublished {
 ///
 /// # Errors
 /// Not readable or damaged.
-pub fn movable(store: &Store, unpublished: &Unpublished) -> Result<Option<Vec<Finished>>, Error> {
+pub fn movable(
+    entries: &Entries,
+    unpublished: &Unpublished,
+) -> Result<Option<Vec<Finished>>, Error> {
     let mut commands = Vec::new();
-    for entry in store.scan(RECORDS) {
+    for entry in entries.scan(RECORDS) {
         let (key, value) = entry?;
         let record: Record = decode(&key, &value)?;
         let nonce = record.nonce.as_ref();
-        let is_known = |nonce| store.get::<Timestamp>(&nonce_key(nonce)).map(|it| it.is_some());
+        let is_known = |nonce| entries.get::<Timestamp>(&nonce_key(nonce)).map(|it| it.is_some());
         if record.closed
             && !unpublished.has(record.number)
             && !nonce.map(is_known).transpose()?.unwrap_or_default()

@@ -1,17 +1,17 @@
 //! A new generation: sled's file never gets smaller, so what lives is copied into a new one.
 //!
-//! It goes in steps between the commits. Every commit goes to the old generation first, as ever, and
-//! is repeated in the new one, which counts for nothing until `current` names it. When all is copied,
-//! all is compared; then the new one is made durable and takes over.
+//! It goes in steps between the commits. Whatever the old store gets meanwhile is repeated in the new
+//! one, which counts for nothing until `current` names it. When all is copied, all is compared; then
+//! the new one is made durable and takes over.
 
 use std::ops::Bound;
 use std::path::PathBuf;
 
 use super::directory::{Current, Directory};
-use super::entry::{Meta, Writes, body};
+use super::entry::{Meta, body};
 use super::error::Error;
 use super::generation::{Generation, create_store};
-use super::store::{Entry, Store};
+use super::store::{Entry, Store, Write};
 
 /// Bytes that one step copies or compares: what a commit may have to wait for.
 const STEP_BYTES: usize = 256 * 1024;
@@ -51,16 +51,15 @@ impl Rewrite {
         Ok(Self { number, path, store, phase: Phase::Copy(None) })
     }
 
-    /// Repeats a commit of the old generation. What the copying has not reached yet it finds anew.
+    /// Repeats what the old store got. What the copying has not reached yet it finds anew.
     ///
     /// # Errors
     /// The disk's.
-    pub fn follow(&self, writes: &Writes) -> Result<(), Error> {
+    pub fn follow(&self, writes: impl IntoIterator<Item = Write>) -> Result<(), Error> {
         self.store.apply(writes)
     }
 
-    /// One step. True: everything is in the new generation, and no commit may come before
-    /// [`Rewrite::finish`] but those that are repeated.
+    /// One step. True: everything of the old store is in the new one.
     ///
     /// # Errors
     /// Which side failed, and how.
@@ -89,8 +88,8 @@ impl Rewrite {
                 body(key, value).map_err(Failure::Old)?;
             }
         }
-        let writes = entries.iter().map(|(key, value)| (key.to_vec(), Some(value.to_vec())));
-        self.store.apply(&writes.collect()).map_err(Failure::New)?;
+        let writes = entries.iter().cloned().map(|(key, value)| (key, Some(value)));
+        self.store.apply(writes).map_err(Failure::New)?;
         // Now, so that little is left for the end.
         self.store.sync().map_err(Failure::New)?;
         Ok(if is_last { Phase::Compare(None) } else { Phase::Copy(last_key(&entries)) })
@@ -98,7 +97,7 @@ impl Rewrite {
 
     fn compare(&self, old: &Store, after: Option<&[u8]>) -> Result<Phase, Failure> {
         let (entries, is_last) = chunk(old, after).map_err(Failure::Old)?;
-        let mut copies = self.store.range(bound(after));
+        let mut copies = self.store.range(beyond(after));
         let differs = || Error::damaged(&self.path, "the copy is not what was copied");
         for entry in &entries {
             if copies.next().transpose().map_err(Failure::New)?.as_ref() != Some(entry) {
@@ -119,7 +118,7 @@ impl Rewrite {
 fn chunk(store: &Store, after: Option<&[u8]>) -> Result<(Vec<Entry>, bool), Error> {
     let mut bytes = 0;
     let mut entries = Vec::new();
-    for entry in store.range(bound(after)) {
+    for entry in store.range(beyond(after)) {
         let entry = entry?;
         bytes += entry.0.len() + entry.1.len();
         entries.push(entry);
@@ -130,8 +129,8 @@ fn chunk(store: &Store, after: Option<&[u8]>) -> Result<(Vec<Entry>, bool), Erro
     Ok((entries, true))
 }
 
-fn bound(after: Option<&[u8]>) -> Bound<&[u8]> {
-    after.map_or(Bound::Unbounded, Bound::Excluded)
+fn beyond(after: Option<&[u8]>) -> (Bound<&[u8]>, Bound<&[u8]>) {
+    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
 fn last_key(entries: &[Entry]) -> Option<Vec<u8>> {

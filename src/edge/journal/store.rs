@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::directory::{LOCK_PATIENCE, sync_dir};
-use super::entry::{Writes, decode};
+use super::entry::decode;
 use super::error::{Error, io_error};
 
 /// Bytes; the working set is the open commands and the outbox.
@@ -26,6 +26,8 @@ pub struct Store {
 
 /// A key and its value.
 pub type Entry = (sled::IVec, sled::IVec);
+/// A key, and its new value or none.
+pub type Write = (sled::IVec, Option<sled::IVec>);
 
 impl Store {
     /// # Errors
@@ -81,12 +83,12 @@ impl Store {
     ///
     /// # Errors
     /// The disk's.
-    pub fn apply(&self, writes: &Writes) -> Result<(), Error> {
+    pub fn apply(&self, writes: impl IntoIterator<Item = Write>) -> Result<(), Error> {
         let mut batch = sled::Batch::default();
         for (key, value) in writes {
             match value {
-                Some(value) => batch.insert(&key[..], &value[..]),
-                None => batch.remove(&key[..]),
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
             }
         }
         self.db.apply_batch(batch).map_err(|error| failed("write", &self.dir, error))
@@ -106,23 +108,18 @@ impl Store {
         value.map(|value| decode(key, &value)).transpose()
     }
 
-    /// Every entry whose key begins with `prefix`, in order.
-    pub fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<Entry, Error>> + '_ {
-        self.db.scan_prefix(prefix).map(|entry| entry.map_err(|it| failed("read", &self.dir, it)))
-    }
-
-    /// Every entry from a key on, in order.
-    pub fn range(&self, from: Bound<&[u8]>) -> impl Iterator<Item = Result<Entry, Error>> + '_ {
-        self.between(from, Bound::Unbounded)
+    /// # Errors
+    /// Not readable.
+    pub fn contains(&self, key: &[u8]) -> Result<bool, Error> {
+        self.db.contains_key(key).map_err(|error| failed("read", &self.dir, error))
     }
 
     /// Every entry between two keys, in order or from the end.
-    pub fn between(
+    pub fn range(
         &self,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
     ) -> impl DoubleEndedIterator<Item = Result<Entry, Error>> + '_ {
-        let range = self.db.range::<&[u8], _>((from, to));
+        let range = self.db.range::<&[u8], _>(bounds);
         range.map(|entry| entry.map_err(|it| failed("read", &self.dir, it)))
     }
 

@@ -3,6 +3,7 @@ mod damage;
 mod generations;
 mod listing;
 mod reader;
+mod write_ahead;
 
 use std::fs;
 
@@ -85,9 +86,10 @@ fn copy(from: &Path) -> tempfile::TempDir {
     to
 }
 
-/// All entries of the store but the meta.
-fn entries(store: &store::Store) -> Writes {
-    let entries = store.scan(b"").map(Result::unwrap);
+/// All entries but the meta.
+fn entries(writer: &Writer) -> Writes {
+    let contents = writer.shared.read().unwrap();
+    let entries = contents.entries.scan(b"").map(Result::unwrap);
     entries
         .filter(|(key, _)| &**key != entry::META)
         .map(|(key, value)| (key.to_vec(), Some(value.to_vec())))

@@ -1,4 +1,5 @@
-//! The journal's thread: commits, and between them the checkpoint and the rewriting.
+//! The journal's thread: commits, and between them the store's turn, the checkpoint, the archive and
+//! the rewriting.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, RwLock};
@@ -9,13 +10,14 @@ use tokio::sync::oneshot;
 
 use super::archive::Archive;
 use super::directory::{Current, Directory};
+use super::entries::Entries;
 use super::entry::{META, Meta, Writes, encode, moved, segment_key, writes_of};
 use super::error::{Error, io_error};
 use super::generation::Generation;
 use super::retention::{Retention, SEGMENT_COMMANDS, Unpublished, movable};
 use super::rewrite::{Failure, Rewrite};
 use super::segment::{Index, Summary};
-use super::store::Store;
+use super::store::Write;
 use crate::guard::set_aside::SetAside;
 use crate::lifecycle::effect::Batch;
 use crate::lifecycle::time::Timestamp;
@@ -28,6 +30,8 @@ const COMMITS_PER_STEP: u32 = 8;
 /// A store up to this size, and so much more per command and update in it, is left alone.
 pub const MIN_BYTES: u64 = 32 * 1024 * 1024;
 const BYTES_PER_ENTRY: u64 = 4096;
+/// Writes that the store gets in one batch.
+const WRITES_PER_BATCH: usize = 256;
 /// Commands in the store before it is looked for some to move.
 pub const LOOK_ABOVE: u64 = 2 * SEGMENT_COMMANDS as u64;
 
@@ -36,7 +40,7 @@ pub type Shared = Arc<RwLock<Contents>>;
 
 #[derive(Debug)]
 pub struct Contents {
-    pub store: Arc<Store>,
+    pub entries: Entries,
     pub archive: Archive,
 }
 
@@ -120,7 +124,7 @@ impl Writer {
                     failure = self.idle().err();
                 }
                 Err(()) => {
-                    if let Err(error) = self.generation.checkpoint.sync() {
+                    if let Err(error) = self.hand_over() {
                         warn!("{error}");
                     }
                     return;
@@ -152,8 +156,8 @@ impl Writer {
         }
     }
 
-    /// One batch, one flush, one fdatasync. What is moved to the archive and what leaves it goes with
-    /// it. Another bound for signatures takes a file of its own, once in minutes.
+    /// One write ahead, one fdatasync. What is moved to the archive and what leaves it goes with it.
+    /// Another bound for signatures takes a file of its own, once in minutes.
     pub fn commit(&mut self, batch: &Batch, moment: Moment) -> Result<(), Error> {
         let moving = self.moving.take();
         let mut meta = Meta {
@@ -175,8 +179,7 @@ impl Writer {
             meta.removed += commands;
         }
         writes.push((META.to_vec(), Some(encode(META, &meta))));
-        self.generation.store.apply(&writes)?;
-        self.generation.store.sync()?;
+        self.generation.write_ahead.append(meta.commit, &writes)?;
         self.generation.checkpoint.write(meta.commit)?;
         if moment.signing_bound > self.signing_bound {
             self.directory.set_signing_bound(moment.signing_bound)?;
@@ -187,17 +190,12 @@ impl Writer {
         self.nonces += batch.nonces.len() as u64;
         self.nonces = self.nonces.saturating_sub(batch.expired_nonces.len() as u64);
         let mut contents = self.shared.write().expect("no holder panics");
+        contents.entries.follow(writes);
         if let Some(Moving { first, summary, index, .. }) = moving {
             contents.archive.add(first, summary, &index);
         }
         for (first, _) in expired {
             contents.archive.remove(first)?;
-        }
-        drop(contents);
-        if let Some(rewrite) = &self.rewrite
-            && let Err(error) = rewrite.follow(&writes)
-        {
-            self.give_up(&error)?;
         }
         Ok(())
     }
@@ -205,8 +203,50 @@ impl Writer {
     /// What a commit must not wait for.
     pub fn keep_house(&mut self, is_step_due: bool) -> Result<(), Error> {
         self.move_if_due()?;
-        self.begin_if_due()?;
+        if self.generation.write_ahead.is_full() {
+            self.hand_over()?;
+            self.begin_if_due()?;
+        } else if self.generation.checkpoint.is_due() {
+            self.generation.checkpoint.sync()?;
+        }
         if is_step_due { self.step() } else { Ok(()) }
+    }
+
+    /// The store gets what was written ahead. A crash on the way leaves some of it in both places.
+    pub fn hand_over(&mut self) -> Result<(), Error> {
+        if self.generation.write_ahead.is_empty() {
+            return self.generation.checkpoint.sync();
+        }
+        let writes = self.ahead()?;
+        let meta: Write = (META.into(), Some(encode(META, &self.meta).into()));
+        for batch in writes.chunks(WRITES_PER_BATCH) {
+            self.generation.store.apply(batch.iter().cloned())?;
+        }
+        self.generation.store.sync()?;
+        // It says that the store has everything up to its commit.
+        self.generation.store.apply([meta.clone()])?;
+        self.generation.store.sync()?;
+        if let Some(rewrite) = &self.rewrite
+            && let Err(error) = rewrite.follow(writes.into_iter().chain([meta]))
+        {
+            self.give_up(&error)?;
+        }
+        self.generation.write_ahead.restart()?;
+        self.shared.write().expect("no holder panics").entries.forget_ahead();
+        self.generation.checkpoint.sync()
+    }
+
+    /// What the store has not got, but the meta.
+    pub fn ahead(&self) -> Result<Vec<Write>, Error> {
+        let contents = self.shared.read().expect("no holder panics");
+        let mut writes = Vec::new();
+        for (key, value) in contents.entries.ahead().filter(|(key, _)| &***key != META) {
+            // Most of what was removed came and went without the store.
+            if value.is_some() || self.generation.store.contains(key)? {
+                writes.push((key.clone(), value.cloned()));
+            }
+        }
+        Ok(writes)
     }
 
     /// Writes a segment of finished commands; they leave the store with the next commit.
@@ -219,7 +259,7 @@ impl Writer {
         if self.moving.is_some() || !is_due {
             return Ok(());
         }
-        let Some(commands) = movable(&self.generation.store, &self.unpublished)? else {
+        let Some(commands) = movable(&contents.entries, &self.unpublished)? else {
             self.look_above = in_store + SEGMENT_COMMANDS as u64;
             return Ok(());
         };
@@ -281,8 +321,9 @@ impl Writer {
 
     /// The new generation is complete: it becomes the current one, and the old one goes.
     fn take_over(&mut self) -> Result<(), Error> {
-        let Some(rewrite) = self.rewrite.take() else { return Ok(()) };
         let since = Instant::now();
+        self.hand_over()?;
+        let Some(rewrite) = self.rewrite.take() else { return Ok(()) };
         let (number, generation) = match rewrite.finish(&self.meta) {
             Ok(finished) => finished,
             Err(error) => return self.give_up(&error),
@@ -292,7 +333,8 @@ impl Writer {
         self.directory.set_current(&current)?;
         let before = self.generation.store.bytes()?;
         let after = generation.store.bytes()?;
-        self.shared.write().expect("no holder panics").store = Arc::clone(&generation.store);
+        let entries = Entries::new(Arc::clone(&generation.store));
+        self.shared.write().expect("no holder panics").entries = entries;
         self.current = current;
         self.generation = generation;
         // Where entries are larger than expected, another rewriting would change nothing.

@@ -44,7 +44,7 @@ fn finished_commands_move_and_are_found_in_a_later_process() {
     settle(&mut writer);
     assert_eq!(archived(&writer), (1..=2 * SEGMENT).collect());
     assert_eq!(known(&writer, 1..=3 * SEGMENT).len() as u64, 3 * SEGMENT);
-    let in_store = writer.generation.store.scan(entry::RECORDS).count() as u64;
+    let in_store = writer.shared.read().unwrap().entries.scan(entry::RECORDS).count() as u64;
     assert_eq!(in_store, SEGMENT);
     drop(writer);
     let (writer, _) = open(dir.path(), RETENTION).unwrap();

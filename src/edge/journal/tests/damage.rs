@@ -24,26 +24,28 @@ fn a_damaged_value_is_an_error_and_stays_as_it_is() {
     commit_by(&mut writer, &batch([open.clone()]), moment(1));
     let store = Arc::clone(&writer.generation.store);
     let key = record_key(1);
+    writer.hand_over().unwrap();
     let put =
-        |key: &[u8], value: Option<Vec<u8>>| store.apply(&vec![(key.to_vec(), value)]).unwrap();
-    let raw = || store.scan(&key).next().unwrap().unwrap().1.to_vec();
+        |value: Option<&[u8]>| store.apply([(key[..].into(), value.map(Into::into))]).unwrap();
+    let stored = || entries(&writer).into_iter().find(|(it, _)| *it == key);
+    let raw = || stored().unwrap().1.unwrap();
     let good = raw();
     let look_up = || get(&writer.shared.read().unwrap(), open.command_id);
     for (at, told) in [(0, "format 2 "), (3, "checksum"), (good.len() - 1, "checksum")] {
         let mut bad = good.clone();
         bad[at] = bad[at].wrapping_add(1);
-        put(&key, Some(bad.clone()));
+        put(Some(&bad));
         let error = look_up().unwrap_err();
         assert!(error.to_string().contains(told), "{error}");
         assert_eq!(error.trouble(), Trouble::Damage);
-        assert!(recover::read(&store).is_err());
+        assert!(recover::read(&writer.shared.read().unwrap().entries).is_err());
         assert_eq!(raw(), bad);
     }
     // A good value under another's key.
     assert!(decode::<Record>(&record_key(2), &good).is_err());
     // An open command without its record.
-    put(&key, None);
-    let error = recover::read(&store).unwrap_err().to_string();
+    put(None);
+    let error = recover::read(&writer.shared.read().unwrap().entries).unwrap_err().to_string();
     assert!(error.contains("no record"), "{error}");
     assert!(look_up().unwrap_err().to_string().contains("no record"));
 }
@@ -54,7 +56,7 @@ fn no_damage_of_the_store_is_taken_for_less_content() {
     let (dir, store, _) = filled();
     let good = fs::read(dir.path().join(&store)).unwrap();
     let (whole, _) = open(dir.path(), RETENTION).unwrap();
-    let expected = entries(&whole.generation.store);
+    let expected = entries(&whole);
     drop(whole);
     let (mut told, mut harmless) = (0, 0);
     let mut check = |bytes: Vec<u8>, what: String| {
@@ -70,8 +72,7 @@ fn no_damage_of_the_store_is_taken_for_less_content() {
             Ok((writer, recovered)) => {
                 assert_eq!(recovered.open.len(), 300, "{what}");
                 assert_eq!(recovered.last_number, 300, "{what}");
-                let found =
-                    store::survive_panics(copied.path(), || Ok(entries(&writer.generation.store)));
+                let found = store::survive_panics(copied.path(), || Ok(entries(&writer)));
                 if let Ok(found) = found {
                     assert!(found == expected, "{what}");
                 }
@@ -135,7 +136,7 @@ fn what_is_missing_or_foreign_is_told_and_left_alone() {
         ("current".into(), None, "there is no `current`"),
         ("current".into(), Some(b"generation 7".to_vec()), "not what downlinkd writes"),
         ("current".into(), Some(Vec::new()), "not what downlinkd writes"),
-        ("current".into(), Some(b"{\"format\":2,\"what\":1}".to_vec()), "a newer downlinkd"),
+        ("current".into(), Some(b"{\"format\":3,\"what\":1}".to_vec()), "a newer downlinkd"),
         ("current".into(), Some(from_other("current".as_ref())), "another journal"),
         (checkpoint.clone(), None, "damaged"),
         (checkpoint.clone(), Some(Vec::new()), "no checkpoint"),
