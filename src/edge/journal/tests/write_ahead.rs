@@ -123,6 +123,27 @@ fn log_of_three() -> (Vec<u8>, usize, usize) {
     (bytes, begins[2], end)
 }
 
+/// Made with Python's struct and zlib: what was written must be read by every later version.
+#[test]
+fn a_commit_is_laid_out_as_ever() {
+    let layout = concat!(
+        "19000000b90239b50500000000000000",
+        "01040000006d616263",
+        "0400000000676f6e65",
+        "02010000007531",
+        "00000000000000"
+    );
+    let writes: Writes = vec![
+        (b"m".to_vec(), Some(b"abc".to_vec())),
+        (b"gone".to_vec(), None),
+        (b"u1".to_vec(), Some(Vec::new())),
+    ];
+    let mut bytes = Vec::new();
+    write(&mut bytes, JOURNAL, 5, &writes);
+    assert_eq!(data_encoding::HEXLOWER.encode(&bytes), layout);
+    assert_eq!(read(&bytes, JOURNAL, 4).unwrap(), (vec![(5, writes)], bytes.len()));
+}
+
 #[test]
 fn whatever_happens_to_the_last_commit_it_is_whole_or_not_there() {
     let (good, last, end) = log_of_three();
