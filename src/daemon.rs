@@ -639,6 +639,7 @@ fn end_process_on_panic() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         default(panic);
+        log::logger().flush();
         std::process::abort();
     }));
 }

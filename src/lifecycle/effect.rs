@@ -1,6 +1,7 @@
 //! What the engine is told, and what it asks for in return.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::Record;
@@ -112,11 +113,11 @@ pub enum Effect {
         reply: Reply,
     },
     /// A command has taken a step; for the log, in order.
-    Step(Box<Record>),
+    Step(Arc<Record>),
     /// Publish a lifecycle update until the broker acknowledges it.
     Publish {
         number: OutboxNumber,
-        record: Box<Record>,
+        record: Arc<Record>,
     },
     /// Hand a frame to a link, unless the boot clock has passed `not_after`.
     Send {

@@ -5,6 +5,7 @@
 //! still arrives, with a gap in its numbers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::effect::OutboxNumber;
 use super::record::Record;
@@ -20,8 +21,8 @@ pub const WINDOW: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Outbox {
     limit: usize,
-    waiting: BTreeMap<OutboxNumber, Record>,
-    in_flight: BTreeMap<OutboxNumber, Record>,
+    waiting: BTreeMap<OutboxNumber, Arc<Record>>,
+    in_flight: BTreeMap<OutboxNumber, Arc<Record>>,
     /// The broker refused an update of these; offered again later, so that it does not spin. Later
     /// updates of the same command wait with it, for their order.
     refused: HashSet<CommandId>,
@@ -44,7 +45,7 @@ impl Outbox {
 
     /// Takes up what the journal kept.
     pub fn restore(&mut self, entries: impl IntoIterator<Item = (OutboxNumber, Record)>) {
-        self.waiting.extend(entries);
+        self.waiting.extend(entries.into_iter().map(|(number, it)| (number, Arc::new(it))));
         self.last = self.waiting.last_key_value().map_or(0, |(number, _)| *number);
     }
 
@@ -61,9 +62,9 @@ impl Outbox {
         ids.len() < commands
     }
 
-    pub fn push(&mut self, record: Record) -> OutboxNumber {
+    pub fn push(&mut self, record: impl Into<Arc<Record>>) -> OutboxNumber {
         self.last += 1;
-        self.waiting.insert(self.last, record);
+        self.waiting.insert(self.last, record.into());
         self.last
     }
 
@@ -107,7 +108,7 @@ impl Outbox {
     }
 
     /// The next update to publish now, if the window has room.
-    pub fn take_next(&mut self) -> Option<(OutboxNumber, Record)> {
+    pub fn take_next(&mut self) -> Option<(OutboxNumber, Arc<Record>)> {
         if !self.connected || self.in_flight.len() >= WINDOW {
             return None;
         }
@@ -138,8 +139,8 @@ impl Outbox {
     /// All that wait and are in flight.
     #[cfg(test)]
     pub fn entries(&self) -> impl Iterator<Item = (bool, OutboxNumber, &Record)> {
-        let waiting = self.waiting.iter().map(|(number, record)| (false, *number, record));
-        waiting.chain(self.in_flight.iter().map(|(number, record)| (true, *number, record)))
+        let waiting = self.waiting.iter().map(|(number, record)| (false, *number, &**record));
+        waiting.chain(self.in_flight.iter().map(|(number, record)| (true, *number, &**record)))
     }
 
     pub fn len(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -143,11 +144,7 @@ pub(super) fn error(
 
 /// Lower-case hex, as error replies name a message.
 pub fn sha256(body: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(body).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    HEXLOWER.encode(&Sha256::digest(body))
 }
 
 pub(super) fn collect<T>(read: Result<T, Violation>, violations: &mut Vec<Violation>) -> Option<T> {
@@ -282,18 +279,17 @@ pub(super) fn read_integer(
     maximum: u32,
 ) -> Result<Option<u32>, Violation> {
     let Some(value) = object.get(field) else { return Ok(None) };
-    let wanted = format!("an integer from 0 to {maximum}");
-    let Value::Number(number) = value else { return Err(wrong_type(field, &wanted, value)) };
+    let wanted = || format!("an integer from 0 to {maximum}");
     // JSON knows no integers: 30.0 is one, 30.5 is none.
-    let number = number.as_f64().filter(|number| number.fract() == 0.0);
-    let Some(number) = number else { return Err(wrong_type(field, &wanted, value)) };
+    let number = value.as_f64().filter(|number| number.fract() == 0.0);
+    let Some(number) = number else { return Err(wrong_type(field, &wanted(), value)) };
     if (0.0..=f64::from(maximum)).contains(&number) {
         return Ok(Some(number as u32));
     }
     Err(Violation::new(
         Code::RequestOutOfRange,
         field,
-        format!("{field} is {value}; it must be {wanted}"),
+        format!("{field} is {value}; it must be {}", wanted()),
     ))
 }
 

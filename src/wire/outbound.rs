@@ -16,6 +16,9 @@ use crate::lifecycle::record::Record;
 use crate::lifecycle::status::Status;
 use crate::lifecycle::time::Timestamp;
 
+/// Most updates are a little shorter.
+const USUAL_BYTES: usize = 1024;
+
 /// A lifecycle update, as JSON.
 pub fn update(device_id: &str, record: &Record) -> Vec<u8> {
     bytes(&Update::of(device_id, record, None))
@@ -321,7 +324,9 @@ impl<'a> Refused<'a> {
 }
 
 fn bytes(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("answers hold only strings, numbers and lists")
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut bytes, value).expect("answers hold only strings, numbers and lists");
+    bytes
 }
 
 #[cfg(test)]

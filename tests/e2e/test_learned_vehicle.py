@@ -68,8 +68,9 @@ def test_nothing_is_sent_before_the_vehicle_has_spoken(learning):
     assert ends(learning, ask(learning, "a")["command_id"])[0] == "SUCCEEDED"
     learning.vehicle.fence()
     assert targets(learning) == [VEHICLE]
-    log = learning.agent.log.read_text()
-    assert log.count("the vehicle is system 3, learned from its HEARTBEAT") == 1
+    told = "the vehicle is system 3, learned from its HEARTBEAT"
+    learning.agent.wait_log(told)
+    assert learning.agent.log.read_text().count(told) == 1
 
 
 def test_autopilot_that_comes_later_is_told_and_not_obeyed(learning):

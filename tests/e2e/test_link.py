@@ -19,6 +19,7 @@ def test_another_autopilot_is_told_and_not_obeyed(rig):
     rig.agent.wait_status(lambda s: s["link"]["counters"]["foreign"] == 2)
     link = rig.agent.status()["link"]
     assert (link["state"], link["other_autopilots"]) == ("open", ["2/1"])
+    rig.agent.wait_log("there is an autopilot 2/1")
     assert rig.agent.log.read_text().count("there is an autopilot 2/1") == 1
     rig.vehicle.heartbeats = True
     rig.agent.wait_status(lambda s: s["link"]["state"] == "ready")

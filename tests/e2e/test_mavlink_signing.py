@@ -103,6 +103,7 @@ def test_a_vehicle_without_the_key_is_not_heard(signed, key, counter, told):
     assert (final["status"], final["response_code"]) == ("FAILED", "transport.not_ready")
     assert signed.vehicle.commands() == []
     assert signed.agent.status()["link"]["state"] == "open"
+    signed.agent.wait_log("frames that do not count")
     log = signed.agent.log.read_text()
     assert log.count("frames that do not count") == 1 and told in log
 

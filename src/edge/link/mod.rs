@@ -24,6 +24,7 @@ mod forward;
 mod gate;
 mod port;
 pub mod probe;
+mod rest;
 mod serial;
 mod session;
 mod task;

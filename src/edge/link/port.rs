@@ -62,11 +62,14 @@ pub(super) trait Stream: Send {
         Duration::ZERO
     }
 
-    /// Until it is polled again it need not be watched. How long that may take: what is received
-    /// meanwhile stays in the kernel's buffer, far from filling it. `None`: it is of no use.
-    fn rest(&mut self) -> Option<Duration> {
-        None
+    /// Nobody waits for what is received, so it may be read a little later, if that is of use:
+    /// meanwhile it stays in the kernel's buffer, far from filling it. Ends with the next reading.
+    fn rest(&mut self) -> io::Result<()> {
+        Ok(())
     }
+
+    /// Ends the rest before its time.
+    fn attend(&mut self) {}
 
     /// Empties the kernel's buffer.
     fn discard_undrained(&self) {}
@@ -113,12 +116,11 @@ impl Port {
         Self { endpoint, stream }
     }
 
-    /// Writes some of `unwritten` or reads into `buffer`, whichever is possible first; nothing is read
-    /// without a buffer. Cancel-safe.
+    /// Writes some of `unwritten` or reads into `buffer`, whichever is possible first. Cancel-safe.
     pub(super) async fn activity(
         &mut self,
         unwritten: Option<&[u8]>,
-        mut buffer: Option<&mut [u8]>,
+        buffer: &mut [u8],
     ) -> Result<Activity, Failure> {
         poll_fn(|context| {
             if let Some(unwritten) = unwritten
@@ -130,7 +132,6 @@ impl Port {
                     Err(source) => Err(self.write_failure(source)),
                 });
             }
-            let Some(buffer) = &mut buffer else { return Poll::Pending };
             Poll::Ready(match ready!(self.stream.poll_read(context, buffer)) {
                 // An unplugged serial adapter reads so for ever.
                 Ok(0) if !self.stream.is_datagram() => {
@@ -155,8 +156,14 @@ impl Port {
     }
 
     /// See [`Stream::rest`].
-    pub(super) fn rest(&mut self) -> Option<Duration> {
-        self.stream.rest()
+    pub(super) fn rest(&mut self) -> Result<(), Failure> {
+        let rests = self.stream.rest();
+        rests.map_err(|source| Failure::Read { endpoint: self.endpoint.clone(), source })
+    }
+
+    /// See [`Stream::attend`].
+    pub(super) fn attend(&mut self) {
+        self.stream.attend();
     }
 
     /// For a port that is closed with a frame on its way, which would go out late.

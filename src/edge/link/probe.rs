@@ -68,7 +68,7 @@ pub async fn listen(
             frame = Some(mavlink::command(0, source, &asked));
         }
         let unwritten = frame.as_ref().map(|frame| &frame.as_slice()[written..]);
-        match timeout_at(until, port.activity(unwritten, Some(&mut buffer))).await {
+        match timeout_at(until, port.activity(unwritten, &mut buffer)).await {
             Ok(Ok(Activity::Read(length))) => {
                 if listener.take(&buffer[..length]) {
                     port.answer_sender();

@@ -14,12 +14,15 @@ use tokio_serial::SerialPort as _;
 use tokio_serial::{ClearBuffer, DataBits, ErrorKind, FlowControl, Parity, SerialStream, StopBits};
 
 use super::port::Stream;
+use super::rest::Rest;
 
 /// Start bit, eight data bits, stop bit.
 const BITS_PER_BYTE: u64 = 10;
-/// Half of what the line discipline holds (N_TTY_BUF_SIZE).
-const RESTING_BYTES: u32 = 2048;
-const LONGEST_REST: Duration = Duration::from_millis(20);
+/// What the line discipline holds (N_TTY_BUF_SIZE, 4096), less a tenth. When the thread is late, the
+/// driver's own buffer, many times as large, takes what is more.
+const RESTING_BYTES: u32 = 3712;
+/// Below the pause after which a stream that stands still inside of a frame is given up.
+const LONGEST_REST: Duration = Duration::from_millis(40);
 const IN_USE: &str = "another process has it open (a second downlinkd, ModemManager, a login console); \
                       stop that one";
 
@@ -27,6 +30,7 @@ pub(super) struct Serial {
     port: TTYPort,
     /// The same port, registered with the runtime; `None` while it rests.
     stream: Option<SerialStream>,
+    rest: Rest,
     baud: u32,
 }
 
@@ -45,7 +49,7 @@ impl Serial {
                 ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, IN_USE),
                 _ => error.into(),
             })?;
-        let mut it = Self { port, stream: None, baud };
+        let mut it = Self { port, stream: None, rest: Rest::new()?, baud };
         it.stream()?;
         Ok(it)
     }
@@ -76,6 +80,7 @@ impl Stream for Serial {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.rest.poll_over(context))?;
         if self.stream.is_none()
             && let Ok(length @ 1..) = self.port.read(buffer)
         {
@@ -96,9 +101,13 @@ impl Stream for Serial {
         Duration::from_micros(bits * 1_000_000 / u64::from(self.baud))
     }
 
-    fn rest(&mut self) -> Option<Duration> {
+    fn rest(&mut self) -> io::Result<()> {
         self.stream = None;
-        Some(self.wire_time(RESTING_BYTES).min(LONGEST_REST))
+        self.rest.begin(self.wire_time(RESTING_BYTES).min(LONGEST_REST))
+    }
+
+    fn attend(&mut self) {
+        self.rest.end();
     }
 
     /// Else closing would block the runtime: it waits for up to 30 s until the buffer is empty.

@@ -38,9 +38,8 @@ pub(super) struct Session<'a> {
     frames_before: u64,
     /// When a candidate that is still incomplete is no frame, most likely.
     pause_at: Option<Instant>,
-    /// Nothing is read until then: a wake-up for every frame of a stream costs more than its reading.
-    rests_until: Option<Instant>,
-    /// No rests until then.
+    /// The port rests after each reading but until then: a wake-up for every frame of a stream costs
+    /// more than its reading.
     attentive_until: Instant,
     heartbeat: Interval,
     heartbeat_is_due: bool,
@@ -85,7 +84,6 @@ enum Wake {
     Forwarded(Forwarded),
     ForwardedDue,
     StreamPaused,
-    Rested,
     Port(Result<Activity, Failure>),
 }
 
@@ -102,7 +100,6 @@ impl<'a> Session<'a> {
             framer: Framer::counting_from(framed),
             frames_before: framed.frames,
             pause_at: None,
-            rests_until: None,
             attentive_until: Instant::now(),
             heartbeat,
             heartbeat_is_due: false,
@@ -140,7 +137,6 @@ impl<'a> Session<'a> {
             Some(outgoing) => outgoing.unwritten(),
             None => forwarded.and_then(Waiting::unwritten),
         };
-        let buffer = self.rests_until.is_none().then_some(&mut self.buffer[..]);
         tokio::select! {
             biased;
             _ = self.heartbeat.tick() => Wake::HeartbeatDue,
@@ -148,8 +144,7 @@ impl<'a> Session<'a> {
             queued = self.link.queue.recv(), if outgoing.is_none() => Wake::Queued(queued),
             () = until(forwarded.map(Waiting::due_at)) => Wake::ForwardedDue,
             frame = self.link.forwards.next(), if forwarded.is_none() => Wake::Forwarded(frame),
-            activity = self.port.activity(unwritten, buffer) => Wake::Port(activity),
-            () = until(self.rests_until) => Wake::Rested,
+            activity = self.port.activity(unwritten, &mut self.buffer) => Wake::Port(activity),
             // Last: bytes that waited while the task did are no pause.
             () = until(self.pause_at) => Wake::StreamPaused,
         }
@@ -165,10 +160,6 @@ impl<'a> Session<'a> {
             Wake::StreamPaused => {
                 self.pause_at = None;
                 self.pass_on_behind_noise().await
-            }
-            Wake::Rested => {
-                self.rests_until = None;
-                Ok(())
             }
             Wake::Forwarded(frame) => {
                 self.forwarded = Some(Waiting { frame, poll_at: None });
@@ -200,7 +191,7 @@ impl<'a> Session<'a> {
 
     fn begin(&mut self, ticket: Option<u64>, frame: FrameBytes, by: Instant) {
         if ticket.is_some() {
-            self.rests_until = None;
+            self.port.attend();
             self.attentive_until = Instant::now() + ANSWER_TIME;
         }
         let stage = Stage::Writing { written: 0, by };
@@ -340,8 +331,9 @@ impl<'a> Session<'a> {
         }
         let now = Instant::now();
         self.pause_at = self.framer.is_holding().then(|| now + STREAM_PAUSE);
-        let may_rest = now >= self.attentive_until && !self.link.forwards.has_peer();
-        self.rests_until = if may_rest { self.port.rest().map(|rest| now + rest) } else { None };
+        if now >= self.attentive_until && !self.link.forwards.has_peer() {
+            self.port.rest()?;
+        }
         Ok(())
     }
 

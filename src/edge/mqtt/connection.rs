@@ -19,6 +19,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{AsyncClient, Event as Polled, EventLoop, MqttOptions};
 use rustls::ClientConfig;
 use tokio::pin;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
 use super::outgoing::{ACKNOWLEDGEMENT_WINDOW, Outgoing, PUBLISH_WINDOW};
@@ -123,7 +124,7 @@ impl Connection<'_> {
                 let poll = event_loop.poll();
                 pin!(poll);
                 loop {
-                    if let Err(end) = self.hand_over() {
+                    if let Err(end) = self.deliver().and_then(|()| self.hand_over()) {
                         return end;
                     }
                     let usable = matches!(self.phase, Phase::Connected { .. });
@@ -139,7 +140,7 @@ impl Connection<'_> {
                         polled = &mut poll, if reading => break polled,
                         command = self.client.commands.recv() => {
                             let Some(command) = command else { return End::Left };
-                            if let Err(end) = self.obey(command) {
+                            if let Err(end) = self.obey_all(command) {
                                 return end;
                             }
                         }
@@ -157,9 +158,8 @@ impl Connection<'_> {
                     }
                 }
             };
-            let handled = match polled {
-                Ok(Polled::Incoming(packet)) => self.receive(packet, &mut event_loop.options),
-                Ok(Polled::Outgoing(sent)) => self.note_sent(sent),
+            let mut next = match polled {
+                Ok(event) => Some(event),
                 Err(error) => {
                     let connected = self.phase != Phase::Connecting;
                     let (options, broker) = (&self.client.options, self.client.broker());
@@ -167,10 +167,46 @@ impl Connection<'_> {
                     return End::Lost(reason);
                 }
             };
-            if let Err(end) = handled {
-                return end;
+            // What the next polls would return at once, without a turn for each.
+            while let Some(event) = next {
+                let handled = match event {
+                    Polled::Incoming(packet) => self.receive(packet, &mut event_loop.options),
+                    Polled::Outgoing(sent) => self.note_sent(sent),
+                };
+                if let Err(end) = handled {
+                    return end;
+                }
+                next = event_loop.state.events.pop_front();
             }
         }
+    }
+
+    /// Gives the caller what there is room for.
+    fn deliver(&mut self) -> Result<(), End> {
+        if !matches!(self.phase, Phase::Connected { .. }) {
+            return Ok(());
+        }
+        while let Some(event) = self.client.queue.pop_front() {
+            match self.client.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.client.queue.push_front(event);
+                    break;
+                }
+                Err(TrySendError::Closed(_)) => return Err(End::Left),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the caller asks for at one time can be handed over at one time.
+    fn obey_all(&mut self, first: Command) -> Result<(), End> {
+        let mut next = Some(first);
+        while let Some(command) = next {
+            self.obey(command)?;
+            next = self.client.commands.try_recv().ok();
+        }
+        Ok(())
     }
 
     fn obey(&mut self, command: Command) -> Result<(), End> {

@@ -46,14 +46,15 @@ impl Engine {
     /// Takes back first frames that still wait among the effects, when news of the vehicle's state have
     /// come meanwhile.
     fn withdraw(&mut self, now: &Now) {
+        let is_unsent = |ticket, id| {
+            let live = self.live.get(id);
+            live.is_some_and(|live| live.unsent == Some(ticket) && !live.may_be_out)
+        };
         let waiting: Vec<CommandId> = self
-            .effects
+            .tickets
             .iter()
-            .filter_map(|effect| match effect {
-                Effect::Send { ticket, .. } => self.tickets.get(ticket).copied(),
-                _ => None,
-            })
-            .filter(|id| self.live.get(id).is_some_and(|live| !live.may_be_out))
+            .filter(|(ticket, id)| is_unsent(**ticket, id))
+            .map(|(_, id)| *id)
             .collect();
         for id in waiting {
             if let Err(refusal) = self.recheck(now, id) {

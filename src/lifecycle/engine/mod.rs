@@ -19,6 +19,7 @@ mod recover;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::effect::{Batch, Effect, Input, OutboxNumber, Ticket};
@@ -328,7 +329,7 @@ impl Engine {
             return Some(effect);
         }
         let (number, record) = self.outbox.take_next()?;
-        Some(Effect::Publish { number, record: Box::new(record) })
+        Some(Effect::Publish { number, record })
     }
 
     /// When [`Input::Tick`] is due at the latest, on the boot clock.
@@ -509,10 +510,9 @@ impl Engine {
     fn announce_as_numbered(&mut self, now: &Now, id: CommandId) {
         let Some(live) = self.live.get_mut(&id) else { return };
         live.record.updated = Stamp::of(now);
-        let record = live.record.clone();
-        self.effects.push_back(Effect::Step(Box::new(record.clone())));
-        let number = self.outbox.push(record.clone());
-        self.batch.outbox.insert(number, record);
+        let record = Arc::new(live.record.clone());
+        self.effects.push_back(Effect::Step(record.clone()));
+        self.batch.outbox.insert(self.outbox.push(record), live.record.clone());
         for replaced in self.outbox.collapse() {
             self.forget_update(replaced);
             // Or a crash would bring it back after its successor was published.

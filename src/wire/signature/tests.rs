@@ -118,6 +118,8 @@ fn signed_both_ways_or_half_an_envelope() {
     for (payload, field) in [
         (r#"{"auth":{}}"#, "body"),
         (r#"{"body":"{}"}"#, "auth"),
+        (r#"{"auth":null}"#, "auth"),
+        (r#"{"body":null}"#, "auth"),
         (r#"{"auth":null,"body":"{}"}"#, "auth"),
         (r#"{"auth":{},"body":{}}"#, "body"),
         (r#"{"auth":{},"body":"{}","vendor":"px4"}"#, "vendor"),

@@ -5,12 +5,13 @@ mod rest;
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::advance;
+use tokio::time::{Sleep, advance, sleep};
 
 use super::*;
 use crate::catalog::LongParams;
@@ -36,6 +37,7 @@ struct Script {
     fail_writes: bool,
     discarded: bool,
     rest: Option<Duration>,
+    resting: Option<Pin<Box<Sleep>>>,
     waker: Option<Waker>,
 }
 
@@ -74,6 +76,10 @@ impl Stream for Scripted {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let mut script = self.0.lock().unwrap();
+        if let Some(resting) = &mut script.resting {
+            ready!(resting.as_mut().poll(context));
+            script.resting = None;
+        }
         let Some(bytes) = script.to_read.pop_front() else {
             script.waker = Some(context.waker().clone());
             return Poll::Pending;
@@ -83,8 +89,14 @@ impl Stream for Scripted {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn rest(&mut self) -> Option<Duration> {
-        self.0.lock().unwrap().rest
+    fn rest(&mut self) -> io::Result<()> {
+        let mut script = self.0.lock().unwrap();
+        script.resting = script.rest.map(|rest| Box::pin(sleep(rest)));
+        Ok(())
+    }
+
+    fn attend(&mut self) {
+        self.0.lock().unwrap().resting = None;
     }
 
     fn undrained(&self) -> io::Result<u32> {

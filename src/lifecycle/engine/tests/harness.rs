@@ -1,6 +1,7 @@
 //! The engine between a model journal, a model link and a publisher, in virtual time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -359,7 +360,7 @@ impl Harness {
             Effect::Step(record) => format!("step {} {}", record.status.as_str(), record.seq),
             Effect::Publish { number, record } => {
                 let short = format!("publish {} {}", record.status.as_str(), record.seq);
-                self.published.push((number, *record));
+                self.published.push((number, Arc::unwrap_or_clone(record)));
                 if !self.keep_unpublished {
                     later.push(Input::Published { number, accepted: true });
                 }

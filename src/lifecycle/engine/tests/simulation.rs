@@ -7,6 +7,7 @@
 //! promises.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 
 use super::harness::{EXTRA, ModelJournal, guard, learning, now, request, two_links};
 use super::promises::{BY_ANOTHER_LINK, FOR_ANOTHER, Witness};
@@ -433,7 +434,7 @@ impl World {
                 self.seen.statuses.insert(record.status);
                 self.see_whom_it_was_for(&record);
                 self.witness.publish(&self.journal, &record);
-                self.in_transit.push_back((number, *record));
+                self.in_transit.push_back((number, Arc::unwrap_or_clone(record)));
             }
             Effect::Send { ticket, not_after, .. } if self.now.boot >= not_after => {
                 late.push(Input::NotSent {

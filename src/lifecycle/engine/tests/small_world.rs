@@ -11,6 +11,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use super::harness::{ModelJournal, guard, now, request};
 use super::promises::Witness;
@@ -305,7 +306,7 @@ impl World {
                 Some(Effect::Acknowledge(DeliveryId(delivery))) => self.acknowledge(delivery),
                 Some(Effect::Publish { number, record }) => {
                     self.witness.publish(&self.journal, &record);
-                    self.publishing.push_back((number, *record));
+                    self.publishing.push_back((number, Arc::unwrap_or_clone(record)));
                 }
                 Some(Effect::Send { link, ticket, frame, not_after }) => {
                     // Time passes between the steps of this process only.
