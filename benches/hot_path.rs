@@ -1,8 +1,9 @@
 //! The pieces that every command, or every frame of the vehicle, goes through.
 //!
-//! `cargo bench --bench hot_path` measures their time. `cargo bench --bench hot_path -- count` has
-//! callgrind count their instructions, which a busy machine does not change, and compares them with
-//! `benches/hot_path.txt`; `count --write` writes that file anew.
+//! `cargo bench --bench hot_path` measures their time. `tests/run counts` has callgrind count their
+//! instructions, which a busy machine does not change, and compares them with `benches/hot_path.txt`;
+//! `tests/run counts --write` writes that file anew. That is `count` of a build with the profile of the
+//! same name.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -62,6 +63,9 @@ const PIECES: [Piece; 9] = [
     ("skip_stream_frame", skip_stream_frame),
     ("journal_two_commits", journal_two_commits),
 ];
+
+/// Measured but not counted: the store's threads spin while they wait, on a busy machine 25 times as long.
+const NOT_COUNTED: [&str; 1] = ["journal_two_commits"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
@@ -392,8 +396,7 @@ mod count {
         }
         if failed {
             println!(
-                "some counts differ by over {TOLERANCE} %; if that is meant: \
-                 cargo bench --bench hot_path -- count --write"
+                "some counts differ by over {TOLERANCE} %; if that is meant: tests/run counts --write"
             );
             return ExitCode::FAILURE;
         }
@@ -406,7 +409,7 @@ mod count {
             "# Instructions of each piece of the hot path; see benches/hot_path.rs. They hold for this\n\
              # compiler and C library only:\n{surroundings}\n"
         );
-        for (name, _) in PIECES {
+        for (name, _) in PIECES.iter().filter(|piece| !NOT_COUNTED.contains(&piece.0)) {
             text += &format!("{name:24} {:.0}\n", instructions(name));
         }
         fs::write(FILE, &text).expect("the file can be written");

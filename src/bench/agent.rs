@@ -13,6 +13,8 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal};
 
 const NAME: &str = "downlinkd";
+/// The service's unit, whose environment an agent gets: what is measured of it is what operators see.
+const UNIT: &str = include_str!("../../systemd/downlinkd.service");
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -131,7 +133,7 @@ fn program() -> io::Result<Command> {
 
 fn as_downlinkd(file: PathBuf) -> Command {
     let mut command = Command::new(file);
-    command.arg0(NAME).stdin(Stdio::null());
+    command.arg0(NAME).stdin(Stdio::null()).envs(environment(UNIT));
     for name in inherited_settings() {
         command.env_remove(name);
     }
@@ -149,4 +151,24 @@ fn inherited_settings() -> Vec<OsString> {
             name.starts_with("DOWNLINKD_") || manager.contains(&&*name)
         })
         .collect()
+}
+
+/// What the `Environment=` lines of a unit set (systemd.exec(5)); values with spaces are not known.
+fn environment(unit: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    lines.flat_map(str::split_whitespace).filter_map(|setting| setting.split_once('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_gets_the_environment_of_the_unit() {
+        let command = as_downlinkd("downlinkd".into());
+        let set: Vec<_> =
+            command.get_envs().filter_map(|(name, value)| Some((name, value?))).collect();
+        let expected = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "65536")];
+        assert_eq!(set, expected.map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
+    }
 }

@@ -1,6 +1,9 @@
 //! The finished commands that have left the store: segments, and in memory where each command stands.
+//!
+//! That is 28 bytes per command, in one list: the rest of the id is in the command itself, which is
+//! read anyway.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -18,10 +21,22 @@ pub struct Archive {
     dir: PathBuf,
     /// By the number of the first command.
     segments: BTreeMap<u64, Summary>,
-    places: HashMap<CommandId, (u64, Place)>,
+    /// In order of [`Slot::id`].
+    slots: Vec<Slot>,
     commands: u64,
     /// Counts the changes.
     revision: u64,
+}
+
+/// Where a command stands. Packed: 28 bytes, not 32.
+#[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
+struct Slot {
+    /// The segment.
+    first: u64,
+    place: Place,
+    /// See [`id_start`].
+    id: u32,
 }
 
 impl Archive {
@@ -31,14 +46,15 @@ impl Archive {
     /// Damaged, or the disk's.
     pub fn open(directory: &Directory, entries: &Entries) -> Result<Self, Error> {
         let dir = directory.archive();
-        let (segments, places) = (BTreeMap::new(), HashMap::new());
-        let mut it = Self { dir, segments, places, commands: 0, revision: 0 };
+        let (segments, slots) = (BTreeMap::new(), Vec::new());
+        let mut it = Self { dir, segments, slots, commands: 0, revision: 0 };
         for entry in entries.scan(SEGMENTS) {
             let (key, value) = entry?;
             let (first, summary) = (number_of(&key)?, decode::<Summary>(&key, &value)?);
             let index = segment::read_index(&it.path(first), &summary)?;
-            it.add(first, summary, &index);
+            it.append(first, summary, &index);
         }
+        it.slots.sort_by_key(|slot| slot.id);
         Ok(it)
     }
 
@@ -60,16 +76,24 @@ impl Archive {
         &self.segments
     }
 
-    /// Every command: its number, and where it stands.
+    /// Every command, in no order: its segment, and where it stands there.
     pub fn places(&self) -> impl Iterator<Item = (u64, Place)> + '_ {
-        self.places.values().copied()
+        self.slots.iter().map(|slot| (slot.first, slot.place))
     }
 
     /// # Errors
     /// Not readable or damaged.
     pub fn get(&self, id: CommandId) -> Result<Option<Record>, Error> {
-        let Some((first, place)) = self.places.get(&id) else { return Ok(None) };
-        segment::read(&self.path(*first), *place).map(Some)
+        let start = id_start(id);
+        let from = self.slots.partition_point(|slot| slot.id < start);
+        let alike = self.slots[from..].iter().take_while(|slot| slot.id == start);
+        for slot in alike {
+            let record = segment::read(&self.path(slot.first), slot.place)?;
+            if record.command_id == id {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
     }
 
     /// Writes a segment that counts when the store knows it; then comes [`Archive::add`].
@@ -87,10 +111,9 @@ impl Archive {
     }
 
     pub fn add(&mut self, first: u64, summary: Summary, index: &Index) {
-        self.commands += summary.commands;
-        self.places.extend(index.iter().map(|(id, place)| (*id, (first, *place))));
-        self.segments.insert(first, summary);
-        self.revision += 1;
+        self.append(first, summary, index);
+        // The stable sort merges what is sorted already: a pass, not a sort of everything.
+        self.slots.sort_by_key(|slot| slot.id);
     }
 
     /// Deletes a segment that the store no longer knows.
@@ -100,7 +123,7 @@ impl Archive {
     pub fn remove(&mut self, first: u64) -> Result<(), Error> {
         if let Some(summary) = self.segments.remove(&first) {
             self.commands -= summary.commands;
-            self.places.retain(|_, (segment, _)| *segment != first);
+            self.slots.retain(|slot| slot.first != first);
             self.revision += 1;
         }
         let path = self.path(first);
@@ -127,4 +150,19 @@ impl Archive {
         }
         Ok(())
     }
+    /// Without bringing the slots into order; no more memory than they need.
+    fn append(&mut self, first: u64, summary: Summary, index: &Index) {
+        self.commands += summary.commands;
+        self.slots.reserve_exact(index.len());
+        let slot =
+            |(id, place): &(CommandId, Place)| Slot { first, place: *place, id: id_start(*id) };
+        self.slots.extend(index.iter().map(slot));
+        self.segments.insert(first, summary);
+        self.revision += 1;
+    }
+}
+
+/// Enough of an id to find it by: ids are hashes, so another one seldom begins with the same bytes.
+fn id_start(id: CommandId) -> u32 {
+    id.as_fields().0
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::super::retention::SEGMENT_COMMANDS;
 use super::*;
 
@@ -52,6 +54,37 @@ fn finished_commands_move_and_are_found_in_a_later_process() {
     let contents = writer.shared.read().unwrap();
     let expected = record(5, true);
     assert_eq!(get(&contents, expected.command_id).unwrap(), Some(expected));
+}
+
+#[test]
+fn ids_that_begin_alike_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+    // Within a segment and across segments, just below and above others, and at both ends.
+    let id = |start: u64, end: u64| Uuid::from_fields(start as u32, 0, 0, &end.to_be_bytes());
+    let with_id = |number: u64| {
+        let start = (number % 200).wrapping_sub(100);
+        Record { command_id: id(start, number), ..record(number, true) }
+    };
+    let last = 4 * SEGMENT;
+    for number in 1..=last {
+        write(&mut writer, [with_id(number)]);
+    }
+    settle(&mut writer);
+    assert_eq!(archived(&writer), (1..=3 * SEGMENT).collect());
+    let check = |writer: &Writer| {
+        let contents = writer.shared.read().unwrap();
+        for number in 1..=last {
+            let expected = with_id(number);
+            assert_eq!(get(&contents, expected.command_id).unwrap(), Some(expected));
+        }
+        for start in [0, 99, 100, u64::MAX - 100, u64::MAX] {
+            assert_eq!(get(&contents, id(start, last + 1)).unwrap(), None);
+        }
+    };
+    check(&writer);
+    drop(writer);
+    check(&open(dir.path(), RETENTION).unwrap().0);
 }
 
 #[test]
