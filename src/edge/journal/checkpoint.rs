@@ -1,9 +1,9 @@
 //! How far the store certainly is: the number of the last commit that reached the disk, in a file of
 //! its own. A store that ends before it has lost commits, which sled takes for a log that ends there.
 //!
-//! The number is written after the fdatasync of its commit, so it is never ahead of the disk. It is
-//! synced after [`SYNC_EVERY`] commits: after the end of a process it is exact, after a power cut it
-//! may be older by about as many. Two slots make it safe against a torn write: only the one that is
+//! The number is written when its commit has been reported, so it is never ahead of the disk. It is
+//! synced after [`SYNC_EVERY`] commits: after the end of a process it is exact, unless that came just
+//! between the two; after a power cut it may be older by about as many. Two slots make it safe against a torn write: only the one that is
 //! not the last synced is written to, and after a sync they change places.
 
 use std::fs::{File, OpenOptions};

@@ -27,6 +27,9 @@ use crate::lifecycle::time::Timestamp;
 /// Of the values, not of sled's own files.
 pub const FORMAT: u8 = 1;
 
+/// Most records are a little shorter.
+const USUAL_BYTES: usize = 1024;
+
 pub const META: &[u8] = b"m";
 pub const RECORDS: &[u8] = b"c";
 pub const IDS: &[u8] = b"i";
@@ -103,7 +106,8 @@ pub fn moved(commands: &[Finished], first: u64, summary: &Summary) -> Writes {
 }
 
 pub fn encode(key: &[u8], value: &impl Serialize) -> Vec<u8> {
-    let mut bytes = vec![FORMAT, 0, 0, 0, 0];
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    bytes.extend([FORMAT, 0, 0, 0, 0]);
     serde_json::to_writer(&mut bytes, value).expect("the values are plain data");
     let crc = checksum(key, &bytes[5..]);
     bytes[1..5].copy_from_slice(&crc.to_le_bytes());

@@ -148,8 +148,8 @@ pub fn write(to: &mut Vec<u8>, journal: Uuid, number: u64, writes: &Writes) {
     for (key, value) in writes {
         to.push(key.len().try_into().expect("keys are short"));
         to.extend(value.as_ref().map_or(0, |value| length(value) + 1).to_le_bytes());
-        to.extend(key);
-        to.extend(value.iter().flatten());
+        to.extend_from_slice(key);
+        to.extend_from_slice(value.as_deref().unwrap_or_default());
     }
     let (begun, body) = to[begin..].split_at_mut(HEAD);
     begun.copy_from_slice(&head(journal, number, body));

@@ -180,7 +180,6 @@ impl Writer {
         }
         writes.push((META.to_vec(), Some(encode(META, &meta))));
         self.generation.write_ahead.append(meta.commit, &writes)?;
-        self.generation.checkpoint.write(meta.commit)?;
         if moment.signing_bound > self.signing_bound {
             self.directory.set_signing_bound(moment.signing_bound)?;
             self.signing_bound = moment.signing_bound;
@@ -202,6 +201,7 @@ impl Writer {
 
     /// What a commit must not wait for.
     pub fn keep_house(&mut self, is_step_due: bool) -> Result<(), Error> {
+        self.generation.checkpoint.write(self.meta.commit)?;
         self.move_if_due()?;
         if self.generation.write_ahead.is_full() {
             self.hand_over()?;
