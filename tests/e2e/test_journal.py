@@ -224,7 +224,7 @@ def small_disk(tmp_path):
     """A file system that holds a journal of a few commands."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4500k", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2500k", "tmpfs", folder]
     result = subprocess.run(mount, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {result.stderr.strip()}")
@@ -277,7 +277,7 @@ def test_a_full_disk_stops_the_agent(rig, small_disk):
 def test_writes_that_fail_stop_the_agent(rig, tmp_path, monkeypatch):
     limited = tmp_path / "limited"
     limited.write_text(
-        f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 4000\nexec {agent_module.BINARY} \"$@\"\n"
+        f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 2000\nexec {agent_module.BINARY} \"$@\"\n"
     )
     limited.chmod(0o755)
     rig.start_ready()

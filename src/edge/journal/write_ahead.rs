@@ -24,7 +24,7 @@ use super::error::{Error, io_error};
 
 /// How much is written ahead before the store gets it. More needs more memory; less makes the store's
 /// turn, which a commit may have to wait for, come more often. A command takes about 6 kB.
-const BYTES: u64 = 4 * 1024 * 1024;
+const BYTES: u64 = 2 * 1024 * 1024;
 const HEAD: usize = 16;
 const ALIGNMENT: usize = 8;
 /// The buffer of an ordinary commit is kept for the next one.
