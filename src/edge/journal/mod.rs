@@ -1,9 +1,9 @@
 //! The journal: every command, every update that the broker has not got, every nonce in use.
 //!
 //! A commit is one write and one fdatasync, on a thread of its own (`journal`), since it blocks on the
-//! disk; sled gets what was written ahead between two commits, once in hundreds. Reads run on the caller's thread: they are small and mostly cached.
-//! [`Journal::commit`] is not cancel-safe: a dropped call still commits. The thread ends with the
-//! [`Journal`], which waits for it.
+//! disk; sled gets what was written ahead between two commits, once in hundreds. Reads run on the
+//! caller's thread: they are small and mostly cached. [`Journal::commit`] is not cancel-safe: a
+//! dropped call still commits. The thread ends with the [`Journal`], which waits for it.
 //!
 //! Reading order: `entry` (what is kept), `directory` (where), `write_ahead` and `store` (sled),
 //! `entries` (both as one), `checkpoint` (how a lost end is noticed), `generation`, `recover` (after a
