@@ -67,11 +67,12 @@ impl WriteAhead {
             io::ErrorKind::NotFound => damaged("there is none".to_owned()),
             _ => io_error("open", path)(error),
         })?;
-        // What is read may only be in the page cache.
-        file.sync_data().map_err(io_error("sync", path))?;
         let bytes = fs::read(path).map_err(io_error("read", path))?;
-
         let (commits, end) = read(&bytes, journal, stored).map_err(damaged)?;
+        // What is read may only be in the page cache, which after a sync that failed holds it to be on
+        // the disk: only what is written anew is synced.
+        file.write_all_at(&bytes[..end.min(bytes.len())], 0).map_err(io_error("write", path))?;
+        file.sync_data().map_err(io_error("sync", path))?;
         let path = path.to_owned();
         Ok((Self { file, path, journal, end: end as u64, buffer: Vec::new() }, commits))
     }
