@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import signing
-from broker import free_port
 from observed import TIMEOUT_S
+from ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))

@@ -1,9 +1,7 @@
 """A real mosquitto with its own port, configuration and store."""
 
-import errno
 import getpass
 import os
-import random
 import shutil
 import signal
 import socket
@@ -12,6 +10,7 @@ import time
 from pathlib import Path
 
 from observed import TIMEOUT_S
+from ports import free_port
 
 
 class Broker:
@@ -87,21 +86,6 @@ def mosquitto():
     if found is None:
         raise RuntimeError("mosquitto is not installed; tests/run installs it")
     return found
-
-
-def free_port():
-    """A port that no outgoing connection takes while the broker is down."""
-    below_ephemeral = range(10240, 32768)
-    while True:
-        port = random.choice(below_ephemeral)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                continue
-        return port
 
 
 def accepts_connections(port):

@@ -5,8 +5,9 @@ import os
 import pytest
 
 import seeds
-from broker import Broker, free_port
+from broker import Broker
 from certificates import Authority
+from ports import free_port
 from publisher import Publisher
 
 

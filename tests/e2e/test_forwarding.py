@@ -3,7 +3,6 @@
 import os
 import socket
 import threading
-from contextlib import closing
 
 import pytest
 
@@ -14,6 +13,7 @@ from pymavlink.dialects.v20 import development as mavlink
 
 import seeds
 from observed import TIMEOUT_S
+from ports import free_port
 from vehicle import Ack
 
 STOP = mavlink.MAV_CMD_IMAGE_STOP_CAPTURE
@@ -49,14 +49,8 @@ class GroundStation:
         self.link.mav.command_long_send(*target, command, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-def free_port():
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def start(rig, direction):
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM)
     forward = f'[[forward]]\nendpoint = "udpin:127.0.0.1:{port}"\ndirection = "{direction}"\n'
     rig.start_ready(forward=forward)
     station = GroundStation(port)

@@ -10,6 +10,7 @@ import pytest
 from pymavlink.dialects.v20 import development as mavlink
 
 from observed import TIMEOUT_S
+from ports import free_port
 from publisher import Publisher
 from seeds import BASE
 from vehicle import Ack, Vehicle
@@ -191,3 +192,8 @@ def test_publisher_tells_lifecycles_and_replies_apart(rig):
     assert cloud.statuses("some-id") == ["ACCEPTED", "FAILED"]
     assert cloud.lifecycle_keys() == {"k"}
     assert cloud.updates("other-id") == []
+
+
+def test_no_port_is_given_twice():
+    ports = [free_port() for _ in range(1000)]
+    assert len(set(ports)) == len(ports)

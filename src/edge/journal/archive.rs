@@ -150,6 +150,7 @@ impl Archive {
         }
         Ok(())
     }
+
     /// Without bringing the slots into order; no more memory than they need.
     fn append(&mut self, first: u64, summary: Summary, index: &Index) {
         self.commands += summary.commands;

@@ -1,19 +1,20 @@
-//! How far the store certainly is: the number of the last commit that reached the disk, in a file of
-//! its own. A store that ends before it has lost commits, which sled takes for a log that ends there.
+//! How far the journal certainly is: the number of the last commit that reached the disk, in a file of
+//! its own. A journal that ends before it has lost commits, which neither sled nor the write-ahead log
+//! can tell from an end.
 //!
 //! The number is written when its commit has been reported, so it is never ahead of the disk. It is
 //! synced after [`SYNC_EVERY`] commits: after the end of a process it is exact, unless that came just
-//! between the two; after a power cut it may be older by about as many. Two slots make it safe against a torn write: only the one that is
-//! not the last synced is written to, and after a sync they change places.
+//! between the two; after a power cut it may be older by about as many. Two slots make it safe against
+//! a torn write: only the one that is not the last synced is written to, and after a sync they change
+//! places.
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::error::{Error, io_error};
+use super::error::{Error, io_error, open_error};
 
 /// Commits; one more fdatasync among so many.
 pub const SYNC_EVERY: u64 = 256;
@@ -50,10 +51,7 @@ impl Checkpoint {
     /// The disk's, or damaged, or another journal's.
     pub fn open(path: &Path, journal: Uuid) -> Result<(Self, u64), Error> {
         let file = OpenOptions::new().read(true).write(true).open(path);
-        let file = file.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::damaged(path, "there is none"),
-            _ => io_error("open", path)(error),
-        })?;
+        let file = file.map_err(open_error(path, "there is none"))?;
         let slots = [0, 1].map(|slot| read(&file, slot));
         let (best, (owner, commit)) = (0..)
             .zip(slots)

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use sled::IVec;
 
-use super::entry::{Writes, decode};
+use super::entry::{META, Writes, decode};
 use super::error::Error;
-use super::store::{Entry, Store};
+use super::store::{Entry, Store, Write};
 
 #[derive(Debug)]
 pub struct Entries {
@@ -32,9 +32,19 @@ impl Entries {
             .extend(writes.into_iter().map(|(key, value)| (key.into(), value.map(IVec::from))));
     }
 
-    /// What the store has not got, in order.
-    pub fn ahead(&self) -> impl Iterator<Item = (&IVec, Option<&IVec>)> {
-        self.ahead.iter().map(|(key, value)| (key, value.as_ref()))
+    /// What the store has not got, but the meta.
+    ///
+    /// # Errors
+    /// Not readable.
+    pub fn ahead(&self) -> Result<Vec<Write>, Error> {
+        let mut writes = Vec::new();
+        for (key, value) in self.ahead.iter().filter(|(key, _)| &***key != META) {
+            // Most of what was removed came and went without the store.
+            if value.is_some() || self.store.contains(key)? {
+                writes.push((key.clone(), value.clone()));
+            }
+        }
+        Ok(writes)
     }
 
     /// The store has got everything.

@@ -87,6 +87,14 @@ pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error
     move |source| Error::Io { what, path: path.to_owned(), source }
 }
 
+/// For `map_err` where a file is opened that must be there: if it is not, that is damage.
+pub(super) fn open_error(path: &Path, missing: &str) -> impl FnOnce(io::Error) -> Error {
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound => Error::damaged(path, missing),
+        _ => io_error("open", path)(source),
+    }
+}
+
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

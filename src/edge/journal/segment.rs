@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::directory::sync_dir;
 use super::entry::{decode, record_key};
-use super::error::{Error, io_error};
+use super::error::{Error, io_error, open_error};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
 use crate::lifecycle::time::{Stamp, Timestamp};
@@ -86,10 +86,7 @@ pub fn write(path: &Path, commands: &[Finished]) -> Result<(Summary, Index), Err
 /// Damaged, missing, or the disk's.
 pub fn read_index(path: &Path, summary: &Summary) -> Result<Index, Error> {
     let damaged = |message: &str| Error::damaged(path, message);
-    let file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => damaged("this part of it is missing"),
-        _ => io_error("open", path)(error),
-    })?;
+    let file = File::open(path).map_err(open_error(path, "this part of it is missing"))?;
     let length = file.metadata().map_err(io_error("read", path))?.len();
     let index_bytes = summary.commands.checked_mul(INDEX_ENTRY as u64);
     let start = index_bytes.and_then(|it| summary.bytes.checked_sub(TRAILER)?.checked_sub(it));

@@ -57,7 +57,7 @@ impl Store {
             .path(dir)
             .cache_capacity(CACHE_BYTES)
             .mode(sled::Mode::LowSpace)
-            // Every commit flushes by itself.
+            // Whoever writes flushes.
             .flush_every_ms(None);
         let since = Instant::now();
         let db = loop {

@@ -13,14 +13,13 @@
 //! is written after its fdatasync; a readable one behind one that is not means damage.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use super::entry::Writes;
-use super::error::{Error, io_error};
+use super::error::{Error, io_error, open_error};
 
 /// How much is written ahead before the store gets it. More needs more memory; less makes the store's
 /// turn, which a commit may have to wait for, come more often. A command takes about 6 kB.
@@ -61,14 +60,11 @@ impl WriteAhead {
     /// # Errors
     /// The disk's, damaged, or of a store that has lost commits.
     pub fn open(path: &Path, journal: Uuid, stored: u64) -> Result<(Self, Vec<Commit>), Error> {
-        let damaged = |message: String| Error::damaged(path, message);
         let file = OpenOptions::new().write(true).open(path);
-        let file = file.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => damaged("there is none".to_owned()),
-            _ => io_error("open", path)(error),
-        })?;
+        let file = file.map_err(open_error(path, "there is none"))?;
         let bytes = fs::read(path).map_err(io_error("read", path))?;
-        let (commits, end) = read(&bytes, journal, stored).map_err(damaged)?;
+        let found = read(&bytes, journal, stored);
+        let (commits, end) = found.map_err(|message| Error::damaged(path, message))?;
         // What is read may only be in the page cache, which after a sync that failed holds it to be on
         // the disk: only what is written anew is synced.
         file.write_all_at(&bytes[..end.min(bytes.len())], 0).map_err(io_error("write", path))?;

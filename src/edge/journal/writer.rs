@@ -217,7 +217,7 @@ impl Writer {
         if self.generation.write_ahead.is_empty() {
             return self.generation.checkpoint.sync();
         }
-        let writes = self.ahead()?;
+        let writes = self.shared.read().expect("no holder panics").entries.ahead()?;
         let meta: Write = (META.into(), Some(encode(META, &self.meta).into()));
         for batch in writes.chunks(WRITES_PER_BATCH) {
             self.generation.store.apply(batch.iter().cloned())?;
@@ -234,19 +234,6 @@ impl Writer {
         self.generation.write_ahead.restart()?;
         self.shared.write().expect("no holder panics").entries.forget_ahead();
         self.generation.checkpoint.sync()
-    }
-
-    /// What the store has not got, but the meta.
-    pub fn ahead(&self) -> Result<Vec<Write>, Error> {
-        let contents = self.shared.read().expect("no holder panics");
-        let mut writes = Vec::new();
-        for (key, value) in contents.entries.ahead().filter(|(key, _)| &***key != META) {
-            // Most of what was removed came and went without the store.
-            if value.is_some() || self.generation.store.contains(key)? {
-                writes.push((key.clone(), value.cloned()));
-            }
-        }
-        Ok(writes)
     }
 
     /// Writes a segment of finished commands; they leave the store with the next commit.

@@ -117,7 +117,7 @@ struct Goodbye {
 
 impl Connection<'_> {
     async fn serve(&mut self, mut event_loop: EventLoop) -> End {
-        // A clone, since a permit borrows its sender while `self` is at work.
+        // A clone, since waiting for room borrows the sender while `self` is at work.
         let events = self.client.events.clone();
         loop {
             let polled = {
@@ -144,12 +144,8 @@ impl Connection<'_> {
                                 return end;
                             }
                         }
-                        permit = events.reserve(),
-                            if usable && !self.client.queue.is_empty() =>
-                        {
-                            let Ok(permit) = permit else { return End::Left };
-                            permit.send(self.client.queue.pop_front().expect("it is not empty"));
-                        }
+                        // There is room again; the next turn delivers.
+                        Ok(_) = events.reserve(), if usable && !self.client.queue.is_empty() => {}
                         () = events.closed() => return End::Left,
                         () = sleep_until(self.deadline), if reading => {
                             return End::Lost(self.silence_reason());
