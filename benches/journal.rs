@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use downlinkd::catalog;
@@ -58,7 +59,7 @@ fn fill(dir: &Path, commands: u64) {
         for closed in [false, true] {
             let mut batch = Batch { published: published.drain(..).collect(), ..Batch::default() };
             for number in numbers.clone() {
-                let record = record(number, closed);
+                let record = Arc::new(record(number, closed));
                 outbox += 1;
                 published.push(outbox);
                 batch.outbox.insert(outbox, record.clone());
@@ -128,7 +129,7 @@ fn rewrite(dir: &Path, commands: u64) {
     };
     let first = 1_000_000_000;
     for number in (first..first + 40_000).step_by(64) {
-        let updates = (number..number + 64).map(|number| (number, record(1, true)));
+        let updates = (number..number + 64).map(|number| (number, record(1, true).into()));
         commit(Batch { outbox: updates.collect(), ..Batch::default() });
     }
     commit(Batch { published: (first..first + 39_000).collect(), ..Batch::default() });

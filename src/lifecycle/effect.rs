@@ -146,8 +146,8 @@ pub enum Effect {
 /// What one commit writes, all or nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    pub records: BTreeMap<CommandId, Record>,
-    pub outbox: BTreeMap<OutboxNumber, Record>,
+    pub records: BTreeMap<CommandId, Arc<Record>>,
+    pub outbox: BTreeMap<OutboxNumber, Arc<Record>>,
     /// Entries of earlier commits that the broker has acknowledged, or that gave way to later ones.
     pub published: BTreeSet<OutboxNumber>,
     /// Used up, and until when.

@@ -32,7 +32,7 @@ pub async fn fill(dir: &Path, device_id: &str, commands: u64) -> Result<(), Erro
     for first in (1..=commands).step_by(PER_COMMIT as usize) {
         let last = (first + PER_COMMIT - 1).min(commands);
         let records = (first..=last).map(|number| record(device_id, number, now));
-        let records = records.map(|record| (record.command_id, record)).collect();
+        let records = records.map(|record| (record.command_id, record.into())).collect();
         let moment = Moment {
             last_number: last,
             clock_floor: now,

@@ -28,8 +28,7 @@ impl Entries {
 
     /// What was written ahead.
     pub fn follow(&mut self, writes: Writes) {
-        self.ahead
-            .extend(writes.into_iter().map(|(key, value)| (key.into(), value.map(IVec::from))));
+        self.ahead.extend(writes);
     }
 
     /// What the store has not got, but the meta.

@@ -12,20 +12,28 @@
 //!
 //! Numbers are big-endian: the order of the keys is the order of acceptance.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sled::IVec;
 use uuid::Uuid;
 
 use super::error::Error;
 use super::segment::{Finished, Summary};
+use super::store::Write;
 use crate::guard::nonces::NonceKey;
 use crate::guard::set_aside::SetAside;
 use crate::lifecycle::effect::{Batch, OutboxNumber};
+use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
 use crate::lifecycle::time::Timestamp;
 
 /// Of the values, not of sled's own files.
 pub const FORMAT: u8 = 1;
+/// The format and the checksum.
+const HEAD: usize = 1 + 4;
 
 /// Most records are a little shorter.
 const USUAL_BYTES: usize = 1024;
@@ -65,21 +73,30 @@ impl Meta {
     }
 }
 
-/// What one commit changes: key, and the new value or none.
-pub type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// What one commit changes.
+pub type Writes = Vec<Write>;
 
 /// All that a batch changes but the meta.
 pub fn writes_of(batch: &Batch) -> Writes {
     let mut writes = Writes::new();
-    for (id, record) in &batch.records {
-        writes.push((record_key(record.number), Some(encode(&record_key(record.number), record))));
-        writes.push((id_key(*id), Some(encode(&id_key(*id), &record.number))));
-        writes.push((open_key(record.number), (!record.closed).then(Vec::new)));
+    // A command and its latest update are mostly one object: its JSON is made once.
+    let mut made = HashMap::new();
+    let mut push = |key: IVec, record: &Arc<Record>| {
+        let body = made.entry(Arc::as_ptr(record)).or_insert_with(|| json(&**record));
+        let value = value(&key, body);
+        writes.push((key, Some(value)));
+    };
+    for record in batch.records.values() {
+        push(record_key(record.number), record);
     }
     for (number, record) in &batch.outbox {
-        let key = outbox_key(*number);
-        let value = encode(&key, record);
-        writes.push((key, Some(value)));
+        push(outbox_key(*number), record);
+    }
+    for (id, record) in &batch.records {
+        let key = id_key(*id);
+        let number = encode(&key, &record.number);
+        writes.push((key, Some(number)));
+        writes.push((open_key(record.number), (!record.closed).then(IVec::default)));
     }
     for number in &batch.published {
         writes.push((outbox_key(*number), None));
@@ -105,13 +122,8 @@ pub fn moved(commands: &[Finished], first: u64, summary: &Summary) -> Writes {
     writes
 }
 
-pub fn encode(key: &[u8], value: &impl Serialize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    bytes.extend([FORMAT, 0, 0, 0, 0]);
-    serde_json::to_writer(&mut bytes, value).expect("the values are plain data");
-    let crc = checksum(key, &bytes[5..]);
-    bytes[1..5].copy_from_slice(&crc.to_le_bytes());
-    bytes
+pub fn encode(key: &[u8], content: &impl Serialize) -> IVec {
+    value(key, &json(content))
 }
 
 /// # Errors
@@ -126,7 +138,7 @@ pub fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Error>
 /// Damaged, or of another format.
 pub fn body<'value>(key: &[u8], value: &'value [u8]) -> Result<&'value [u8], Error> {
     let (head, body) =
-        value.split_first_chunk::<5>().ok_or_else(|| Error::entry(key, "too short"))?;
+        value.split_first_chunk::<HEAD>().ok_or_else(|| Error::entry(key, "too short"))?;
     let [format, crc @ ..] = *head;
     if format != FORMAT {
         return Err(Error::entry(key, format!("format {format} is not known to this version")));
@@ -151,28 +163,50 @@ pub fn nonce_of(key: &[u8]) -> Result<NonceKey, Error> {
     nonce.ok_or_else(|| Error::entry(key, "a nonce of another length"))
 }
 
-pub fn record_key(number: u64) -> Vec<u8> {
-    [RECORDS, &number.to_be_bytes()].concat()
+pub fn record_key(number: u64) -> IVec {
+    key(RECORDS, number.to_be_bytes())
 }
 
-pub fn id_key(id: CommandId) -> Vec<u8> {
-    [IDS, id.as_bytes()].concat()
+pub fn id_key(id: CommandId) -> IVec {
+    key(IDS, id.into_bytes())
 }
 
-pub fn open_key(number: u64) -> Vec<u8> {
-    [OPEN, &number.to_be_bytes()].concat()
+pub fn open_key(number: u64) -> IVec {
+    key(OPEN, number.to_be_bytes())
 }
 
-pub fn outbox_key(number: OutboxNumber) -> Vec<u8> {
-    [OUTBOX, &number.to_be_bytes()].concat()
+pub fn outbox_key(number: OutboxNumber) -> IVec {
+    key(OUTBOX, number.to_be_bytes())
 }
 
-pub fn segment_key(first: u64) -> Vec<u8> {
-    [SEGMENTS, &first.to_be_bytes()].concat()
+pub fn segment_key(first: u64) -> IVec {
+    key(SEGMENTS, first.to_be_bytes())
 }
 
-pub fn nonce_key(nonce: &NonceKey) -> Vec<u8> {
-    [NONCES, &nonce.0].concat()
+pub fn nonce_key(nonce: &NonceKey) -> IVec {
+    key(NONCES, nonce.0)
+}
+
+/// sled keeps one of this length without memory of its own.
+fn key<const LENGTH: usize>(kind: &[u8], name: [u8; LENGTH]) -> IVec {
+    let mut key = [0; 1 + 16];
+    key[..1].copy_from_slice(kind);
+    key[1..=LENGTH].copy_from_slice(&name);
+    key[..=LENGTH].into()
+}
+
+fn json(content: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut bytes, content).expect("the values are plain data");
+    bytes
+}
+
+fn value(key: &[u8], body: &[u8]) -> IVec {
+    let mut value = Vec::with_capacity(HEAD + body.len());
+    value.push(FORMAT);
+    value.extend(checksum(key, body).to_le_bytes());
+    value.extend(body);
+    value.into()
 }
 
 /// Over the key too, so that a value under another key is noticed.

@@ -33,7 +33,7 @@ impl Generation {
         let number = current.generation + 1;
         let path = directory.fresh_generation(number)?;
         let store = create_store(&path)?;
-        store.apply([(META.into(), Some(encode(META, meta).into()))])?;
+        store.apply([(META.into(), Some(encode(META, meta)))])?;
         let generation = Self::seal(&path, store, meta)?;
         current.format = FORMAT;
         current.generation = number;

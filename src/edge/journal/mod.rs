@@ -158,7 +158,6 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
         retention,
         unpublished,
         nonces: recovered.nonces.len() as u64,
-        moving: None,
         look_above: LOOK_ABOVE,
         gain_above: 0,
         min_bytes: MIN_BYTES,

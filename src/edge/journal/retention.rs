@@ -6,16 +6,19 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::archive::Archive;
 use super::entries::Entries;
 use super::entry::{RECORDS, decode, nonce_key};
 use super::error::Error;
 use super::segment::Finished;
+use crate::guard::nonces::NonceKey;
 use crate::lifecycle::effect::{Batch, OutboxNumber};
-use crate::lifecycle::record::Record;
-use crate::lifecycle::time::Timestamp;
+use crate::lifecycle::request::CommandId;
+use crate::lifecycle::time::{Stamp, Timestamp};
 
-/// Commands that are moved together.
+/// Commands that are moved together, at most.
 pub const SEGMENT_COMMANDS: usize = 256;
 
 /// How much is kept of finished commands.
@@ -94,30 +97,35 @@ impl Unpublished {
     }
 }
 
-/// The oldest commands that may be moved, if they fill a segment.
+/// The oldest commands that may be moved, at most a segment's worth.
 ///
 /// # Errors
 /// Not readable or damaged.
-pub fn movable(
-    entries: &Entries,
-    unpublished: &Unpublished,
-) -> Result<Option<Vec<Finished>>, Error> {
+pub fn movable(entries: &Entries, unpublished: &Unpublished) -> Result<Vec<Finished>, Error> {
     let mut commands = Vec::new();
     for entry in entries.scan(RECORDS) {
         let (key, value) = entry?;
-        let record: Record = decode(&key, &value)?;
-        let nonce = record.nonce.as_ref();
+        let Command { number, command_id, nonce, updated, closed } = decode(&key, &value)?;
         let is_known = |nonce| entries.get::<Timestamp>(&nonce_key(nonce)).map(|it| it.is_some());
-        if record.closed
-            && !unpublished.has(record.number)
-            && !nonce.map(is_known).transpose()?.unwrap_or_default()
+        if closed
+            && !unpublished.has(number)
+            && !nonce.as_ref().map(is_known).transpose()?.unwrap_or_default()
         {
-            let Record { number, command_id, updated, .. } = record;
             commands.push(Finished { number, command_id, updated, value });
             if commands.len() == SEGMENT_COMMANDS {
-                return Ok(Some(commands));
+                break;
             }
         }
     }
-    Ok(None)
+    Ok(commands)
+}
+
+/// What decides of a [`Record`](crate::lifecycle::record::Record).
+#[derive(Deserialize)]
+struct Command {
+    number: u64,
+    command_id: CommandId,
+    nonce: Option<NonceKey>,
+    updated: Stamp,
+    closed: bool,
 }

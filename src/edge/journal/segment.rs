@@ -158,7 +158,7 @@ mod tests {
             number: record.number,
             command_id: record.command_id,
             updated: record.updated,
-            value: encode(&record_key(record.number), &record).into(),
+            value: encode(&record_key(record.number), &record),
         }
     }
 

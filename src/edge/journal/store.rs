@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use sled::IVec;
 
 use super::directory::{LOCK_PATIENCE, sync_dir};
 use super::entry::decode;
@@ -25,9 +26,9 @@ pub struct Store {
 }
 
 /// A key and its value.
-pub type Entry = (sled::IVec, sled::IVec);
+pub type Entry = (IVec, IVec);
 /// A key, and its new value or none.
-pub type Write = (sled::IVec, Option<sled::IVec>);
+pub type Write = (IVec, Option<IVec>);
 
 impl Store {
     /// # Errors

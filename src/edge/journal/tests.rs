@@ -32,7 +32,7 @@ fn record(number: u64, closed: bool) -> Record {
 
 /// The commands, without updates.
 fn batch(records: impl IntoIterator<Item = Record>) -> Batch {
-    let records = records.into_iter().map(|record| (record.command_id, record)).collect();
+    let records = records.into_iter().map(|record| (record.command_id, record.into())).collect();
     Batch { records, ..Batch::default() }
 }
 
@@ -92,7 +92,7 @@ fn entries(writer: &Writer) -> Writes {
     let entries = contents.entries.scan(b"").map(Result::unwrap);
     entries
         .filter(|(key, _)| &**key != entry::META)
-        .map(|(key, value)| (key.to_vec(), Some(value.to_vec())))
+        .map(|(key, value)| (key, Some(value)))
         .collect()
 }
 

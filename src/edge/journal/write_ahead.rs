@@ -22,8 +22,9 @@ use super::entry::Writes;
 use super::error::{Error, io_error, open_error};
 
 /// How much is written ahead before the store gets it. More needs more memory; less makes the store's
-/// turn, which a commit may have to wait for, come more often. A command takes about 6 kB.
-const BYTES: u64 = 2 * 1024 * 1024;
+/// turn, which a commit may have to wait for, come more often. A command takes about 6 kB: this is a
+/// segment's worth of them.
+const BYTES: u64 = 3 * 512 * 1024;
 const HEAD: usize = 16;
 const ALIGNMENT: usize = 8;
 /// The buffer of an ordinary commit is kept for the next one.
@@ -181,7 +182,7 @@ fn writes(mut body: &[u8]) -> Option<Writes> {
         let (key, rest) = rest.split_at_checked((*key_length).into())?;
         let length = u32::from_le_bytes(*length).checked_sub(1);
         let (value, rest) = rest.split_at_checked(length.unwrap_or_default() as usize)?;
-        writes.push((key.to_vec(), length.map(|_| value.to_vec())));
+        writes.push((key.into(), length.map(|_| value.into())));
         body = rest;
     }
     body.is_empty().then_some(writes)

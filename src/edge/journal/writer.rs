@@ -16,8 +16,6 @@ use super::error::{Error, io_error};
 use super::generation::Generation;
 use super::retention::{Retention, SEGMENT_COMMANDS, Unpublished, movable};
 use super::rewrite::{Failure, Rewrite};
-use super::segment::{Index, Summary};
-use super::store::Write;
 use crate::guard::set_aside::SetAside;
 use crate::lifecycle::effect::Batch;
 use crate::lifecycle::time::Timestamp;
@@ -30,9 +28,11 @@ const COMMITS_PER_STEP: u32 = 8;
 /// A store up to this size, and so much more per command and update in it, is left alone.
 pub const MIN_BYTES: u64 = 32 * 1024 * 1024;
 const BYTES_PER_ENTRY: u64 = 4096;
+/// So few finished commands rather go to the store than to a segment of their own.
+const SMALLEST_SEGMENT: usize = SEGMENT_COMMANDS / 4;
 /// Writes that the store gets in one batch.
 const WRITES_PER_BATCH: usize = 256;
-/// Commands in the store before it is looked for some to move.
+/// Commands not in the archive before it is looked for some to move.
 pub const LOOK_ABOVE: u64 = 2 * SEGMENT_COMMANDS as u64;
 
 /// What reads go to; the thread changes it.
@@ -78,22 +78,12 @@ pub struct Writer {
     pub unpublished: Unpublished,
     /// How many are in the store.
     pub nonces: u64,
-    /// A segment that is written; the next commit makes it count.
-    pub moving: Option<Moving>,
-    /// With so many commands in the store, it is time to look for some to move.
+    /// With so many commands not in the archive, it is time to look for some to move.
     pub look_above: u64,
     /// The size of the file below which another rewriting would gain nothing.
     pub gain_above: u64,
     /// [`MIN_BYTES`].
     pub min_bytes: u64,
-}
-
-#[derive(Debug)]
-pub struct Moving {
-    first: u64,
-    summary: Summary,
-    index: Index,
-    writes: Writes,
 }
 
 impl Writer {
@@ -156,10 +146,9 @@ impl Writer {
         }
     }
 
-    /// One write ahead, one fdatasync. What is moved to the archive and what leaves it goes with it.
-    /// Another bound for signatures takes a file of its own, once in minutes.
+    /// One write ahead, one fdatasync. What leaves the archive goes with it. Another bound for signatures
+    /// takes a file of its own, once in minutes.
     pub fn commit(&mut self, batch: &Batch, moment: Moment) -> Result<(), Error> {
-        let moving = self.moving.take();
         let mut meta = Meta {
             commit: self.meta.commit + 1,
             last_number: moment.last_number,
@@ -173,37 +162,29 @@ impl Writer {
             moment.trusted_now,
         );
         let mut writes = writes_of(batch);
-        writes.extend(moving.iter().flat_map(|moving| moving.writes.clone()));
         for (first, commands) in &expired {
             writes.push((segment_key(*first), None));
             meta.removed += commands;
         }
-        writes.push((META.to_vec(), Some(encode(META, &meta))));
-        self.generation.write_ahead.append(meta.commit, &writes)?;
+        self.write(meta, writes, |archive| {
+            expired.iter().try_for_each(|(first, _)| archive.remove(*first))
+        })?;
         if moment.signing_bound > self.signing_bound {
             self.directory.set_signing_bound(moment.signing_bound)?;
             self.signing_bound = moment.signing_bound;
         }
-        self.meta = meta;
         self.unpublished.follow(batch);
         self.nonces += batch.nonces.len() as u64;
         self.nonces = self.nonces.saturating_sub(batch.expired_nonces.len() as u64);
-        let mut contents = self.shared.write().expect("no holder panics");
-        contents.entries.follow(writes);
-        if let Some(Moving { first, summary, index, .. }) = moving {
-            contents.archive.add(first, summary, &index);
-        }
-        for (first, _) in expired {
-            contents.archive.remove(first)?;
-        }
         Ok(())
     }
 
     /// What a commit must not wait for.
     pub fn keep_house(&mut self, is_step_due: bool) -> Result<(), Error> {
         self.generation.checkpoint.write(self.meta.commit)?;
-        self.move_if_due()?;
-        if self.generation.write_ahead.is_full() {
+        let is_full = self.generation.write_ahead.is_full();
+        self.move_if_due(is_full)?;
+        if is_full {
             self.hand_over()?;
             self.begin_if_due()?;
         } else if self.generation.checkpoint.is_due() {
@@ -217,17 +198,19 @@ impl Writer {
         if self.generation.write_ahead.is_empty() {
             return self.generation.checkpoint.sync();
         }
-        let writes = self.shared.read().expect("no holder panics").entries.ahead()?;
-        let meta: Write = (META.into(), Some(encode(META, &self.meta).into()));
-        for batch in writes.chunks(WRITES_PER_BATCH) {
-            self.generation.store.apply(batch.iter().cloned())?;
-        }
-        self.generation.store.sync()?;
+        let mut first = self.shared.read().expect("no holder panics").entries.ahead()?;
+        let mut last = first.split_off(first.len() - first.len() % WRITES_PER_BATCH);
         // It says that the store has everything up to its commit.
-        self.generation.store.apply([meta.clone()])?;
-        self.generation.store.sync()?;
+        last.push((META.into(), Some(encode(META, &self.meta))));
+        let store = &self.generation.store;
+        if !first.is_empty() {
+            first.chunks(WRITES_PER_BATCH).try_for_each(|batch| store.apply(batch.to_vec()))?;
+            store.sync()?;
+        }
+        store.apply(last.clone())?;
+        store.sync()?;
         if let Some(rewrite) = &self.rewrite
-            && let Err(error) = rewrite.follow(writes.into_iter().chain([meta]))
+            && let Err(error) = rewrite.follow(first.into_iter().chain(last))
         {
             self.give_up(&error)?;
         }
@@ -236,25 +219,50 @@ impl Writer {
         self.generation.checkpoint.sync()
     }
 
-    /// Writes a segment of finished commands; they leave the store with the next commit.
-    fn move_if_due(&mut self) -> Result<(), Error> {
+    /// Finished commands leave the store for a segment, in a commit of its own. Most never get to the
+    /// store: they go as soon as the log is full.
+    fn move_if_due(&mut self, is_log_full: bool) -> Result<(), Error> {
         let contents = self.shared.read().expect("no holder panics");
         let in_store = self.meta.commands().saturating_sub(contents.archive.commands());
+        let at_least = match is_log_full {
+            true => SMALLEST_SEGMENT,
+            false if in_store >= self.look_above => SEGMENT_COMMANDS,
+            false => return Ok(()),
+        };
         // Where a nonce is known its command stays: looking would read the whole store for nothing.
-        let may_move = in_store.saturating_sub(self.nonces);
-        let is_due = in_store >= self.look_above && may_move >= SEGMENT_COMMANDS as u64;
-        if self.moving.is_some() || !is_due {
+        if in_store.saturating_sub(self.nonces) < at_least as u64 {
             return Ok(());
         }
-        let Some(commands) = movable(&contents.entries, &self.unpublished)? else {
-            self.look_above = in_store + SEGMENT_COMMANDS as u64;
+        let commands = movable(&contents.entries, &self.unpublished)?;
+        let is_last = commands.len() < SEGMENT_COMMANDS;
+        self.look_above = if is_last { in_store + SEGMENT_COMMANDS as u64 } else { LOOK_ABOVE };
+        if commands.len() < at_least {
             return Ok(());
-        };
-        self.look_above = LOOK_ABOVE;
+        }
         let (first, summary, index) = contents.archive.write(&commands)?;
-        let writes = moved(&commands, first, &summary);
-        self.moving = Some(Moving { first, summary, index, writes });
-        Ok(())
+        drop(contents);
+        let meta = Meta { commit: self.meta.commit + 1, ..self.meta.clone() };
+        self.write(meta, moved(&commands, first, &summary), |archive| {
+            archive.add(first, summary, &index);
+            Ok(())
+        })?;
+        self.generation.checkpoint.write(self.meta.commit)
+    }
+
+    /// Makes a commit durable, then visible: what it changes in the archive together with the rest, or a
+    /// command that moves would be in neither for a moment.
+    fn write(
+        &mut self,
+        meta: Meta,
+        mut writes: Writes,
+        change: impl FnOnce(&mut Archive) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        writes.push((META.into(), Some(encode(META, &meta))));
+        self.generation.write_ahead.append(meta.commit, &writes)?;
+        self.meta = meta;
+        let mut contents = self.shared.write().expect("no holder panics");
+        contents.entries.follow(writes);
+        change(&mut contents.archive)
     }
 
     fn idle(&mut self) -> Result<(), Error> {

@@ -512,19 +512,19 @@ impl Engine {
         live.record.updated = Stamp::of(now);
         let record = Arc::new(live.record.clone());
         self.effects.push_back(Effect::Step(record.clone()));
-        self.batch.outbox.insert(self.outbox.push(record), live.record.clone());
+        self.batch.records.insert(id, record.clone());
+        self.batch.outbox.insert(self.outbox.push(record.clone()), record);
         for replaced in self.outbox.collapse() {
             self.forget_update(replaced);
             // Or a crash would bring it back after its successor was published.
             self.urgent = true;
         }
-        self.write(id);
     }
 
     /// Adds a command to the batch as it stands.
     fn write(&mut self, id: CommandId) {
         if let Some(live) = self.live.get(&id) {
-            self.batch.records.insert(id, live.record.clone());
+            self.batch.records.insert(id, Arc::new(live.record.clone()));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Finished commands move to the archive, and leave it, and nothing else does.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -56,6 +57,46 @@ fn finished_commands_move_and_are_found_in_a_later_process() {
     assert_eq!(get(&contents, expected.command_id).unwrap(), Some(expected));
 }
 
+/// Until the log is full; every tenth command stays open. Returns the last number.
+fn fill_log(writer: &mut Writer, bytes_per_command: usize) -> u64 {
+    let message = Some("x".repeat(bytes_per_command));
+    for number in 1.. {
+        let closed = number % 10 != 0;
+        write(writer, [Record { message: message.clone(), ..record(number, closed) }]);
+        if writer.generation.write_ahead.is_empty() {
+            return number;
+        }
+    }
+    unreachable!("the log is full at some time")
+}
+
+/// Without what is only written ahead.
+fn in_store(writer: &Writer) -> BTreeSet<u64> {
+    let (from, to) = (entry::record_key(0), entry::record_key(u64::MAX));
+    let entries = writer.generation.store.range((Bound::Included(&from), Bound::Included(&to)));
+    entries.map(|entry| entry::number_of(&entry.unwrap().0).unwrap()).collect()
+}
+
+#[test]
+fn what_is_finished_when_the_log_is_full_never_reaches_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+    let last = fill_log(&mut writer, 10_000);
+    assert!(last < SEGMENT);
+    assert_eq!(in_store(&writer), (1..=last).filter(|number| number % 10 == 0).collect());
+    assert_eq!(archived(&writer), (1..=last).filter(|number| number % 10 != 0).collect());
+    assert_eq!(known(&writer, 1..=last).len() as u64, last);
+}
+
+#[test]
+fn a_few_make_no_segment_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+    let last = fill_log(&mut writer, 50_000);
+    assert_eq!(in_store(&writer), (1..=last).collect());
+    assert!(archived(&writer).is_empty());
+}
+
 #[test]
 fn ids_that_begin_alike_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
@@ -94,7 +135,7 @@ fn what_is_open_unpublished_or_has_a_known_nonce_stays() {
     let (key, nonce) = (NonceKey([9; 16]), Some(NonceKey([9; 16])));
     let mut first = announced([record(2, true)]);
     let special = [record(1, false), Record { nonce, ..record(3, true) }];
-    first.records.extend(special.map(|record| (record.command_id, record)));
+    first.records.extend(special.map(|record| (record.command_id, record.into())));
     first.nonces = [(key, NOW)].into();
     commit_by(&mut writer, &first, moment(3));
     for number in 4..=4 * SEGMENT {

@@ -96,7 +96,7 @@ fn damage_is_not_carried_on() {
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     commit_by(&mut writer, &batch([record(1, false)]), moment(1));
     writer.hand_over().unwrap();
-    writer.generation.store.apply([(record_key(1).into(), Some(b"bad".into()))]).unwrap();
+    writer.generation.store.apply([(record_key(1), Some(b"bad".into()))]).unwrap();
     writer.begin().unwrap();
     let error = writer.step().unwrap_err();
     assert_eq!(error.trouble(), Trouble::Damage);
@@ -111,7 +111,7 @@ fn a_copy_that_differs_is_given_up() {
         commit_by(&mut writer, &batch([record(number, false)]), moment(number));
     }
     writer.hand_over().unwrap();
-    for (key, value) in [(record_key(2).into(), None), (b"z".into(), Some(b"more".into()))] {
+    for (key, value) in [(record_key(2), None), (b"z".into(), Some(b"more".into()))] {
         writer.begin().unwrap();
         writer.step().unwrap();
         writer.rewrite.as_ref().unwrap().follow([(key, value)]).unwrap();
@@ -130,7 +130,7 @@ fn a_file_that_has_grown_is_made_small_between_the_commits() {
     writer.min_bytes = 1_000_000;
     let (journal, before) = {
         let updates = |numbers: std::ops::Range<u64>| Batch {
-            outbox: numbers.map(|number| (number, record(1, false))).collect(),
+            outbox: numbers.map(|number| (number, record(1, false).into())).collect(),
             ..Batch::default()
         };
         let mut largest = 0;

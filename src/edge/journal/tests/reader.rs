@@ -69,9 +69,12 @@ fn a_check_finds_what_is_missing_or_does_not_fit() {
         ("open or closed", vec![(open_key(1), None)]),
         (
             "checksum",
-            vec![(outbox_key(2), Some(b"12345678".to_vec())), (outbox_key(3), Some(vec![1; 9]))],
+            vec![
+                (outbox_key(2), Some(b"12345678".into())),
+                (outbox_key(3), Some(vec![1; 9].into())),
+            ],
         ),
-        ("no such kind", vec![(b"x".to_vec(), Some(b"?".to_vec()))]),
+        ("no such kind", vec![(b"x".into(), Some(b"?".into()))]),
     ];
     for (told, writes) in damage {
         let copied = copy(dir.path());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use proptest::prelude::*;
+use sled::IVec;
 use uuid::Uuid;
 
 use super::super::store::{Store, Write};
@@ -62,7 +63,7 @@ fn a_crash_may_come_anywhere_while_the_store_gets_everything() {
         store.sync().unwrap();
     }
     assert!(found(dir.path()).unwrap() == expected);
-    let meta: Write = (entry::META.into(), Some(entry::encode(entry::META, &writer.meta).into()));
+    let meta: Write = (entry::META.into(), Some(entry::encode(entry::META, &writer.meta)));
     store.apply([meta]).unwrap();
     store.sync().unwrap();
     assert!(found(dir.path()).unwrap() == expected, "it has all, but the log has not begun anew");
@@ -80,7 +81,7 @@ fn what_came_and_went_never_reaches_the_store() {
     commit_by(&mut writer, &announced([record(1, false)]), moment(1));
     let published = Batch { published: [1].into(), ..batch([record(1, true)]) };
     commit_by(&mut writer, &published, moment(1));
-    let keys: Vec<_> = ahead(&writer).into_iter().map(|(key, _)| key.to_vec()).collect();
+    let keys: Vec<_> = ahead(&writer).into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, [record_key(1), id_key(record(1, true).command_id)]);
 }
 
@@ -119,7 +120,8 @@ fn log_of_three() -> (Vec<u8>, usize, usize) {
     let mut begins = Vec::new();
     for number in 5..=7_u64 {
         begins.push(bytes.len());
-        let written = vec![(record_key(number), Some(vec![0xa5; 700])), (b"gone".to_vec(), None)];
+        let written =
+            vec![(record_key(number), Some(vec![0xa5; 700].into())), (b"gone".into(), None)];
         write(&mut bytes, JOURNAL, number, &written);
     }
     let end = bytes.len();
@@ -138,9 +140,9 @@ fn a_commit_is_laid_out_as_ever() {
         "00000000000000"
     );
     let writes: Writes = vec![
-        (b"m".to_vec(), Some(b"abc".to_vec())),
-        (b"gone".to_vec(), None),
-        (b"u1".to_vec(), Some(Vec::new())),
+        (b"m".into(), Some(b"abc".into())),
+        (b"gone".into(), None),
+        (b"u1".into(), Some((&[]).into())),
     ];
     let mut bytes = Vec::new();
     write(&mut bytes, JOURNAL, 5, &writes);
@@ -192,7 +194,7 @@ fn what_earlier_laps_left_behind_does_not_count() {
         assert_eq!(read(&old, JOURNAL, stored).unwrap(), (Vec::new(), 0));
         let mut new = Vec::new();
         // As long as one of the old ones, so that the next one of these is read as well.
-        let written = vec![(record_key(1), Some(vec![0x5a; 700])), (b"more".to_vec(), None)];
+        let written = vec![(record_key(1), Some(vec![0x5a; 700].into())), (b"more".into(), None)];
         write(&mut new, JOURNAL, stored + 1, &written);
         let end = new.len();
         let mut bytes = old.clone();
@@ -212,7 +214,7 @@ fn what_is_missing_or_of_another_journal_is_told() {
     let gap = |dir: &Path| {
         let (mut writer, _) = open(dir, RETENTION).unwrap();
         let next = writer.meta.commit + 2;
-        writer.generation.write_ahead.append(next, &vec![(b"x".to_vec(), None)]).unwrap();
+        writer.generation.write_ahead.append(next, &vec![(b"x".into(), None)]).unwrap();
     };
     let foreign = |dir: &Path| {
         fs::copy(other.path().join(LOG), dir.join(LOG)).unwrap();
@@ -237,7 +239,7 @@ fn a_commit_larger_than_the_log_is_taken_and_the_file_shrinks_again() {
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     let length = || fs::metadata(dir.path().join(LOG)).unwrap().len();
     let ordinary = length();
-    let updates = (0..6000).map(|number| (number, record(1, false))).collect();
+    let updates = (0..6000).map(|number| (number, record(1, false).into())).collect();
     let large = Batch { outbox: updates, ..Batch::default() };
     writer.commit(&large, moment(1)).unwrap();
     assert!(length() > ordinary);
@@ -327,9 +329,9 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::create(dir.path()).unwrap());
-        let key = |key: u8| vec![b'k', key];
+        let key = |key: u8| IVec::from(&[b'k', key]);
         let value = |of: u8, value: u8| entry::encode(&key(of), &value);
-        store.apply(stored.iter().map(|(it, is)| (key(*it).into(), Some(value(*it, *is).into())))).unwrap();
+        store.apply(stored.iter().map(|(it, is)| (key(*it), Some(value(*it, *is))))).unwrap();
         let mut entries = Entries::new(store);
         entries.follow(ahead.iter().map(|(it, is)| (key(*it), is.map(|is| value(*it, is)))).collect());
 

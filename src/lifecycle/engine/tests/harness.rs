@@ -38,8 +38,10 @@ pub struct ModelJournal {
 
 impl ModelJournal {
     pub fn commit(&mut self, batch: Batch, last_number: u64) {
-        self.records.extend(batch.records);
-        self.outbox.extend(batch.outbox);
+        let records = batch.records.into_iter();
+        self.records.extend(records.map(|(id, record)| (id, Arc::unwrap_or_clone(record))));
+        let outbox = batch.outbox.into_iter();
+        self.outbox.extend(outbox.map(|(number, record)| (number, Arc::unwrap_or_clone(record))));
         for number in batch.published {
             self.outbox.remove(&number);
         }
