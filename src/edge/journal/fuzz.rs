@@ -98,7 +98,13 @@ fn archive(bytes: &[u8]) -> bool {
     let index = commands.checked_mul(32).and_then(|index| usize::try_from(index).ok());
     let start = index.and_then(|index| bytes.len().checked_sub(8 + index));
     let index_crc = start.map_or(0, |start| crc32fast::hash(&bytes[start..bytes.len() - 8]));
-    let summary = Summary { commands, bytes: bytes.len() as u64, index_crc, newest: None };
+    let summary = Summary {
+        commands,
+        bytes: bytes.len() as u64,
+        index_crc,
+        newest: None,
+        nonces_expire: None,
+    };
     let (_file, path) = file(bytes);
     let Ok(index) = segment::read_index(&path, &summary) else { return false };
     assert_eq!(index.len() as u64, commands);

@@ -157,7 +157,6 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
         rewrite: None,
         retention,
         unpublished,
-        nonces: recovered.nonces.len() as u64,
         look_above: LOOK_ABOVE,
         gain_above: 0,
         min_bytes: MIN_BYTES,

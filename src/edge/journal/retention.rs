@@ -1,7 +1,7 @@
 //! What leaves the store for the archive, and what leaves the archive.
 //!
-//! A command is moved when it is closed, the broker has its last update and its nonce is forgotten:
-//! whatever is in the archive may go. It goes in whole segments, the oldest first.
+//! A command is moved when it is closed and the broker has its last update. It goes in whole segments,
+//! the oldest first, when the nonces of all its commands are forgotten.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,16 +31,20 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// The segments that may go, of a journal with so many commands in all. `now`: only if it can be
-    /// trusted.
+    /// The segments that may go, of a journal with so many commands in all. `floor`: nonces that expire
+    /// before are forgotten; `now`: only if it can be trusted.
     pub fn expired(
         &self,
         archive: &Archive,
         mut commands: u64,
+        floor: Timestamp,
         now: Option<Timestamp>,
     ) -> Vec<(u64, u64)> {
         let mut expired = Vec::new();
         for (first, segment) in archive.segments() {
+            if segment.nonces_expire >= Some(floor) {
+                break;
+            }
             let left = commands - segment.commands;
             let is_old = now
                 .zip(segment.newest)
@@ -106,12 +110,10 @@ pub fn movable(entries: &Entries, unpublished: &Unpublished) -> Result<Vec<Finis
     for entry in entries.scan(RECORDS) {
         let (key, value) = entry?;
         let Command { number, command_id, nonce, updated, closed } = decode(&key, &value)?;
-        let is_known = |nonce| entries.get::<Timestamp>(&nonce_key(nonce)).map(|it| it.is_some());
-        if closed
-            && !unpublished.has(number)
-            && !nonce.as_ref().map(is_known).transpose()?.unwrap_or_default()
-        {
-            commands.push(Finished { number, command_id, updated, value });
+        if closed && !unpublished.has(number) {
+            let nonce_expires = nonce.map(|nonce| entries.get(&nonce_key(&nonce))).transpose()?;
+            let nonce_expires = nonce_expires.flatten();
+            commands.push(Finished { number, command_id, updated, nonce_expires, value });
             if commands.len() == SEGMENT_COMMANDS {
                 break;
             }

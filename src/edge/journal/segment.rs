@@ -37,6 +37,8 @@ pub struct Summary {
     pub index_crc: u32,
     /// The latest update of a command in it; `None`: one was made while the clock was not trusted.
     pub newest: Option<Timestamp>,
+    /// Until when the nonce of one of them is remembered; earlier versions waited for that first.
+    pub nonces_expire: Option<Timestamp>,
 }
 
 /// Where a command stands.
@@ -56,6 +58,8 @@ pub struct Finished {
     pub number: u64,
     pub command_id: CommandId,
     pub updated: Stamp,
+    /// `None`: it has none, or that is forgotten.
+    pub nonce_expires: Option<Timestamp>,
     pub value: sled::IVec,
 }
 
@@ -76,6 +80,7 @@ pub fn write(path: &Path, commands: &[Finished]) -> Result<(Summary, Index), Err
         bytes,
         index_crc,
         newest: newest.filter(|_| all_trusted),
+        nonces_expire: commands.iter().filter_map(|command| command.nonce_expires).max(),
     };
     Ok((summary, index))
 }
@@ -158,6 +163,7 @@ mod tests {
             number: record.number,
             command_id: record.command_id,
             updated: record.updated,
+            nonce_expires: None,
             value: encode(&record_key(record.number), &record),
         }
     }

@@ -76,8 +76,6 @@ pub struct Writer {
     pub rewrite: Option<Rewrite>,
     pub retention: Retention,
     pub unpublished: Unpublished,
-    /// How many are in the store.
-    pub nonces: u64,
     /// With so many commands not in the archive, it is time to look for some to move.
     pub look_above: u64,
     /// The size of the file below which another rewriting would gain nothing.
@@ -159,6 +157,7 @@ impl Writer {
         let expired = self.retention.expired(
             &self.shared.read().expect("no holder panics").archive,
             meta.commands(),
+            moment.clock_floor,
             moment.trusted_now,
         );
         let mut writes = writes_of(batch);
@@ -174,8 +173,6 @@ impl Writer {
             self.signing_bound = moment.signing_bound;
         }
         self.unpublished.follow(batch);
-        self.nonces += batch.nonces.len() as u64;
-        self.nonces = self.nonces.saturating_sub(batch.expired_nonces.len() as u64);
         Ok(())
     }
 
@@ -229,10 +226,6 @@ impl Writer {
             false if in_store >= self.look_above => SEGMENT_COMMANDS,
             false => return Ok(()),
         };
-        // Where a nonce is known its command stays: looking would read the whole store for nothing.
-        if in_store.saturating_sub(self.nonces) < at_least as u64 {
-            return Ok(());
-        }
         let commands = movable(&contents.entries, &self.unpublished)?;
         let is_last = commands.len() < SEGMENT_COMMANDS;
         self.look_above = if is_last { in_store + SEGMENT_COMMANDS as u64 } else { LOOK_ABOVE };

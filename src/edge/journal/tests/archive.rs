@@ -129,20 +129,18 @@ fn ids_that_begin_alike_are_told_apart() {
 }
 
 #[test]
-fn what_is_open_unpublished_or_has_a_known_nonce_stays() {
+fn what_is_open_or_unpublished_stays() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), Retention { max_commands: 0, ..RETENTION }).unwrap();
-    let (key, nonce) = (NonceKey([9; 16]), Some(NonceKey([9; 16])));
     let mut first = announced([record(2, true)]);
-    let special = [record(1, false), Record { nonce, ..record(3, true) }];
-    first.records.extend(special.map(|record| (record.command_id, record.into())));
-    first.nonces = [(key, NOW)].into();
-    commit_by(&mut writer, &first, moment(3));
-    for number in 4..=4 * SEGMENT {
+    let open_command = record(1, false);
+    first.records.insert(open_command.command_id, open_command.into());
+    commit_by(&mut writer, &first, moment(2));
+    for number in 3..=4 * SEGMENT {
         write(&mut writer, [record(number, true)]);
     }
     settle(&mut writer);
-    assert_eq!(known(&writer, 1..=10), [1, 2, 3].into(), "the others had to go");
+    assert_eq!(known(&writer, 1..=10), [1, 2].into(), "the others had to go");
     // A restart knows the same.
     drop(writer);
     let (mut writer, _) = open(dir.path(), Retention { max_commands: 0, ..RETENTION }).unwrap();
@@ -151,11 +149,10 @@ fn what_is_open_unpublished_or_has_a_known_nonce_stays() {
         write(&mut writer, [record(number, true)]);
     }
     settle(&mut writer);
-    assert_eq!(known(&writer, 1..=10), [1, 2, 3].into());
+    assert_eq!(known(&writer, 1..=10), [1, 2].into());
 
     let mut end = batch([record(1, true)]);
     end.published = [2].into();
-    end.expired_nonces = [key].into();
     let last = writer.meta.last_number;
     commit_by(&mut writer, &end, moment(last));
     let last = writer.meta.last_number;
@@ -167,29 +164,32 @@ fn what_is_open_unpublished_or_has_a_known_nonce_stays() {
 }
 
 #[test]
-fn the_store_is_not_read_while_its_nonces_keep_it() {
+fn a_segment_stays_while_a_nonce_of_its_commands_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    let nonce = |number: u64| NonceKey(u128::from(number).to_be_bytes());
-    let last = 3 * SEGMENT;
+    let retention = Retention { max_commands: 0, ..RETENTION };
+    let (mut writer, _) = open(dir.path(), retention).unwrap();
+    let last = 2 * SEGMENT;
+    let expires = |number| NOW.saturating_add(Duration::from_secs(number));
     for number in 1..=last {
-        let record = Record { nonce: Some(nonce(number)), ..record(number, true) };
-        let nonces = [(nonce(number), NOW)].into();
+        let nonce = NonceKey(u128::from(number).to_be_bytes());
+        // Not the last one of the segment is the last to expire.
+        let nonces = [(nonce, expires(1000 - number))].into();
+        let record = Record { nonce: Some(nonce), ..record(number, true) };
         commit_by(&mut writer, &Batch { nonces, ..batch([record]) }, moment(number));
     }
-    // It is where it was: nobody has looked in vain.
-    assert_eq!(writer.look_above, LOOK_ABOVE);
-    drop(writer);
-    let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    let forget = |numbers: std::ops::RangeInclusive<u64>| Batch {
-        expired_nonces: numbers.map(nonce).collect(),
-        ..Batch::default()
-    };
-    commit_by(&mut writer, &forget(1..=SEGMENT - 1), moment(last));
-    assert_eq!(writer.look_above, LOOK_ABOVE);
-    commit_by(&mut writer, &forget(SEGMENT..=SEGMENT), moment(last));
-    settle(&mut writer);
     assert_eq!(archived(&writer), (1..=SEGMENT).collect());
+    let mut commit_at = |clock_floor| {
+        // The summary says it after a restart too.
+        let copied = copy(dir.path());
+        let mut writers = [&mut writer, &mut open(copied.path(), retention).unwrap().0];
+        writers.each_mut().map(|writer| {
+            let moment = Moment { clock_floor, ..moment(last) };
+            commit_by(writer, &Batch::default(), moment);
+            known(writer, 1..=last).len() as u64
+        })
+    };
+    assert_eq!(commit_at(expires(999)), [last; 2]);
+    assert_eq!(commit_at(expires(1000)), [last - SEGMENT; 2]);
 }
 
 #[test]
