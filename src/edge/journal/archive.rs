@@ -1,6 +1,6 @@
 //! The finished commands that have left the store: segments, and in memory where each command stands.
 //!
-//! That is 28 bytes per command, in one list: the rest of the id is in the command itself, which is
+//! That is 20 bytes per command, in one list: the rest of the id is in the command itself, which is
 //! read anyway.
 
 use std::collections::{BTreeMap, HashSet};
@@ -21,6 +21,9 @@ pub struct Archive {
     dir: PathBuf,
     /// By the number of the first command.
     segments: BTreeMap<u64, Summary>,
+    /// The first command of the segment that slots know by this name.
+    named: BTreeMap<u32, u64>,
+    last_name: u32,
     /// In order of [`Slot::id`].
     slots: Vec<Slot>,
     commands: u64,
@@ -28,15 +31,17 @@ pub struct Archive {
     revision: u64,
 }
 
-/// Where a command stands. Packed: 28 bytes, not 32.
+/// Where a command stands.
 #[derive(Clone, Copy, Debug)]
-#[repr(Rust, packed(4))]
 struct Slot {
-    /// The segment.
-    first: u64,
-    place: Place,
     /// See [`id_start`].
     id: u32,
+    /// Its name.
+    segment: u32,
+    /// How far from the segment's first command.
+    number: u32,
+    offset: u32,
+    length: u32,
 }
 
 impl Archive {
@@ -46,13 +51,20 @@ impl Archive {
     /// Damaged, or the disk's.
     pub fn open(directory: &Directory, entries: &Entries) -> Result<Self, Error> {
         let dir = directory.archive();
-        let (segments, slots) = (BTreeMap::new(), Vec::new());
-        let mut it = Self { dir, segments, slots, commands: 0, revision: 0 };
+        let mut it = Self {
+            dir,
+            segments: BTreeMap::new(),
+            named: BTreeMap::new(),
+            last_name: 0,
+            slots: Vec::new(),
+            commands: 0,
+            revision: 0,
+        };
         for entry in entries.scan(SEGMENTS) {
             let (key, value) = entry?;
             let (first, summary) = (number_of(&key)?, decode::<Summary>(&key, &value)?);
             let index = segment::read_index(&it.path(first), &summary)?;
-            it.append(first, summary, &index);
+            it.append(first, summary, &index)?;
         }
         it.slots.sort_by_key(|slot| slot.id);
         Ok(it)
@@ -78,7 +90,7 @@ impl Archive {
 
     /// Every command, in no order: its segment, and where it stands there.
     pub fn places(&self) -> impl Iterator<Item = (u64, Place)> + '_ {
-        self.slots.iter().map(|slot| (slot.first, slot.place))
+        self.slots.iter().map(|slot| self.place(slot))
     }
 
     /// # Errors
@@ -88,7 +100,8 @@ impl Archive {
         let from = self.slots.partition_point(|slot| slot.id < start);
         let alike = self.slots[from..].iter().take_while(|slot| slot.id == start);
         for slot in alike {
-            let record = segment::read(&self.path(slot.first), slot.place)?;
+            let (first, place) = self.place(slot);
+            let record = segment::read(&self.path(first), place)?;
             if record.command_id == id {
                 return Ok(Some(record));
             }
@@ -110,10 +123,13 @@ impl Archive {
         Ok((first, summary, index))
     }
 
-    pub fn add(&mut self, first: u64, summary: Summary, index: &Index) {
-        self.append(first, summary, index);
+    /// # Errors
+    /// Its numbers are too far apart.
+    pub fn add(&mut self, first: u64, summary: Summary, index: &Index) -> Result<(), Error> {
+        self.append(first, summary, index)?;
         // The stable sort merges what is sorted already: a pass, not a sort of everything.
         self.slots.sort_by_key(|slot| slot.id);
+        Ok(())
     }
 
     /// Deletes a segment that the store no longer knows.
@@ -121,9 +137,11 @@ impl Archive {
     /// # Errors
     /// The disk's.
     pub fn remove(&mut self, first: u64) -> Result<(), Error> {
-        if let Some(summary) = self.segments.remove(&first) {
+        let name = self.named.iter().find(|(_, named)| **named == first).map(|(name, _)| *name);
+        if let (Some(summary), Some(name)) = (self.segments.remove(&first), name) {
             self.commands -= summary.commands;
-            self.slots.retain(|slot| slot.first != first);
+            self.named.remove(&name);
+            self.slots.retain(|slot| slot.segment != name);
             self.revision += 1;
         }
         let path = self.path(first);
@@ -152,14 +170,28 @@ impl Archive {
     }
 
     /// Without bringing the slots into order; no more memory than they need.
-    fn append(&mut self, first: u64, summary: Summary, index: &Index) {
+    fn append(&mut self, first: u64, summary: Summary, index: &Index) -> Result<(), Error> {
         self.commands += summary.commands;
+        self.last_name += 1;
         self.slots.reserve_exact(index.len());
-        let slot =
-            |(id, place): &(CommandId, Place)| Slot { first, place: *place, id: id_start(*id) };
-        self.slots.extend(index.iter().map(slot));
+        for (id, Place { number, offset, length }) in index.iter().copied() {
+            let number = number.checked_sub(first).and_then(|it| u32::try_from(it).ok());
+            let number = number.ok_or_else(|| {
+                Error::damaged(&self.path(first), "its index names what belongs elsewhere")
+            })?;
+            let (id, segment) = (id_start(id), self.last_name);
+            self.slots.push(Slot { id, segment, number, offset, length });
+        }
         self.segments.insert(first, summary);
+        self.named.insert(self.last_name, first);
         self.revision += 1;
+        Ok(())
+    }
+
+    fn place(&self, slot: &Slot) -> (u64, Place) {
+        let first = self.named[&slot.segment];
+        let Slot { number, offset, length, .. } = *slot;
+        (first, Place { number: first + u64::from(number), offset, length })
     }
 }
 

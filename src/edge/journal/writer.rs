@@ -236,8 +236,7 @@ impl Writer {
         drop(contents);
         let meta = Meta { commit: self.meta.commit + 1, ..self.meta.clone() };
         self.write(meta, moved(&commands, first, &summary), |archive| {
-            archive.add(first, summary, &index);
-            Ok(())
+            archive.add(first, summary, &index)
         })?;
         self.generation.checkpoint.write(self.meta.commit)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::super::retention::SEGMENT_COMMANDS;
+use super::super::segment::Finished;
 use super::*;
 
 const SEGMENT: u64 = SEGMENT_COMMANDS as u64;
@@ -262,6 +263,21 @@ fn a_crash_may_come_at_any_moment_of_a_move() {
         assert_eq!(files, other.shared.read().unwrap().archive.segments().len());
     }
     assert!(writer.meta.removed > 0);
+}
+
+#[test]
+fn an_index_of_numbers_that_belong_elsewhere_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, _) = open(dir.path(), RETENTION).unwrap();
+    let archive = &mut writer.shared.write().unwrap().archive;
+    for (first, number, fits) in [(5, 5, true), (5, 4, false), (6, 6 + (1 << 32), false)] {
+        let value = entry::encode(&entry::record_key(number), &record(number, true));
+        let updated = record(number, true).updated;
+        let command_id = record(number, true).command_id;
+        let finished = Finished { number, command_id, updated, nonce_expires: None, value };
+        let (_, summary, index) = archive.write(&[finished]).unwrap();
+        assert_eq!(archive.add(first, summary, &index).is_ok(), fits, "{first} {number}");
+    }
 }
 
 #[test]
