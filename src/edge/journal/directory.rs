@@ -4,7 +4,7 @@
 //! lock                 held (flock) by the process that has the journal open
 //! current              one line of JSON; replaced whole, by a rename
 //! generation-7/store/  sled's files
-//! generation-7/write-ahead
+//! generation-7/write-ahead, write-ahead-2
 //! generation-7/checkpoint
 //! archive/             finished commands, see `segment`
 //! signing              how far timestamps of MAVLink signatures may have been used
@@ -31,7 +31,7 @@ use super::error::{Error, io_error};
 use crate::wire::mavlink::SigningTime;
 
 /// Of the directory's layout and of the values in the store.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 /// A process that was just killed may hold the lock for a moment.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 

@@ -17,8 +17,15 @@ use super::store::{Entry, Store, Write};
 #[derive(Debug)]
 pub struct Entries {
     pub store: Arc<Store>,
+    ahead: BTreeMap<IVec, Ahead>,
+}
+
+#[derive(Debug)]
+struct Ahead {
     /// The new value, or that there is none.
-    ahead: BTreeMap<IVec, Option<IVec>>,
+    value: Option<IVec>,
+    /// From the log before the current one.
+    is_old: bool,
 }
 
 impl Entries {
@@ -28,7 +35,8 @@ impl Entries {
 
     /// What was written ahead.
     pub fn follow(&mut self, writes: Writes) {
-        self.ahead.extend(writes);
+        let ahead = |(key, value)| (key, Ahead { value, is_old: false });
+        self.ahead.extend(writes.into_iter().map(ahead));
     }
 
     /// What the store has not got, but the meta.
@@ -36,14 +44,7 @@ impl Entries {
     /// # Errors
     /// Not readable.
     pub fn ahead(&self) -> Result<Vec<Write>, Error> {
-        let mut writes = Vec::new();
-        for (key, value) in self.ahead.iter().filter(|(key, _)| &***key != META) {
-            // Most of what was removed came and went without the store.
-            if value.is_some() || self.store.contains(key)? {
-                writes.push((key.clone(), value.clone()));
-            }
-        }
-        Ok(writes)
+        self.lacking(self.ahead.iter())
     }
 
     /// The store has got everything.
@@ -51,11 +52,33 @@ impl Entries {
         self.ahead.clear();
     }
 
+    /// What was written ahead until now is in the log before the current one.
+    pub fn switch(&mut self) {
+        self.ahead.values_mut().for_each(|ahead| ahead.is_old = true);
+    }
+
+    /// Of the `limit` keys behind `after` that are in the log before, what the store has not got, but
+    /// the meta; and the last of these keys, if there are so many.
+    ///
+    /// # Errors
+    /// Not readable.
+    pub fn old(&self, after: &[u8], limit: usize) -> Result<(Vec<Write>, Option<IVec>), Error> {
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        let old = self.ahead.range::<[u8], _>(behind).filter(|(_, ahead)| ahead.is_old);
+        let last = old.clone().nth(limit - 1).map(|(key, _)| key.clone());
+        Ok((self.lacking(old.take(limit))?, last))
+    }
+
+    /// The store has got what is in the log before.
+    pub fn forget_old(&mut self) {
+        self.ahead.retain(|_, ahead| !ahead.is_old);
+    }
+
     /// # Errors
     /// Not readable or damaged.
     pub fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, Error> {
         match self.ahead.get(key) {
-            Some(value) => value.as_ref().map(|value| decode(key, value)).transpose(),
+            Some(Ahead { value, .. }) => value.as_ref().map(|it| decode(key, it)).transpose(),
             None => self.store.get(key),
         }
     }
@@ -83,6 +106,20 @@ impl Entries {
         let ahead = self.ahead.range::<[u8], _>(bounds).rev();
         Merged { store: store.peekable(), ahead: ahead.peekable(), earlier: Ordering::Greater }
     }
+
+    fn lacking<'it>(
+        &self,
+        ahead: impl Iterator<Item = (&'it IVec, &'it Ahead)>,
+    ) -> Result<Vec<Write>, Error> {
+        let mut writes = Vec::new();
+        for (key, Ahead { value, .. }) in ahead.filter(|(key, _)| &***key != META) {
+            // Most of what was removed came and went without the store.
+            if value.is_some() || self.store.contains(key)? {
+                writes.push((key.clone(), value.clone()));
+            }
+        }
+        Ok(writes)
+    }
 }
 
 /// Two sorted sequences as one.
@@ -96,7 +133,7 @@ struct Merged<S: Iterator, A: Iterator> {
 impl<'it, S, A> Iterator for Merged<S, A>
 where
     S: Iterator<Item = Result<Entry, Error>>,
-    A: Iterator<Item = (&'it IVec, &'it Option<IVec>)>,
+    A: Iterator<Item = (&'it IVec, &'it Ahead)>,
 {
     type Item = Result<Entry, Error>;
 
@@ -113,7 +150,7 @@ where
             if order == Ordering::Equal {
                 self.store.next();
             }
-            if let (key, Some(value)) = self.ahead.next()? {
+            if let (key, Ahead { value: Some(value), .. }) = self.ahead.next()? {
                 return Some(Ok((key.clone(), value.clone())));
             }
         }

@@ -8,19 +8,18 @@ use super::directory::{Current, Directory, FORMAT, sync_dir};
 use super::entries::Entries;
 use super::entry::{META, Meta, encode};
 use super::error::Error;
+use super::laps::Laps;
 use super::store::{Store, survive_panics};
-use super::write_ahead::WriteAhead;
 
 const STORE: &str = "store";
-const WRITE_AHEAD: &str = "write-ahead";
 const CHECKPOINT: &str = "checkpoint";
-/// In this format every commit went to the store at once.
-const WITHOUT_WRITE_AHEAD: u64 = 1;
+/// By the number of the format: at first every commit went to the store at once, then there was one.
+const WRITE_AHEAD_LOGS: [usize; 4] = [0, 0, 1, 2];
 
 #[derive(Debug)]
 pub struct Generation {
     pub store: Arc<Store>,
-    pub write_ahead: WriteAhead,
+    pub write_ahead: Laps,
     pub checkpoint: Checkpoint,
 }
 
@@ -47,7 +46,7 @@ impl Generation {
     /// The disk's.
     pub fn seal(path: &Path, store: Store, meta: &Meta) -> Result<Self, Error> {
         store.sync()?;
-        let write_ahead = WriteAhead::create(&path.join(WRITE_AHEAD), meta.journal)?;
+        let write_ahead = Laps::create(path, meta.journal)?;
         let checkpoint = Checkpoint::create(&path.join(CHECKPOINT), meta.journal, meta.commit)?;
         sync_dir(store.dir())?;
         sync_dir(path)?;
@@ -74,14 +73,9 @@ impl Generation {
                 stored.journal
             )));
         }
-        let log = path.join(WRITE_AHEAD);
-        let (write_ahead, commits) = if current.format == WITHOUT_WRITE_AHEAD {
-            let write_ahead = WriteAhead::create(&log, current.journal)?;
-            sync_dir(&path)?;
-            (write_ahead, Vec::new())
-        } else {
-            WriteAhead::open(&log, current.journal, stored.commit)?
-        };
+        let there = WRITE_AHEAD_LOGS[current.format as usize];
+        let (write_ahead, commits) = Laps::open(&path, current.journal, stored.commit, there)?;
+        sync_dir(&path)?;
         let mut entries = Entries::new(Arc::clone(&store));
         for (_, writes) in commits {
             entries.follow(writes);

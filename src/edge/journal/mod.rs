@@ -5,8 +5,8 @@
 //! caller's thread: they are small and mostly cached. [`Journal::commit`] is not cancel-safe: a
 //! dropped call still commits. The thread ends with the [`Journal`], which waits for it.
 //!
-//! Reading order: `entry` (what is kept), `directory` (where), `write_ahead` and `store` (sled),
-//! `entries` (both as one), `checkpoint` (how a lost end is noticed), `generation`, `recover` (after a
+//! Reading order: `entry` (what is kept), `directory` (where), `write_ahead`, `laps` (two of
+//! these) and `store` (sled), `entries` (all as one), `checkpoint` (how a lost end is noticed), `generation`, `recover` (after a
 //! restart), `segment` and `archive` (finished commands), `retention` (what is moved there, and what is
 //! removed), `writer` (the thread), `rewrite` (how the disk's space comes back), `listing` (many
 //! commands at once), `reader` (of a stopped daemon's). docs/durability.md says what is promised.
@@ -20,6 +20,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
+mod laps;
 mod listing;
 mod reader;
 mod recover;
@@ -157,6 +158,7 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
         rewrite: None,
         retention,
         unpublished,
+        handing: None,
         look_above: LOOK_ABOVE,
         gain_above: 0,
         min_bytes: MIN_BYTES,

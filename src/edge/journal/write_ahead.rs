@@ -1,4 +1,4 @@
-//! The write-ahead log: where a commit becomes durable, before sled gets it. One write and one
+//! A write-ahead log: where a commit becomes durable, before sled gets it. One write and one
 //! fdatasync, where a batch of sled's takes three waits for the disk and rewrites whole nodes.
 //!
 //! ```text
@@ -8,7 +8,7 @@
 //!
 //! Numbers are little-endian. The CRC-32 covers the journal's id, the commit's number and the writes.
 //! The file is filled with zeroes when it is made and overwritten from its beginning whenever the
-//! store has everything, so that a commit changes neither its length nor its place on the disk. What
+//! store has what is in it, so that a commit changes neither its length nor its place on the disk. What
 //! an earlier lap left behind has lower numbers. Only the last commit can be torn, since the next one
 //! is written after its fdatasync; a readable one behind one that is not means damage.
 
@@ -22,7 +22,7 @@ use super::entry::Writes;
 use super::error::{Error, io_error, open_error};
 
 /// How much is written ahead before the store gets it. More needs more memory; less makes the store's
-/// turn, which a commit may have to wait for, come more often. A command takes about 6 kB: this is a
+/// turn come more often. A command takes about 6 kB: this is a
 /// segment's worth of them.
 const BYTES: u64 = 3 * 512 * 1024;
 const HEAD: usize = 16;
@@ -59,7 +59,7 @@ impl WriteAhead {
     /// Opens one, and tells the commits in it that a store with those up to `stored` has not got.
     ///
     /// # Errors
-    /// The disk's, damaged, or of a store that has lost commits.
+    /// The disk's, or damaged.
     pub fn open(path: &Path, journal: Uuid, stored: u64) -> Result<(Self, Vec<Commit>), Error> {
         let file = OpenOptions::new().write(true).open(path);
         let file = file.map_err(open_error(path, "there is none"))?;
@@ -110,27 +110,28 @@ impl WriteAhead {
     }
 }
 
-/// What the bytes of a log say that a store with the commits up to `stored` has not got, and where it
-/// ends.
+/// What the bytes of a log say that a store with the commits up to `stored` has not got, without a gap,
+/// and where it ends.
 ///
 /// # Errors
-/// Damaged, or of a store that has lost commits: in words.
+/// Damaged: in words.
 pub fn read(bytes: &[u8], journal: Uuid, stored: u64) -> Result<(Vec<Commit>, usize), String> {
     let mut commits: Vec<Commit> = Vec::new();
-    let (mut at, mut end, mut last) = (0, 0, stored);
+    let (mut at, mut end) = (0, 0);
     while let Some((number, body, length)) = record(bytes, at, journal) {
         at += length;
         // An earlier lap's.
         if number <= stored {
             continue;
         }
-        if number != last + 1 {
+        if let Some((last, _)) = commits.last().filter(|(last, _)| number != last + 1) {
             return Err(format!("commit {number} follows on commit {last}"));
         }
         let writes = writes(body).ok_or_else(|| format!("commit {number} has no form"))?;
         commits.push((number, writes));
-        (last, end) = (number, at);
+        end = at;
     }
+    let last = commits.last().map_or(stored, |(last, _)| *last);
     let mut beyond = (at..bytes.len()).step_by(ALIGNMENT);
     let later = beyond.find_map(|at| record(bytes, at, journal).filter(|it| it.0 > last));
     match later {

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
+use sled::IVec;
 use tokio::sync::oneshot;
 
 use super::archive::Archive;
@@ -16,6 +17,7 @@ use super::error::{Error, io_error};
 use super::generation::Generation;
 use super::retention::{Retention, SEGMENT_COMMANDS, Unpublished, movable};
 use super::rewrite::{Failure, Rewrite};
+use super::store::Write;
 use crate::guard::set_aside::SetAside;
 use crate::lifecycle::effect::Batch;
 use crate::lifecycle::time::Timestamp;
@@ -32,6 +34,8 @@ const BYTES_PER_ENTRY: u64 = 4096;
 const SMALLEST_SEGMENT: usize = SEGMENT_COMMANDS / 4;
 /// Writes that the store gets in one batch.
 const WRITES_PER_BATCH: usize = 256;
+/// And after a commit, from the log before: a commit has to wait for these.
+const WRITES_PER_COMMIT: usize = 64;
 /// Commands not in the archive before it is looked for some to move.
 pub const LOOK_ABOVE: u64 = 2 * SEGMENT_COMMANDS as u64;
 
@@ -76,12 +80,22 @@ pub struct Writer {
     pub rewrite: Option<Rewrite>,
     pub retention: Retention,
     pub unpublished: Unpublished,
+    /// The store is getting what is in the log before the current one.
+    pub handing: Option<Handing>,
     /// With so many commands not in the archive, it is time to look for some to move.
     pub look_above: u64,
     /// The size of the file below which another rewriting would gain nothing.
     pub gain_above: u64,
     /// [`MIN_BYTES`].
     pub min_bytes: u64,
+}
+
+#[derive(Debug)]
+pub struct Handing {
+    /// As of that log's last commit.
+    meta: Meta,
+    /// Up to this key it has got everything.
+    after: IVec,
 }
 
 impl Writer {
@@ -127,7 +141,7 @@ impl Writer {
 
     /// `None`: there is time for something else. Error: the end.
     fn next(&self, jobs: &Receiver<Job>) -> Result<Option<Job>, ()> {
-        if self.rewrite.is_some() {
+        if self.handing.is_some() || self.rewrite.is_some() {
             match jobs.try_recv() {
                 Ok(job) => Ok(Some(job)),
                 Err(TryRecvError::Empty) => Ok(None),
@@ -180,40 +194,78 @@ impl Writer {
     pub fn keep_house(&mut self, is_step_due: bool) -> Result<(), Error> {
         self.generation.checkpoint.write(self.meta.commit)?;
         let is_full = self.generation.write_ahead.is_full();
-        self.move_if_due(is_full)?;
         if is_full {
-            self.hand_over()?;
-            self.begin_if_due()?;
-        } else if self.generation.checkpoint.is_due() {
+            self.switch()?;
+        }
+        self.move_if_due(is_full)?;
+        self.hand_on()?;
+        if self.generation.checkpoint.is_due() {
             self.generation.checkpoint.sync()?;
         }
         if is_step_due { self.step() } else { Ok(()) }
     }
 
-    /// The store gets what was written ahead. A crash on the way leaves some of it in both places.
+    /// Commits go to the other log; while they do, the store gets what is in this one.
+    pub fn switch(&mut self) -> Result<(), Error> {
+        if !self.generation.write_ahead.switch() {
+            // Commits came faster than the store got them, or this is the log that a start found.
+            self.hand_over()?;
+            return self.begin_if_due();
+        }
+        self.shared.write().expect("no holder panics").entries.switch();
+        self.handing = Some(Handing { meta: self.meta.clone(), after: IVec::default() });
+        Ok(())
+    }
+
+    /// The store gets some more of the log before the current one. What a later commit has changed
+    /// again it need not get: that is in the current one.
+    pub fn hand_on(&mut self) -> Result<(), Error> {
+        let Some(handing) = &mut self.handing else { return Ok(()) };
+        let contents = self.shared.read().expect("no holder panics");
+        let (writes, last) = contents.entries.old(&handing.after, WRITES_PER_COMMIT)?;
+        drop(contents);
+        let meta = handing.meta.clone();
+        if let Some(last) = last {
+            handing.after = last;
+            return self.give(writes);
+        }
+        self.give(writes)?;
+        self.give_meta(&meta)?;
+        self.generation.write_ahead.free_other()?;
+        self.shared.write().expect("no holder panics").entries.forget_old();
+        self.handing = None;
+        self.generation.checkpoint.sync()?;
+        self.begin_if_due()
+    }
+
+    /// The store gets all that was written ahead. A crash on the way leaves some of it in both places.
     pub fn hand_over(&mut self) -> Result<(), Error> {
         if self.generation.write_ahead.is_empty() {
             return self.generation.checkpoint.sync();
         }
-        let mut first = self.shared.read().expect("no holder panics").entries.ahead()?;
-        let mut last = first.split_off(first.len() - first.len() % WRITES_PER_BATCH);
-        // It says that the store has everything up to its commit.
-        last.push((META.into(), Some(encode(META, &self.meta))));
-        let store = &self.generation.store;
-        if !first.is_empty() {
-            first.chunks(WRITES_PER_BATCH).try_for_each(|batch| store.apply(batch.to_vec()))?;
-            store.sync()?;
-        }
-        store.apply(last.clone())?;
-        store.sync()?;
-        if let Some(rewrite) = &self.rewrite
-            && let Err(error) = rewrite.follow(first.into_iter().chain(last))
-        {
-            self.give_up(&error)?;
-        }
+        let writes = self.shared.read().expect("no holder panics").entries.ahead()?;
+        writes.chunks(WRITES_PER_BATCH).try_for_each(|batch| self.give(batch.to_vec()))?;
+        self.give_meta(&self.meta.clone())?;
         self.generation.write_ahead.restart()?;
         self.shared.write().expect("no holder panics").entries.forget_ahead();
+        self.handing = None;
         self.generation.checkpoint.sync()
+    }
+
+    /// To the store, and to the one that is to follow it.
+    fn give(&mut self, writes: Vec<Write>) -> Result<(), Error> {
+        self.generation.store.apply(writes.iter().cloned())?;
+        match &self.rewrite {
+            Some(rewrite) => rewrite.follow(writes).or_else(|error| self.give_up(&error)),
+            None => Ok(()),
+        }
+    }
+
+    /// It says that the store has everything up to its commit, so all of that is durable before.
+    fn give_meta(&mut self, meta: &Meta) -> Result<(), Error> {
+        self.generation.store.sync()?;
+        self.give(vec![(META.into(), Some(encode(META, meta)))])?;
+        self.generation.store.sync()
     }
 
     /// Finished commands leave the store for a segment, in a commit of its own. Most never get to the
@@ -258,7 +310,13 @@ impl Writer {
     }
 
     fn idle(&mut self) -> Result<(), Error> {
-        if self.rewrite.is_some() { self.step() } else { self.generation.checkpoint.sync() }
+        if self.handing.is_some() {
+            self.hand_on()
+        } else if self.rewrite.is_some() {
+            self.step()
+        } else {
+            self.generation.checkpoint.sync()
+        }
     }
 
     fn begin_if_due(&mut self) -> Result<(), Error> {

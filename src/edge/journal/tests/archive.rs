@@ -58,13 +58,18 @@ fn finished_commands_move_and_are_found_in_a_later_process() {
     assert_eq!(get(&contents, expected.command_id).unwrap(), Some(expected));
 }
 
-/// Until the log is full; every tenth command stays open. Returns the last number.
+/// Until the log was full and the store has what was in it; every tenth command stays open. Returns the
+/// last number.
 fn fill_log(writer: &mut Writer, bytes_per_command: usize) -> u64 {
     let message = Some("x".repeat(bytes_per_command));
     for number in 1.. {
         let closed = number % 10 != 0;
         write(writer, [Record { message: message.clone(), ..record(number, closed) }]);
-        if writer.generation.write_ahead.is_empty() {
+        while writer.handing.is_some() {
+            writer.hand_on().unwrap();
+        }
+        let in_store: Meta = writer.generation.store.get(entry::META).unwrap().unwrap();
+        if in_store.commit > 1 {
             return number;
         }
     }

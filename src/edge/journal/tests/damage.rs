@@ -136,7 +136,7 @@ fn what_is_missing_or_foreign_is_told_and_left_alone() {
         ("current".into(), None, "there is no `current`"),
         ("current".into(), Some(b"generation 7".to_vec()), "not what downlinkd writes"),
         ("current".into(), Some(Vec::new()), "not what downlinkd writes"),
-        ("current".into(), Some(b"{\"format\":3,\"what\":1}".to_vec()), "a newer downlinkd"),
+        ("current".into(), Some(b"{\"format\":4,\"what\":1}".to_vec()), "a newer downlinkd"),
         ("current".into(), Some(from_other("current".as_ref())), "another journal"),
         (checkpoint.clone(), None, "damaged"),
         (checkpoint.clone(), Some(Vec::new()), "no checkpoint"),

@@ -49,9 +49,12 @@ fn commits_go_on_during_a_rewriting_and_a_crash_may_come_at_any_step() {
         let (recovered, found) = found(dir.path());
         assert_eq!(recovered.last_number, number);
         assert!(found == entries(&writer), "after step {steps}");
-        // What the store gets during the rewriting, and what it gets only at its end.
-        if steps % 2 == 0 {
-            writer.hand_over().unwrap();
+        // What the store gets during the rewriting, at once or bit by bit, and what only at its end.
+        match steps % 4 {
+            0 => writer.hand_over().unwrap(),
+            1 => writer.switch().unwrap(),
+            2 => writer.hand_on().unwrap(),
+            _ => (),
         }
         writer.step().unwrap();
         steps += 1;

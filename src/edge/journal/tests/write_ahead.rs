@@ -12,6 +12,7 @@ use super::super::write_ahead::{read, write};
 use super::*;
 
 const LOG: &str = "generation-1/write-ahead";
+const OTHER_LOG: &str = "generation-1/write-ahead-2";
 const CHECKPOINT: &str = "generation-1/checkpoint";
 
 fn found(dir: &Path) -> Result<(u64, Writes), Error> {
@@ -245,6 +246,9 @@ fn a_commit_larger_than_the_log_is_taken_and_the_file_shrinks_again() {
     assert!(length() > ordinary);
     assert_eq!(found(dir.path()).unwrap().1.len(), 6000);
     writer.keep_house(false).unwrap();
+    while writer.handing.is_some() {
+        writer.hand_on().unwrap();
+    }
     assert_eq!(length(), ordinary);
     commit_by(&mut writer, &batch([record(1, false)]), moment(1));
     assert_eq!(found(dir.path()).unwrap(), (writer.meta.commit, entries(&writer)));
@@ -262,14 +266,109 @@ fn a_journal_of_the_format_without_it_is_read_and_goes_on_in_this_one() {
         assert!(current.contains(from));
         fs::write(dir.path().join("current"), current.replace(from, to)).unwrap();
     };
-    set_format("\"format\":2", "\"format\":1");
+    set_format("\"format\":3", "\"format\":1");
     // Reading changes nothing, nor does a crash before the format is noted.
     assert_eq!(Reader::open(dir.path()).unwrap().check().problems, Vec::<String>::new());
     assert_eq!(found(dir.path()).unwrap().1.len(), 4);
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     commit_by(&mut writer, &announced([record(2, false)]), moment(2));
-    set_format("\"format\":2", "\"format\":2");
+    set_format("\"format\":3", "\"format\":3");
     assert_eq!(found(dir.path()).unwrap().1.len(), 8);
+}
+
+#[test]
+fn a_journal_of_the_format_with_one_log_is_read_and_goes_on_in_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (expected, _) = three_commits(dir.path());
+    fs::remove_file(dir.path().join(OTHER_LOG)).unwrap();
+    let current = fs::read_to_string(dir.path().join("current")).unwrap();
+    assert!(current.contains("\"format\":3"));
+    let of_before = current.replace("\"format\":3", "\"format\":2");
+    fs::write(dir.path().join("current"), of_before).unwrap();
+    assert!(found(dir.path()).unwrap() == expected[3]);
+    drop(open(dir.path(), RETENTION).unwrap());
+    assert_eq!(fs::read_to_string(dir.path().join("current")).unwrap(), current);
+    assert!(found(dir.path()).unwrap() == expected[3]);
+    fs::remove_file(dir.path().join(OTHER_LOG)).unwrap();
+    let error = found(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("there is none"), "{error}");
+}
+
+/// Switches to the other log, which gets another commit; nobody has handed anything on.
+fn switched(dir: &Path) -> (Writer, Vec<(u64, Writes)>) {
+    let (mut found, _) = three_commits(dir);
+    let (mut writer, _) = open(dir, RETENTION).unwrap();
+    writer.switch().unwrap();
+    // Without what a commit is followed by.
+    let batch = Batch { published: [2].into(), ..announced([record(1, true), record(4, false)]) };
+    writer.commit(&batch, moment(4)).unwrap();
+    found.push((writer.meta.commit, entries(&writer)));
+    (writer, found)
+}
+
+#[test]
+fn a_crash_may_come_anywhere_while_the_store_gets_one_log_and_commits_go_to_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, committed) = switched(dir.path());
+    let expected = &committed[4];
+    let old = |writer: &Writer| writer.shared.read().unwrap().entries.old(b"", 1000).unwrap().0;
+    let writes = old(&writer);
+    assert!(writes.len() >= 6);
+    for write in writes {
+        assert!(found(dir.path()).unwrap() == *expected);
+        writer.generation.store.apply([write]).unwrap();
+        writer.generation.store.sync().unwrap();
+    }
+    assert!(found(dir.path()).unwrap() == *expected);
+    writer.hand_on().unwrap();
+    assert!(writer.handing.is_none() && old(&writer).is_empty());
+    assert!((writer.meta.commit, entries(&writer)) == *expected);
+    assert!(found(dir.path()).unwrap() == *expected);
+    // The log that is free now gets commits again; what it had counts no more.
+    writer.switch().unwrap();
+    commit_by(&mut writer, &announced([record(5, false)]), moment(5));
+    assert!(found(dir.path()).unwrap() == (writer.meta.commit, entries(&writer)));
+}
+
+#[test]
+fn what_is_lost_of_one_of_two_logs_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, committed) = switched(dir.path());
+    // As a power cut leaves it: what a process does at its end is not done.
+    let power_cut = copy(dir.path());
+    writer.generation.checkpoint.write(writer.meta.commit).unwrap();
+    let (log, other) = (power_cut.path().join(LOG), power_cut.path().join(OTHER_LOG));
+    assert!(found(power_cut.path()).unwrap() == committed[4]);
+    // Of the first one nothing may be torn, since there is a commit behind it.
+    let good = fs::read(&log).unwrap();
+    let end = good.iter().rposition(|byte| *byte != 0).unwrap();
+    for at in (0..=end).step_by(97).chain([end]) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        fs::write(&log, &bytes).unwrap();
+        let error = found(power_cut.path()).unwrap_err();
+        assert!(error.to_string().contains("commit "), "byte {at}: {error}");
+    }
+    fs::write(&log, &good).unwrap();
+    // The other's only commit may be torn, unless it was promised.
+    let mut torn = fs::read(&other).unwrap();
+    torn[20] ^= 1;
+    fs::write(&other, &torn).unwrap();
+    assert!(found(power_cut.path()).unwrap() == committed[3]);
+    fs::copy(dir.path().join(CHECKPOINT), power_cut.path().join(CHECKPOINT)).unwrap();
+    let error = found(power_cut.path()).unwrap_err();
+    assert!(error.to_string().contains("its end is lost"), "{error}");
+}
+
+#[test]
+fn commits_that_come_faster_than_the_store_takes_them_wait_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _) = switched(dir.path());
+    assert!(writer.handing.is_some());
+    writer.switch().unwrap();
+    assert!(writer.handing.is_none() && ahead(&writer).is_empty());
+    assert!(writer.generation.write_ahead.is_empty());
+    assert!(found(dir.path()).unwrap() == (writer.meta.commit, entries(&writer)));
 }
 
 /// A step in a journal's life.
@@ -277,6 +376,8 @@ fn a_journal_of_the_format_without_it_is_read_and_goes_on_in_this_one() {
 enum Step {
     Commit { number: u64, closed: bool },
     HandOver,
+    Switch,
+    HandOn,
     Restart,
 }
 
@@ -284,6 +385,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (1..30_u64, any::<bool>()).prop_map(|(number, closed)| Step::Commit { number, closed }),
         1 => Just(Step::HandOver),
+        2 => Just(Step::Switch),
+        2 => Just(Step::HandOn),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..40)
@@ -301,8 +404,19 @@ proptest! {
                 Step::Commit { number, closed } => {
                     let batch = announced([record(number, closed)]);
                     let last = writer.meta.last_number.max(number);
-                    commit_by(&mut writer, &batch, moment(last));
+                    writer.commit(&batch, moment(last)).unwrap();
+                    writer.generation.checkpoint.write(writer.meta.commit).unwrap();
                     continue;
+                }
+                Step::Switch => {
+                    let before = (writer.meta.commit, entries(&writer));
+                    writer.switch().unwrap();
+                    before
+                }
+                Step::HandOn => {
+                    let before = (writer.meta.commit, entries(&writer));
+                    writer.hand_on().unwrap();
+                    before
                 }
                 Step::HandOver => {
                     let before = (writer.meta.commit, entries(&writer));
