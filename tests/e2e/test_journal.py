@@ -224,7 +224,7 @@ def small_disk(tmp_path):
     """A file system that holds a journal of a few commands."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2500k", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4000k", "tmpfs", folder]
     result = subprocess.run(mount, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {result.stderr.strip()}")
