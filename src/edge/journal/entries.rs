@@ -14,6 +14,9 @@ use super::entry::{META, Writes, decode};
 use super::error::Error;
 use super::store::{Entry, Store, Write};
 
+/// To see that the store need not get something takes so much less time than to give it.
+const LOOKS_PER_WRITE: usize = 16;
+
 #[derive(Debug)]
 pub struct Entries {
     pub store: Arc<Store>,
@@ -44,7 +47,7 @@ impl Entries {
     /// # Errors
     /// Not readable.
     pub fn ahead(&self) -> Result<Vec<Write>, Error> {
-        self.lacking(self.ahead.iter())
+        self.ahead.iter().filter_map(|(key, it)| self.lacking(key, it).transpose()).collect()
     }
 
     /// The store has got everything.
@@ -57,16 +60,22 @@ impl Entries {
         self.ahead.values_mut().for_each(|ahead| ahead.is_old = true);
     }
 
-    /// Of the `limit` keys behind `after` that are in the log before, what the store has not got, but
-    /// the meta; and the last of these keys, if there are so many.
+    /// At most `limit` writes behind the key `after` that are in the log before and that the store has
+    /// not got, but the meta; and how far that is, if there may be more.
     ///
     /// # Errors
     /// Not readable.
     pub fn old(&self, after: &[u8], limit: usize) -> Result<(Vec<Write>, Option<IVec>), Error> {
+        let mut writes = Vec::new();
         let behind = (Bound::Excluded(after), Bound::Unbounded);
         let old = self.ahead.range::<[u8], _>(behind).filter(|(_, ahead)| ahead.is_old);
-        let last = old.clone().nth(limit - 1).map(|(key, _)| key.clone());
-        Ok((self.lacking(old.take(limit))?, last))
+        for (looked_at, (key, ahead)) in (1..).zip(old) {
+            writes.extend(self.lacking(key, ahead)?);
+            if writes.len() == limit || looked_at == LOOKS_PER_WRITE * limit {
+                return Ok((writes, Some(key.clone())));
+            }
+        }
+        Ok((writes, None))
     }
 
     /// The store has got what is in the log before.
@@ -107,18 +116,11 @@ impl Entries {
         Merged { store: store.peekable(), ahead: ahead.peekable(), earlier: Ordering::Greater }
     }
 
-    fn lacking<'it>(
-        &self,
-        ahead: impl Iterator<Item = (&'it IVec, &'it Ahead)>,
-    ) -> Result<Vec<Write>, Error> {
-        let mut writes = Vec::new();
-        for (key, Ahead { value, .. }) in ahead.filter(|(key, _)| &***key != META) {
-            // Most of what was removed came and went without the store.
-            if value.is_some() || self.store.contains(key)? {
-                writes.push((key.clone(), value.clone()));
-            }
-        }
-        Ok(writes)
+    fn lacking(&self, key: &IVec, ahead: &Ahead) -> Result<Option<Write>, Error> {
+        let value = &ahead.value;
+        // Most of what was removed came and went without the store.
+        let lacks = &**key != META && (value.is_some() || self.store.contains(key)?);
+        Ok(lacks.then(|| (key.clone(), value.clone())))
     }
 }
 

@@ -61,7 +61,7 @@ fn commit(journal: &Journal, batch: Batch, last_number: u64) {
 /// As the journal's thread does it: the commit, and what may come after it.
 fn commit_by(writer: &mut Writer, batch: &Batch, moment: Moment) {
     writer.commit(batch, moment).unwrap();
-    writer.keep_house(false).unwrap();
+    writer.keep_house(batch.records.len(), false).unwrap();
 }
 
 fn open_journal(dir: &Path) -> Result<(Journal, Recovered), Error> {

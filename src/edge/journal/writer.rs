@@ -1,7 +1,7 @@
 //! The journal's thread: commits, and between them the store's turn, the checkpoint, the archive and
 //! the rewriting.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -34,8 +34,11 @@ const BYTES_PER_ENTRY: u64 = 4096;
 const SMALLEST_SEGMENT: usize = SEGMENT_COMMANDS / 4;
 /// Writes that the store gets in one batch.
 const WRITES_PER_BATCH: usize = 256;
-/// And after a commit, from the log before: a commit has to wait for these.
-const WRITES_PER_COMMIT: usize = 64;
+/// And after a commit, from the log before, so that the next commit waits little; after one of more
+/// commands as many.
+const WRITES_PER_STEP: usize = 16;
+/// Without commits for so long, it gets some more.
+const QUIET: Duration = Duration::from_millis(10);
 /// Commands not in the archive before it is looked for some to move.
 pub const LOOK_ABOVE: u64 = 2 * SEGMENT_COMMANDS as u64;
 
@@ -119,7 +122,7 @@ impl Writer {
                     if is_step_due {
                         commits_since_step = 0;
                     }
-                    failure = self.keep_house(is_step_due).err();
+                    failure = self.keep_house(job.batch.records.len(), is_step_due).err();
                 }
                 Ok(None) => {
                     commits_since_step = 0;
@@ -141,20 +144,19 @@ impl Writer {
 
     /// `None`: there is time for something else. Error: the end.
     fn next(&self, jobs: &Receiver<Job>) -> Result<Option<Job>, ()> {
-        if self.handing.is_some() || self.rewrite.is_some() {
-            match jobs.try_recv() {
-                Ok(job) => Ok(Some(job)),
-                Err(TryRecvError::Empty) => Ok(None),
-                Err(TryRecvError::Disconnected) => Err(()),
-            }
+        let patience = if self.rewrite.is_some() {
+            Duration::ZERO
+        } else if self.handing.is_some() {
+            QUIET
         } else if self.generation.checkpoint.is_synced() {
-            jobs.recv().map(Some).map_err(|_| ())
+            return jobs.recv().map(Some).map_err(|_| ());
         } else {
-            match jobs.recv_timeout(IDLE) {
-                Ok(job) => Ok(Some(job)),
-                Err(RecvTimeoutError::Timeout) => Ok(None),
-                Err(RecvTimeoutError::Disconnected) => Err(()),
-            }
+            IDLE
+        };
+        match jobs.recv_timeout(patience) {
+            Ok(job) => Ok(Some(job)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(()),
         }
     }
 
@@ -190,15 +192,15 @@ impl Writer {
         Ok(())
     }
 
-    /// What a commit must not wait for.
-    pub fn keep_house(&mut self, is_step_due: bool) -> Result<(), Error> {
+    /// What a commit, of so many commands, must not wait for.
+    pub fn keep_house(&mut self, commands: usize, is_step_due: bool) -> Result<(), Error> {
         self.generation.checkpoint.write(self.meta.commit)?;
         let is_full = self.generation.write_ahead.is_full();
         if is_full {
             self.switch()?;
         }
         self.move_if_due(is_full)?;
-        self.hand_on()?;
+        self.hand_on(WRITES_PER_STEP.max(commands))?;
         if self.generation.checkpoint.is_due() {
             self.generation.checkpoint.sync()?;
         }
@@ -219,10 +221,10 @@ impl Writer {
 
     /// The store gets some more of the log before the current one. What a later commit has changed
     /// again it need not get: that is in the current one.
-    pub fn hand_on(&mut self) -> Result<(), Error> {
+    pub fn hand_on(&mut self, limit: usize) -> Result<(), Error> {
         let Some(handing) = &mut self.handing else { return Ok(()) };
         let contents = self.shared.read().expect("no holder panics");
-        let (writes, last) = contents.entries.old(&handing.after, WRITES_PER_COMMIT)?;
+        let (writes, last) = contents.entries.old(&handing.after, limit)?;
         drop(contents);
         let meta = handing.meta.clone();
         if let Some(last) = last {
@@ -311,7 +313,7 @@ impl Writer {
 
     fn idle(&mut self) -> Result<(), Error> {
         if self.handing.is_some() {
-            self.hand_on()
+            self.hand_on(WRITES_PER_STEP)
         } else if self.rewrite.is_some() {
             self.step()
         } else {

@@ -66,7 +66,7 @@ fn fill_log(writer: &mut Writer, bytes_per_command: usize) -> u64 {
         let closed = number % 10 != 0;
         write(writer, [Record { message: message.clone(), ..record(number, closed) }]);
         while writer.handing.is_some() {
-            writer.hand_on().unwrap();
+            writer.hand_on(64).unwrap();
         }
         let in_store: Meta = writer.generation.store.get(entry::META).unwrap().unwrap();
         if in_store.commit > 1 {

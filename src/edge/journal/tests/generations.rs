@@ -53,7 +53,7 @@ fn commits_go_on_during_a_rewriting_and_a_crash_may_come_at_any_step() {
         match steps % 4 {
             0 => writer.hand_over().unwrap(),
             1 => writer.switch().unwrap(),
-            2 => writer.hand_on().unwrap(),
+            2 => writer.hand_on(64).unwrap(),
             _ => (),
         }
         writer.step().unwrap();

@@ -13,6 +13,8 @@ use super::*;
 
 const LOG: &str = "generation-1/write-ahead";
 const OTHER_LOG: &str = "generation-1/write-ahead-2";
+/// So few that it takes several steps.
+const WRITES: usize = 3;
 const CHECKPOINT: &str = "generation-1/checkpoint";
 
 fn found(dir: &Path) -> Result<(u64, Writes), Error> {
@@ -245,9 +247,9 @@ fn a_commit_larger_than_the_log_is_taken_and_the_file_shrinks_again() {
     writer.commit(&large, moment(1)).unwrap();
     assert!(length() > ordinary);
     assert_eq!(found(dir.path()).unwrap().1.len(), 6000);
-    writer.keep_house(false).unwrap();
+    writer.keep_house(1, false).unwrap();
     while writer.handing.is_some() {
-        writer.hand_on().unwrap();
+        writer.hand_on(WRITES).unwrap();
     }
     assert_eq!(length(), ordinary);
     commit_by(&mut writer, &batch([record(1, false)]), moment(1));
@@ -320,7 +322,7 @@ fn a_crash_may_come_anywhere_while_the_store_gets_one_log_and_commits_go_to_the_
         writer.generation.store.sync().unwrap();
     }
     assert!(found(dir.path()).unwrap() == *expected);
-    writer.hand_on().unwrap();
+    writer.hand_on(1000).unwrap();
     assert!(writer.handing.is_none() && old(&writer).is_empty());
     assert!((writer.meta.commit, entries(&writer)) == *expected);
     assert!(found(dir.path()).unwrap() == *expected);
@@ -374,7 +376,7 @@ fn commits_that_come_faster_than_the_store_takes_them_wait_for_it() {
 /// A step in a journal's life.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Commit { number: u64, closed: bool },
+    Commit { number: u64, closed: bool, published: u64 },
     HandOver,
     Switch,
     HandOn,
@@ -382,14 +384,17 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let commit = (1..30_u64, any::<bool>(), 1..30_u64);
+    let commit =
+        commit.prop_map(|(number, closed, published)| Step::Commit { number, closed, published });
     let step = prop_oneof![
-        6 => (1..30_u64, any::<bool>()).prop_map(|(number, closed)| Step::Commit { number, closed }),
+        6 => commit,
         1 => Just(Step::HandOver),
         2 => Just(Step::Switch),
         2 => Just(Step::HandOn),
         1 => Just(Step::Restart),
     ];
-    prop::collection::vec(step, 1..40)
+    prop::collection::vec(step, 1..60)
 }
 
 proptest! {
@@ -399,38 +404,35 @@ proptest! {
     fn a_restart_at_any_time_finds_what_was_committed(steps in steps()) {
         let dir = tempfile::tempdir().unwrap();
         let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
+        let mut model = BTreeMap::new();
+        let mut commits = 1;
         for step in steps {
-            let expected = match step {
-                Step::Commit { number, closed } => {
-                    let batch = announced([record(number, closed)]);
+            match step {
+                Step::Commit { number, closed, published } => {
+                    let mut batch = announced([record(number, closed)]);
+                    batch.published.extend(Some(published).filter(|it| *it != number));
                     let last = writer.meta.last_number.max(number);
+                    // What follows on a commit has its own steps here.
                     writer.commit(&batch, moment(last)).unwrap();
                     writer.generation.checkpoint.write(writer.meta.commit).unwrap();
-                    continue;
+                    for (key, value) in entry::writes_of(&batch) {
+                        match value {
+                            Some(value) => model.insert(key, Some(value)),
+                            None => model.remove(&key),
+                        };
+                    }
+                    commits += 1;
                 }
-                Step::Switch => {
-                    let before = (writer.meta.commit, entries(&writer));
-                    writer.switch().unwrap();
-                    before
-                }
-                Step::HandOn => {
-                    let before = (writer.meta.commit, entries(&writer));
-                    writer.hand_on().unwrap();
-                    before
-                }
-                Step::HandOver => {
-                    let before = (writer.meta.commit, entries(&writer));
-                    writer.hand_over().unwrap();
-                    before
-                }
+                Step::HandOver => writer.hand_over().unwrap(),
+                Step::Switch => writer.switch().unwrap(),
+                Step::HandOn => writer.hand_on(WRITES).unwrap(),
                 Step::Restart => {
-                    let before = (writer.meta.commit, entries(&writer));
                     drop(writer);
                     writer = open(dir.path(), RETENTION).unwrap().0;
-                    before
                 }
-            };
-            prop_assert_eq!((writer.meta.commit, entries(&writer)), expected);
+            }
+            let expected: Writes = model.clone().into_iter().collect();
+            prop_assert_eq!((writer.meta.commit, entries(&writer)), (commits, expected));
         }
         prop_assert_eq!(found(dir.path()).unwrap(), (writer.meta.commit, entries(&writer)));
     }
