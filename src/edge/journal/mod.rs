@@ -1,15 +1,16 @@
 //! The journal: every command, every update that the broker has not got, every nonce in use.
 //!
 //! A commit is one write and one fdatasync, on a thread of its own (`journal`), since it blocks on the
-//! disk; sled gets what was written ahead between two commits, once in hundreds. Reads run on the
-//! caller's thread: they are small and mostly cached. [`Journal::commit`] is not cancel-safe: a
-//! dropped call still commits. The thread ends with the [`Journal`], which waits for it.
+//! disk; sled gets what was written ahead in pieces between the commits. Reads run on the caller's
+//! thread: they are small and mostly cached. [`Journal::commit`] is not cancel-safe: a dropped call still
+//! commits. The thread ends with the [`Journal`], which waits for it.
 //!
-//! Reading order: `entry` (what is kept), `directory` (where), `write_ahead`, `laps` (two of
-//! these) and `store` (sled), `entries` (all as one), `checkpoint` (how a lost end is noticed), `generation`, `recover` (after a
-//! restart), `segment` and `archive` (finished commands), `retention` (what is moved there, and what is
-//! removed), `writer` (the thread), `rewrite` (how the disk's space comes back), `listing` (many
-//! commands at once), `reader` (of a stopped daemon's). docs/durability.md says what is promised.
+//! Reading order: `entry` (what is kept), `directory` (where), `write_ahead` and `laps` (two of these in
+//! turn), `store` (sled), `entries` (all as one), `checkpoint` (how a lost end is noticed), `generation`,
+//! `recover` (after a restart), `segment` and `archive` (finished commands), `retention` (what is moved
+//! there, and what is removed), `writer` (the thread), `rewrite` (how the disk's space comes back),
+//! `listing` (many commands at once), `reader` (of a stopped daemon's). docs/durability.md says what is
+//! promised.
 
 mod archive;
 mod checkpoint;

@@ -34,8 +34,8 @@ const BYTES_PER_ENTRY: u64 = 4096;
 const SMALLEST_SEGMENT: usize = SEGMENT_COMMANDS / 4;
 /// Writes that the store gets in one batch.
 const WRITES_PER_BATCH: usize = 256;
-/// And after a commit, from the log before, so that the next commit waits little; after one of more
-/// commands as many.
+/// Writes that it gets at a time from the log before, so that the next commit waits little; behind a
+/// commit of more commands as many as these.
 const WRITES_PER_STEP: usize = 16;
 /// Without commits for so long, it gets some more.
 const QUIET: Duration = Duration::from_millis(10);
@@ -210,7 +210,7 @@ impl Writer {
     /// Commits go to the other log; while they do, the store gets what is in this one.
     pub fn switch(&mut self) -> Result<(), Error> {
         if !self.generation.write_ahead.switch() {
-            // Commits came faster than the store got them, or this is the log that a start found.
+            // Commits came faster than the store got them, or both logs had some at the start.
             self.hand_over()?;
             return self.begin_if_due();
         }
@@ -281,8 +281,8 @@ impl Writer {
             false => return Ok(()),
         };
         let commands = movable(&contents.entries, &self.unpublished)?;
-        let is_last = commands.len() < SEGMENT_COMMANDS;
-        self.look_above = if is_last { in_store + SEGMENT_COMMANDS as u64 } else { LOOK_ABOVE };
+        let are_all = commands.len() < SEGMENT_COMMANDS;
+        self.look_above = if are_all { in_store + SEGMENT_COMMANDS as u64 } else { LOOK_ABOVE };
         if commands.len() < at_least {
             return Ok(());
         }
