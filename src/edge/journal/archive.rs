@@ -36,7 +36,7 @@ pub struct Archive {
 struct Slot {
     /// See [`id_start`].
     id: u32,
-    /// Its name.
+    /// The segment's name.
     segment: u32,
     /// How far from the segment's first command.
     number: u32,

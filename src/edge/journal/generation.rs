@@ -13,8 +13,6 @@ use super::store::{Store, survive_panics};
 
 const STORE: &str = "store";
 const CHECKPOINT: &str = "checkpoint";
-/// By the number of the format: at first every commit went to the store at once, then there was one.
-const WRITE_AHEAD_LOGS: [usize; 4] = [0, 0, 1, 2];
 
 #[derive(Debug)]
 pub struct Generation {
@@ -73,8 +71,13 @@ impl Generation {
                 stored.journal
             )));
         }
-        let there = WRITE_AHEAD_LOGS[current.format as usize];
-        let (write_ahead, commits) = Laps::open(&path, current.journal, stored.commit, there)?;
+        // At first every commit went to the store at once.
+        let logs = match current.format {
+            1 => 0,
+            2 => 1,
+            _ => 2,
+        };
+        let (write_ahead, commits) = Laps::open(&path, current.journal, stored.commit, logs)?;
         sync_dir(&path)?;
         let mut entries = Entries::new(Arc::clone(&store));
         for (_, writes) in commits {

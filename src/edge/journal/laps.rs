@@ -48,6 +48,7 @@ impl Laps {
         let ((first, mut commits), (second, mut others)) = (open(0)?, open(1)?);
         let number = |commits: &[Commit]| commits.first().map(|(number, _)| *number);
         let is_second_later = number(&others) > number(&commits);
+        // The earlier ones first.
         if !is_second_later {
             std::mem::swap(&mut commits, &mut others);
         }
