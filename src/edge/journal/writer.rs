@@ -337,6 +337,8 @@ impl Writer {
             self.gain_above = bytes + MIN_BYTES;
             return Ok(());
         }
+        // What was removed but is still in the store would be copied in vain.
+        self.hand_over()?;
         self.begin()
     }
 
