@@ -23,7 +23,6 @@ pub struct Archive {
     segments: BTreeMap<u64, Summary>,
     /// The first command of the segment that slots know by this name.
     named: BTreeMap<u32, u64>,
-    last_name: u32,
     /// In order of [`Slot::id`].
     slots: Vec<Slot>,
     commands: u64,
@@ -55,7 +54,6 @@ impl Archive {
             dir,
             segments: BTreeMap::new(),
             named: BTreeMap::new(),
-            last_name: 0,
             slots: Vec::new(),
             commands: 0,
             revision: 0,
@@ -172,18 +170,18 @@ impl Archive {
     /// Without bringing the slots into order; no more memory than they need.
     fn append(&mut self, first: u64, summary: Summary, index: &Index) -> Result<(), Error> {
         self.commands += summary.commands;
-        self.last_name += 1;
+        // Beyond all that slots know.
+        let segment = self.named.last_key_value().map_or(0, |(last, _)| last + 1);
         self.slots.reserve_exact(index.len());
         for (id, Place { number, offset, length }) in index.iter().copied() {
             let number = number.checked_sub(first).and_then(|it| u32::try_from(it).ok());
             let number = number.ok_or_else(|| {
                 Error::damaged(&self.path(first), "its index names what belongs elsewhere")
             })?;
-            let (id, segment) = (id_start(id), self.last_name);
-            self.slots.push(Slot { id, segment, number, offset, length });
+            self.slots.push(Slot { id: id_start(id), segment, number, offset, length });
         }
         self.segments.insert(first, summary);
-        self.named.insert(self.last_name, first);
+        self.named.insert(segment, first);
         self.revision += 1;
         Ok(())
     }

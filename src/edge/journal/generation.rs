@@ -78,7 +78,9 @@ impl Generation {
             _ => 2,
         };
         let (write_ahead, commits) = Laps::open(&path, current.journal, stored.commit, logs)?;
-        sync_dir(&path)?;
+        if current.format < FORMAT {
+            sync_dir(&path)?;
+        }
         let mut entries = Entries::new(Arc::clone(&store));
         for (_, writes) in commits {
             entries.follow(writes);

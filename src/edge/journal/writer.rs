@@ -222,20 +222,18 @@ impl Writer {
     /// The store gets some more of the log before the current one. What a later commit has changed
     /// again it need not get: that is in the current one.
     pub fn hand_on(&mut self, limit: usize) -> Result<(), Error> {
-        let Some(handing) = &mut self.handing else { return Ok(()) };
+        let Some(handing) = self.handing.take() else { return Ok(()) };
         let contents = self.shared.read().expect("no holder panics");
         let (writes, last) = contents.entries.old(&handing.after, limit)?;
         drop(contents);
-        let meta = handing.meta.clone();
-        if let Some(last) = last {
-            handing.after = last;
-            return self.give(writes);
-        }
         self.give(writes)?;
-        self.give_meta(&meta)?;
+        if let Some(after) = last {
+            self.handing = Some(Handing { after, ..handing });
+            return Ok(());
+        }
+        self.give_meta(&handing.meta)?;
         self.generation.write_ahead.free_other()?;
         self.shared.write().expect("no holder panics").entries.forget_old();
-        self.handing = None;
         self.generation.checkpoint.sync()?;
         self.begin_if_due()
     }
