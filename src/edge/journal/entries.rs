@@ -101,19 +101,8 @@ impl Entries {
 
     /// Every entry from a key on, in order.
     pub fn range(&self, from: Bound<&[u8]>) -> impl Iterator<Item = Result<Entry, Error>> {
-        let bounds = (from, Bound::Unbounded);
-        let (store, ahead) = (self.store.range(bounds), self.ahead.range::<[u8], _>(bounds));
-        Merged { store: store.peekable(), ahead: ahead.peekable(), earlier: Ordering::Less }
-    }
-
-    /// Every entry between two keys, from the last one on.
-    pub fn backward(
-        &self,
-        bounds: (Bound<&[u8]>, Bound<&[u8]>),
-    ) -> impl Iterator<Item = Result<Entry, Error>> {
-        let store = self.store.range(bounds).rev();
-        let ahead = self.ahead.range::<[u8], _>(bounds).rev();
-        Merged { store: store.peekable(), ahead: ahead.peekable(), earlier: Ordering::Greater }
+        let ahead = self.ahead.range::<[u8], _>((from, Bound::Unbounded));
+        Merged { store: self.store.range(from).peekable(), ahead: ahead.peekable() }
     }
 
     fn lacking(&self, key: &IVec, ahead: &Ahead) -> Result<Option<Write>, Error> {
@@ -128,8 +117,6 @@ impl Entries {
 struct Merged<S: Iterator, A: Iterator> {
     store: Peekable<S>,
     ahead: Peekable<A>,
-    /// How a key that comes first compares to the other.
-    earlier: Ordering,
 }
 
 impl<'it, S, A> Iterator for Merged<S, A>
@@ -143,10 +130,10 @@ where
         loop {
             let order = match (self.store.peek(), self.ahead.peek()) {
                 (Some(Ok((stored, _))), Some((key, _))) => stored.cmp(key),
-                (Some(_), _) => self.earlier,
-                (None, _) => self.earlier.reverse(),
+                (Some(_), _) => Ordering::Less,
+                (None, _) => Ordering::Greater,
             };
-            if order == self.earlier {
+            if order == Ordering::Less {
                 return self.store.next();
             }
             if order == Ordering::Equal {

@@ -2,11 +2,8 @@
 //! something else in between.
 
 use std::collections::BinaryHeap;
-use std::ops::Bound;
 
-use super::archive::Archive;
-use super::entries::Entries;
-use super::entry::{RECORDS, decode, record_key};
+use super::entry::{RECORDS, number_of, record_key};
 use super::error::Error;
 use super::segment::{self, Place};
 use super::writer::Contents;
@@ -28,8 +25,9 @@ pub struct Listing {
     /// Commands from this number on have been looked at.
     below: u64,
     read: usize,
-    /// Those below, by number and then segment, the largest on top; as of this revision.
-    archived: BinaryHeap<(u64, u64, Place)>,
+    /// Those below, by number, the largest on top; the archive's with segment and place. As of this
+    /// revision of the archive.
+    left: BinaryHeap<(u64, Option<(u64, Place)>)>,
     revision: Option<u64>,
 }
 
@@ -41,7 +39,7 @@ impl Listing {
             complete: false,
             below: u64::MAX,
             read: 0,
-            archived: BinaryHeap::new(),
+            left: BinaryHeap::new(),
             revision: None,
         }
     }
@@ -58,26 +56,21 @@ impl Listing {
         contents: &Contents,
         present: impl Fn(Record) -> Record,
     ) -> Result<bool, Error> {
-        let Contents { entries, archive } = contents;
-        self.follow(archive);
+        self.follow(contents)?;
         for _ in 0..STEP {
             if self.records.len() >= self.selection.limit || self.read >= MAX_READ {
                 return Ok(true);
             }
-            let stored = newest_below(entries, self.below)?;
-            let archived = self.archived.peek().map(|(number, ..)| *number);
-            let record = if stored.as_ref().map(|record| record.number) > archived {
-                stored
-            } else if let Some((_, first, place)) = self.archived.pop() {
-                Some(segment::read(&archive.path(first), place)?)
-            } else {
-                None
-            };
-            let Some(record) = record else {
+            let Some((number, archived)) = self.left.pop() else {
                 self.complete = true;
                 return Ok(true);
             };
-            self.below = record.number;
+            let record = match archived {
+                Some((first, place)) => Some(segment::read(&contents.archive.path(first), place)?),
+                None => contents.entries.get(&record_key(number))?,
+            };
+            let Some(record) = record else { continue };
+            self.below = number;
             self.read += 1;
             let record = present(record);
             if self.selection.takes(&record) {
@@ -88,19 +81,18 @@ impl Listing {
     }
 
     /// Commands may have moved since the last step.
-    fn follow(&mut self, archive: &Archive) {
+    fn follow(&mut self, contents: &Contents) -> Result<(), Error> {
+        let Contents { entries, archive } = contents;
         if self.revision == Some(archive.revision()) {
-            return;
+            return Ok(());
         }
+        let archived =
+            archive.places().map(|(first, place)| Ok((place.number, Some((first, place)))));
+        let stored = entries.scan(RECORDS).map(|entry| Ok((number_of(&entry?.0)?, None)));
+        let below = self.below;
+        let left = archived.chain(stored).filter(|it| it.as_ref().map_or(true, |it| it.0 < below));
+        self.left = left.collect::<Result<_, Error>>()?;
         self.revision = Some(archive.revision());
-        let places = archive.places().map(|(first, place)| (place.number, first, place));
-        self.archived = places.filter(|(number, ..)| *number < self.below).collect();
+        Ok(())
     }
-}
-
-fn newest_below(entries: &Entries, number: u64) -> Result<Option<Record>, Error> {
-    let (from, to) = (record_key(0), record_key(number));
-    let entry = entries.backward((Bound::Included(&from), Bound::Excluded(&to))).next();
-    let entry = entry.transpose()?.filter(|(key, _)| key.starts_with(RECORDS));
-    entry.map(|(key, value)| decode(&key, &value)).transpose()
 }

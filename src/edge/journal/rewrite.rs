@@ -129,8 +129,8 @@ fn chunk(store: &Store, after: Option<&[u8]>) -> Result<(Vec<Entry>, bool), Erro
     Ok((entries, true))
 }
 
-fn beyond(after: Option<&[u8]>) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+fn beyond(after: Option<&[u8]>) -> Bound<&[u8]> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
 }
 
 fn last_key(entries: &[Entry]) -> Option<Vec<u8>> {

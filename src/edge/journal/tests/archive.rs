@@ -78,9 +78,10 @@ fn fill_log(writer: &mut Writer, bytes_per_command: usize) -> u64 {
 
 /// Without what is only written ahead.
 fn in_store(writer: &Writer) -> BTreeSet<u64> {
-    let (from, to) = (entry::record_key(0), entry::record_key(u64::MAX));
-    let entries = writer.generation.store.range((Bound::Included(&from), Bound::Included(&to)));
-    entries.map(|entry| entry::number_of(&entry.unwrap().0).unwrap()).collect()
+    let entries = writer.generation.store.range(Bound::Included(entry::RECORDS));
+    let keys =
+        entries.map(|entry| entry.unwrap().0).take_while(|key| key.starts_with(entry::RECORDS));
+    keys.map(|key| entry::number_of(&key).unwrap()).collect()
 }
 
 #[test]
