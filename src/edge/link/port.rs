@@ -63,9 +63,10 @@ pub(super) trait Stream: Send {
     }
 
     /// Nobody waits for what is received, so it may be read a little later, if that is of use:
-    /// meanwhile it stays in the kernel's buffer, far from filling it. Ends with the next reading.
-    fn rest(&mut self) -> io::Result<()> {
-        Ok(())
+    /// meanwhile it stays in the kernel's buffer, far from filling it. For how long; ends with the
+    /// next reading.
+    fn rest(&mut self) -> io::Result<Duration> {
+        Ok(Duration::ZERO)
     }
 
     /// Ends the rest before its time.
@@ -156,7 +157,7 @@ impl Port {
     }
 
     /// See [`Stream::rest`].
-    pub(super) fn rest(&mut self) -> Result<(), Failure> {
+    pub(super) fn rest(&mut self) -> Result<Duration, Failure> {
         let rests = self.stream.rest();
         rests.map_err(|source| Failure::Read { endpoint: self.endpoint.clone(), source })
     }

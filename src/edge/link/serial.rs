@@ -18,11 +18,12 @@ use super::rest::Rest;
 
 /// Start bit, eight data bits, stop bit.
 const BITS_PER_BYTE: u64 = 10;
-/// What the line discipline holds (N_TTY_BUF_SIZE, 4096), less a tenth. When the thread is late, the
-/// driver's own buffer, many times as large, takes what is more.
-const RESTING_BYTES: u32 = 3712;
-/// Below the pause after which a stream that stands still inside of a frame is given up.
-const LONGEST_REST: Duration = Duration::from_millis(40);
+/// What the line discipline holds (N_TTY_BUF_SIZE, 4096), less a tenth: beyond it RTS would hold the
+/// sender up, and whoever reads so much has not read all.
+const DISCIPLINE_BYTES: u32 = 3712;
+/// A quarter of what the kernel's buffer before the line discipline takes (tty_buffer.c).
+const DRIVER_BYTES: u32 = 16 * 1024;
+const LONGEST_REST: Duration = Duration::from_millis(80);
 const IN_USE: &str = "another process has it open (a second downlinkd, ModemManager, a login console); \
                       stop that one";
 
@@ -32,6 +33,8 @@ pub(super) struct Serial {
     stream: Option<SerialStream>,
     rest: Rest,
     baud: u32,
+    longest_rest: Duration,
+    has_more: bool,
 }
 
 impl Serial {
@@ -49,7 +52,10 @@ impl Serial {
                 ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, IN_USE),
                 _ => error.into(),
             })?;
-        let mut it = Self { port, stream: None, rest: Rest::new()?, baud };
+        let resting_bytes = if rtscts { DISCIPLINE_BYTES } else { DRIVER_BYTES };
+        let longest_rest = wire_time(resting_bytes, baud).min(LONGEST_REST);
+        let mut it =
+            Self { port, stream: None, rest: Rest::new()?, baud, longest_rest, has_more: false };
         it.stream()?;
         Ok(it)
     }
@@ -81,15 +87,18 @@ impl Stream for Serial {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.rest.poll_over(context))?;
-        if self.stream.is_none()
+        let length = if self.stream.is_none()
             && let Ok(length @ 1..) = self.port.read(buffer)
         {
-            return Poll::Ready(Ok(length));
-        }
-        // Nothing came, or the port is gone: this will tell.
-        let mut buffer = ReadBuf::new(buffer);
-        ready!(self.stream()?.poll_read(context, &mut buffer))?;
-        Poll::Ready(Ok(buffer.filled().len()))
+            length
+        } else {
+            // Nothing came, or the port is gone: this will tell.
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(self.stream()?.poll_read(context, &mut buffer))?;
+            buffer.filled().len()
+        };
+        self.has_more = length >= DISCIPLINE_BYTES as usize;
+        Poll::Ready(Ok(length))
     }
 
     fn undrained(&self) -> io::Result<u32> {
@@ -97,13 +106,16 @@ impl Stream for Serial {
     }
 
     fn wire_time(&self, bytes: u32) -> Duration {
-        let bits = u64::from(bytes) * BITS_PER_BYTE;
-        Duration::from_micros(bits * 1_000_000 / u64::from(self.baud))
+        wire_time(bytes, self.baud)
     }
 
-    fn rest(&mut self) -> io::Result<()> {
+    fn rest(&mut self) -> io::Result<Duration> {
+        if self.has_more {
+            return Ok(Duration::ZERO);
+        }
         self.stream = None;
-        self.rest.begin(self.wire_time(RESTING_BYTES).min(LONGEST_REST))
+        self.rest.begin(self.longest_rest)?;
+        Ok(self.longest_rest)
     }
 
     fn attend(&mut self) {
@@ -114,5 +126,45 @@ impl Stream for Serial {
     fn discard_undrained(&self) {
         // Fails when the device is gone, and then there is nothing to discard.
         let _ = self.port.clear(ClearBuffer::Output);
+    }
+}
+
+fn wire_time(bytes: u32, baud: u32) -> Duration {
+    let bits = u64::from(bytes) * BITS_PER_BYTE;
+    Duration::from_micros(bits * 1_000_000 / u64::from(baud))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_one_reading_cannot_take_is_read_without_a_rest() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        fcntl_setfl(&master, OFlags::NONBLOCK).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let mut serial = Serial::open(&path, 921_600, false).unwrap();
+        let mut unread = 0;
+        while let Ok(length) = rustix::io::write(&master, &[0; 1024]) {
+            unread += length;
+        }
+        assert!(unread > 4096, "the pty takes {unread} bytes");
+        let mut buffer = [0; 8192];
+        let mut full_readings = 0;
+        while unread > 0 {
+            let length = poll_fn(|context| serial.poll_read(context, &mut buffer)).await.unwrap();
+            unread -= length;
+            let is_full = length >= DISCIPLINE_BYTES as usize;
+            full_readings += u32::from(is_full);
+            assert_eq!(serial.rest().unwrap(), if is_full { Duration::ZERO } else { LONGEST_REST });
+        }
+        assert!(full_readings > 0);
     }
 }

@@ -330,10 +330,9 @@ impl<'a> Session<'a> {
             self.port.answer_sender();
         }
         let now = Instant::now();
-        self.pause_at = self.framer.is_holding().then(|| now + STREAM_PAUSE);
-        if now >= self.attentive_until && !self.link.forwards.has_peer() {
-            self.port.rest()?;
-        }
+        let may_rest = now >= self.attentive_until && !self.link.forwards.has_peer();
+        let rest = if may_rest { self.port.rest()? } else { Duration::ZERO };
+        self.pause_at = self.framer.is_holding().then(|| now + rest + STREAM_PAUSE);
         Ok(())
     }
 

@@ -89,10 +89,10 @@ impl Stream for Scripted {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn rest(&mut self) -> io::Result<()> {
+    fn rest(&mut self) -> io::Result<Duration> {
         let mut script = self.0.lock().unwrap();
         script.resting = script.rest.map(|rest| Box::pin(sleep(rest)));
-        Ok(())
+        Ok(script.rest.unwrap_or_default())
     }
 
     fn attend(&mut self) {
