@@ -70,7 +70,6 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
     let hangup = signal(SignalKind::hangup()).map_err(Error::Signal)?;
     let clock = Clock::new()?;
     let (journal, recovered) = Journal::open(&config.journal.dir, config.journal.retention)?;
-    end_process_on_panic();
     if let Some(floor) = recovered.clock_floor {
         clock.raise_floor(floor);
     }
@@ -631,15 +630,4 @@ fn mqtt_options(config: &Config, topics: &Topics, session: Uuid) -> mqtt::Option
             payload: outbound::absence(session, &config.device_id),
         }),
     }
-}
-
-/// A daemon whose task has died must not live on as a ghost; systemd starts a new one. Not before
-/// the journal is open: sled panics over damaged files, which is an error to report.
-fn end_process_on_panic() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        default(panic);
-        log::logger().flush();
-        std::process::abort();
-    }));
 }

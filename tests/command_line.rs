@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use downlinkd::edge::journal::{Journal, Retention};
 
 const USAGE: i32 = 64;
 
@@ -117,6 +120,35 @@ fn every_usage_mistake_exits_64() {
         assert!(!said.is_empty(), "{arguments:?}");
         assert_eq!(text(&output.stdout), "", "{arguments:?}");
     }
+}
+
+/// In the first segment of two, where one changed byte makes sled panic.
+#[test]
+fn damage_over_which_sled_panics_is_told() {
+    const DATA: i32 = 65;
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention { age: Duration::from_secs(86_400), max_commands: 1000 };
+    drop(Journal::open(dir.path(), retention).unwrap());
+    let store = dir.path().join("generation-1/store");
+    let db = sled::open(&store).unwrap();
+    for number in 0..300_u64 {
+        db.insert(number.to_be_bytes(), vec![7; 4096]).unwrap();
+        db.flush().unwrap();
+    }
+    drop(db);
+    let mut bytes = std::fs::read(store.join("db")).unwrap();
+    bytes[1100] ^= 1;
+    std::fs::write(store.join("db"), bytes).unwrap();
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_downlinkd"));
+    command.args(["journal", "check", "--config", "config/downlinkd.toml"]);
+    let output = command.env("DOWNLINKD_JOURNAL__DIR", dir.path()).output().unwrap();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(DATA), "{told}");
+    assert!(told.contains("panicked at") && told.contains("sled"), "{told}");
+    assert!(
+        told.contains("is damaged: sled panicked while reading its files; nothing was deleted")
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod text;
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -69,7 +69,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             return ExitCode::from(CONFIGURATION);
         }
     };
-    let mut output = BufWriter::new(io::stdout().lock());
+    // It writes every line at once, so a panic over damage loses none of those before it.
+    let mut output = io::stdout().lock();
     let result = act(arguments, &config, &mut output);
     match result.and_then(|code| output.flush().map(|()| code).map_err(Failure::from)) {
         Ok(code) => code,
@@ -83,7 +84,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
                     if reads && matches!(error, Error::InUse(_)) {
                         eprintln!("downlinkd: of a running agent, ask with `downlinkd query`");
                     }
-                    exit_code(&error)
+                    ExitCode::from(exit_code(&error))
                 }
                 Failure::Output(_) | Failure::Unknown(_) => ExitCode::FAILURE,
             }

@@ -10,6 +10,7 @@ mod journal;
 mod keygen;
 mod man;
 mod manual;
+mod panic;
 mod presence;
 mod query;
 mod revoke;
@@ -100,6 +101,7 @@ enum Output {
 
 /// The whole program, from the process's own arguments.
 pub fn main() -> ExitCode {
+    panic::ends_process();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -142,14 +144,14 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
-fn exit_code(error: &Error) -> ExitCode {
-    ExitCode::from(match error.trouble() {
+fn exit_code(error: &Error) -> u8 {
+    match error.trouble() {
         Trouble::InUse => TEMPORARY,
         Trouble::Permission => PERMISSION,
         Trouble::Missing => NO_INPUT,
         Trouble::Disk => IO,
         Trouble::Damage => DATA,
-    })
+    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         Err(error) => {
             ::log::error!("{error}");
             match error {
-                daemon::Error::Journal(error) => exit_code(&error),
+                daemon::Error::Journal(error) => ExitCode::from(exit_code(&error)),
                 _ => ExitCode::FAILURE,
             }
         }

@@ -9,7 +9,7 @@ use super::entries::Entries;
 use super::entry::{META, Meta, encode};
 use super::error::Error;
 use super::laps::Laps;
-use super::store::{Store, survive_panics};
+use super::store::{Store, reading};
 
 const STORE: &str = "store";
 const CHECKPOINT: &str = "checkpoint";
@@ -61,7 +61,7 @@ impl Generation {
         // First: sled repairs what it takes for the torn end of its log.
         let (checkpoint, durable) = Checkpoint::open(&path.join(CHECKPOINT), current.journal)?;
         let store = Arc::new(Store::open(&path.join(STORE))?);
-        let stored: Option<Meta> = survive_panics(&path, || store.get(META))?;
+        let stored: Option<Meta> = reading(&path, || store.get(META))?;
         let stored = stored.ok_or_else(|| {
             damaged(format!("it is empty, but commit {durable} was durable: its content is lost"))
         })?;

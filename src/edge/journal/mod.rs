@@ -57,7 +57,8 @@ pub use reader::{Reader, Report, set_aside};
 pub use recover::Recovered;
 pub use retention::Retention;
 use retention::Unpublished;
-use store::survive_panics;
+pub use store::error_of_panic;
+use store::reading;
 pub use writer::Moment;
 use writer::{Contents, Job, LOOK_ABOVE, MIN_BYTES, Shared, Writer};
 
@@ -131,9 +132,8 @@ impl Drop for Journal {
 fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> {
     let directory = Directory::create(dir)?;
     let (current, generation, entries, meta) = open_or_begin(&directory)?;
-    let (mut recovered, archive) = survive_panics(dir, || {
-        Ok((recover::read(&entries)?, Archive::open(&directory, &entries)?))
-    })?;
+    let (mut recovered, archive) =
+        reading(dir, || Ok((recover::read(&entries)?, Archive::open(&directory, &entries)?)))?;
     recovered.last_number = meta.last_number;
     recovered.clock_floor = meta.clock_floor;
     recovered.set_aside = meta.set_aside;

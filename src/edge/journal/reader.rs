@@ -17,7 +17,7 @@ use super::entry::{
 use super::error::Error;
 use super::generation::Generation;
 use super::segment::{self, Place, Summary};
-use super::store::{Entry, survive_panics};
+use super::store::{Entry, reading};
 use super::writer::Contents;
 use super::{get, open_or_begin};
 use crate::guard::nonces::NonceKey;
@@ -59,7 +59,7 @@ impl Reader {
         let current = directory.current()?.filter(|current| current.generation > 0);
         let current = current.ok_or_else(|| Error::Missing(dir.to_owned()))?;
         let (_, entries, meta) = Generation::open(&directory, &current)?;
-        let archive = survive_panics(dir, || Archive::open(&directory, &entries))?;
+        let archive = reading(dir, || Archive::open(&directory, &entries))?;
         Ok(Self { contents: Contents { entries, archive }, meta, directory })
     }
 
@@ -70,7 +70,7 @@ impl Reader {
     /// # Errors
     /// Not readable or damaged.
     pub fn get(&self, id: CommandId) -> Result<Option<Record>, Error> {
-        survive_panics(self.directory.path(), || get(&self.contents, id))
+        reading(self.directory.path(), || get(&self.contents, id))
     }
 
     /// Every command, in order of acceptance.
@@ -89,7 +89,7 @@ impl Reader {
                 return None;
             }
             let from = record_key(next);
-            let in_store = survive_panics(self.directory.path(), || {
+            let in_store = reading(self.directory.path(), || {
                 let entry = entries.range(Bound::Included(&from)).next().transpose()?;
                 let entry = entry.filter(|(key, _)| key.starts_with(RECORDS));
                 entry.map(|(key, value)| decode::<Record>(&key, &value)).transpose()
@@ -151,13 +151,11 @@ impl Reader {
                 ..Report::default()
             },
         };
-        let read = survive_panics(self.directory.path(), || {
+        reading(self.directory.path(), || {
             check.entries();
             check.archive();
-            Ok(())
         });
         let mut report = check.report;
-        report.problems.extend(read.err().map(|error| error.to_string()));
         let expected = self.meta.commands();
         if report.commands != expected {
             report.problems.push(format!(

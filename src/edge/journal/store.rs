@@ -1,9 +1,9 @@
 //! One sled database. sled's flush ends in sync_file_range(2), which does not reach the disk's own
 //! cache, so [`Store::sync`] adds an fdatasync of our own.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,11 @@ use super::error::{Error, io_error};
 
 /// Bytes; the working set is the open commands and the outbox.
 const CACHE_BYTES: u64 = 1024 * 1024;
+
+thread_local! {
+    /// What this thread reads at the moment.
+    static READING: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+}
 
 #[derive(Debug)]
 pub struct Store {
@@ -62,8 +67,7 @@ impl Store {
             .flush_every_ms(None);
         let since = Instant::now();
         let db = loop {
-            match survive_panics(dir, || config.open().map_err(|error| failed("open", dir, error)))
-            {
+            match reading(dir, || config.open().map_err(|error| failed("open", dir, error))) {
                 // sled's threads let go of its lock a moment after its end.
                 Err(Error::InUse(_)) if since.elapsed() < LOCK_PATIENCE => {
                     thread::sleep(Duration::from_millis(10));
@@ -130,10 +134,19 @@ impl Store {
     }
 }
 
-/// Damaged files make sled panic instead of returning an error.
-pub fn survive_panics<T>(dir: &Path, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Error::damaged(dir, "sled panicked while reading its files")))
+/// Damaged files make sled panic instead of returning an error: while `read` runs, [`error_of_panic`]
+/// knows of `dir`.
+pub fn reading<T>(dir: &Path, read: impl FnOnce() -> T) -> T {
+    let outer = READING.replace(Some(dir.to_owned()));
+    let result = read();
+    READING.set(outer);
+    result
+}
+
+/// What a panic of this thread means, if it reads a journal. For the panic's hook.
+pub fn error_of_panic() -> Option<Error> {
+    let damaged = |dir: &PathBuf| Error::damaged(dir, "sled panicked while reading its files");
+    READING.with_borrow(|dir| dir.as_ref().map(damaged))
 }
 
 fn failed(what: &'static str, dir: &Path, error: sled::Error) -> Error {
