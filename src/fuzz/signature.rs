@@ -5,9 +5,8 @@ use std::sync::LazyLock;
 
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signer as _, SigningKey};
-use hmac::{Hmac, Mac as _};
+use ring::hmac;
 use serde_json::json;
-use sha2::Sha256;
 
 use super::{API_ID, check_refusal};
 use crate::guard::authentication::{Clock, Key, Keys};
@@ -124,9 +123,8 @@ fn check_verdict(credentials: &Credentials, body: &[u8]) -> bool {
     let clock = Clock { wall: Timestamp::from_secs(*timestamp), trusted: true, challenge: "" };
     let text = signed_text(MQTT, TOPIC, *timestamp, nonce, body, challenge.as_deref());
     let secret = HEXLOWER.decode(SECRET.as_bytes()).expect("it is hex");
-    let mut mac = Hmac::<Sha256>::new_from_slice(&secret).expect("any length does");
-    mac.update(text.as_bytes());
-    let hmac = HEXLOWER.encode(&mac.finalize().into_bytes());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+    let hmac = HEXLOWER.encode(hmac::sign(&key, text.as_bytes()).as_ref());
     let ed25519 = ed25519().sign(text.as_bytes()).to_bytes();
     let made_by = match signature {
         it if *it == hmac => Some("1"),

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER;
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sha2::{Digest, Sha256};
 
 use super::Refusal;
 use super::authentication::NONCE_KEPT;
@@ -24,10 +24,11 @@ impl NonceKey {
     /// The first half of SHA-256 over the issuer, a zero byte (which no topic level holds) and the
     /// nonce.
     pub fn new(api_id: &str, nonce: &str) -> Self {
-        let hash = Sha256::new().chain_update(api_id).chain_update([0]).chain_update(nonce);
-        let hash: [u8; 32] = hash.finalize().into();
-        let (first, _) = hash.split_first_chunk().expect("32 bytes hold 16");
-        Self(*first)
+        let mut hash = Context::new(&SHA256);
+        for part in [api_id.as_bytes(), &[0], nonce.as_bytes()] {
+            hash.update(part);
+        }
+        Self(*hash.finish().as_ref().first_chunk().expect("32 bytes hold 16"))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::topic::VENDOR;
@@ -144,7 +144,7 @@ pub(super) fn error(
 
 /// Lower-case hex, as error replies name a message.
 pub fn sha256(body: &[u8]) -> String {
-    HEXLOWER.encode(&Sha256::digest(body))
+    HEXLOWER.encode(digest(&SHA256, body).as_ref())
 }
 
 pub(super) fn collect<T>(read: Result<T, Violation>, violations: &mut Vec<Violation>) -> Option<T> {

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use data_encoding::HEXLOWER;
+use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::topic::is_level;
 use crate::catalog::shorten;
@@ -125,8 +125,8 @@ pub fn signed_text(
     body: &[u8],
     challenge: Option<&str>,
 ) -> String {
-    let digest = HEXLOWER.encode(&Sha256::digest(body));
-    let mut text = format!("{method}\n{path}\n{timestamp}\n{nonce}\n{digest}");
+    let body = HEXLOWER.encode(digest(&SHA256, body).as_ref());
+    let mut text = format!("{method}\n{path}\n{timestamp}\n{nonce}\n{body}");
     if let Some(challenge) = challenge {
         text.push('\n');
         text.push_str(challenge);

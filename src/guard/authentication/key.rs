@@ -5,8 +5,7 @@ use std::hint::black_box;
 
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use ring::hmac;
 use zeroize::Zeroizing;
 
 use crate::lifecycle::time::Timestamp;
@@ -193,9 +192,7 @@ pub(super) fn secret_from_text(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyErro
 }
 
 fn verify_hmac(secret: &[u8], text: &[u8], signature: &[u8; 32]) -> bool {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
-    mac.update(text);
-    mac.verify_slice(signature).is_ok()
+    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), text, signature).is_ok()
 }
 
 fn decode<const N: usize>(encoding: &data_encoding::Encoding, text: &str) -> Option<[u8; N]> {

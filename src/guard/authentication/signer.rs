@@ -4,8 +4,7 @@ use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signer as _, SigningKey};
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use ring::hmac;
 use zeroize::Zeroizing;
 
 use super::key::{KeyError, secret_from_text};
@@ -76,10 +75,8 @@ impl Signer {
         let text = signed_text(method, path, timestamp, nonce, body, challenge);
         let signature = match &self.secret {
             Secret::HmacSha256(secret) => {
-                let mut mac =
-                    Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
-                mac.update(text.as_bytes());
-                HEXLOWER.encode(&mac.finalize().into_bytes())
+                let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+                HEXLOWER.encode(hmac::sign(&key, text.as_bytes()).as_ref())
             }
             Secret::Ed25519(key) => BASE64.encode(&key.sign(text.as_bytes()).to_bytes()),
         };

@@ -17,8 +17,8 @@ use mavlink::consts::v2::{
     SIGNATURE_TIMESTAMP_SIZE as TIMESTAMP_SIZE, SIGNATURE_VALUE_SIZE,
 };
 use mavlink::{calculate_crc, consts};
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Address;
@@ -228,8 +228,10 @@ fn seal(frame: &FrameBytes, key: &Key, link_id: u8, timestamp: SigningTime) -> F
 impl Key {
     /// Of a frame from its marker to its timestamp.
     fn signature(&self, signed: &[u8]) -> [u8; SIGNATURE_VALUE_SIZE] {
-        let hash = Sha256::new().chain_update(self.as_bytes()).chain_update(signed).finalize();
-        std::array::from_fn(|index| hash[index])
+        let mut hash = Context::new(&SHA256);
+        hash.update(self.as_bytes());
+        hash.update(signed);
+        *hash.finish().as_ref().first_chunk().expect("32 bytes hold 6")
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 const LENGTH: usize = 32;
@@ -51,7 +51,7 @@ impl Key {
             if passphrase.len() < MIN_PASSPHRASE {
                 return Err(KeyError::Passphrase(passphrase.len()));
             }
-            Sha256::digest(passphrase).to_vec()
+            digest(&SHA256, passphrase).as_ref().to_vec()
         } else if content.len() == LENGTH {
             content.to_vec()
         } else {
@@ -77,11 +77,13 @@ impl fmt::Debug for Key {
 
 #[cfg(test)]
 mod tests {
+    use sha2::Digest as _;
+
     use super::*;
 
     #[test]
     fn every_form_of_one_key() {
-        let raw: [u8; LENGTH] = Sha256::digest(b"correct horse battery").into();
+        let raw: [u8; LENGTH] = sha2::Sha256::digest(b"correct horse battery").into();
         let hex = format!("hex:{}", HEXLOWER_PERMISSIVE.encode(&raw));
         let base64 = format!("base64:{}\n", BASE64.encode(&raw));
         for content in [
