@@ -87,7 +87,7 @@ impl Counters {
 
 struct Logger {
     level: LevelFilter,
-    queue: SyncSender<Entry>,
+    queue: SyncSender<Box<Entry>>,
     counters: Arc<Counters>,
 }
 
@@ -103,7 +103,7 @@ impl Log for Logger {
         }
         // Counted before it is queued: a flush must never miss a record that is in the queue.
         self.counters.queued.fetch_add(1, Ordering::AcqRel);
-        if self.queue.try_send(Entry::copy(record)).is_err() {
+        if self.queue.try_send(Box::new(Entry::copy(record))).is_err() {
             self.counters.queued.fetch_sub(1, Ordering::AcqRel);
             self.counters.dropped.fetch_add(1, Ordering::AcqRel);
         }
@@ -119,14 +119,15 @@ fn start(
     level: LevelFilter,
     mut write: impl FnMut(&[Entry]) + Send + 'static,
 ) -> std::io::Result<(Logger, Arc<Counters>)> {
-    let (queue, entries): (_, Receiver<Entry>) = sync_channel(QUEUE);
+    // Boxed, since the queue is in memory at its full length from the start.
+    let (queue, entries): (_, Receiver<Box<Entry>>) = sync_channel(QUEUE);
     let counters = Arc::new(Counters::default());
     let shared = Arc::clone(&counters);
     std::thread::Builder::new().name("log".into()).spawn(move || {
         while let Ok(first) = entries.recv() {
             std::thread::sleep(GATHER);
-            let mut gathered = vec![first];
-            gathered.extend(entries.try_iter().take(QUEUE));
+            let mut gathered = vec![*first];
+            gathered.extend(entries.try_iter().take(QUEUE).map(|entry| *entry));
             let count = gathered.len() as u64;
             let dropped = shared.dropped.swap(0, Ordering::AcqRel);
             if dropped > 0 {
@@ -145,8 +146,8 @@ struct Entry {
     time: SystemTime,
     level: Level,
     target: String,
-    module: Option<String>,
-    file: Option<String>,
+    module: Option<&'static str>,
+    file: Option<&'static str>,
     line: Option<u32>,
     message: String,
     fields: Vec<(String, String)>,
@@ -161,8 +162,8 @@ impl Entry {
             time: SystemTime::now(),
             level: record.level(),
             target: record.target().to_owned(),
-            module: record.module_path().map(str::to_owned),
-            file: record.file().map(str::to_owned),
+            module: record.module_path_static(),
+            file: record.file_static(),
             line: record.line(),
             message: record.args().to_string(),
             fields: fields.0,
@@ -174,7 +175,7 @@ impl Entry {
             time: SystemTime::now(),
             level: Level::Warn,
             target: module_path!().to_owned(),
-            module: Some(module_path!().to_owned()),
+            module: Some(module_path!()),
             file: None,
             line: None,
             message: "log records were dropped because they could not be written fast enough"
@@ -188,8 +189,8 @@ impl Entry {
             &Record::builder()
                 .level(self.level)
                 .target(&self.target)
-                .module_path(self.module.as_deref())
-                .file(self.file.as_deref())
+                .module_path(self.module)
+                .file(self.file)
                 .line(self.line)
                 .key_values(&self.fields)
                 .args(format_args!("{}", self.message))
