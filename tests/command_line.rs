@@ -24,9 +24,14 @@ const SUBCOMMANDS: &[&str] = &[
     "man",
 ];
 
-fn downlinkd(arguments: &[&str]) -> Output {
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_downlinkd"));
-    command.args(arguments).env_remove("DOWNLINKD_DEVICE__ID").output().unwrap()
+    command.args(arguments).env_remove("DOWNLINKD_DEVICE__ID");
+    command
+}
+
+fn downlinkd(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
 }
 
 fn text(output: &[u8]) -> &str {
@@ -140,9 +145,8 @@ fn damage_over_which_sled_panics_is_told() {
     bytes[1100] ^= 1;
     std::fs::write(store.join("db"), bytes).unwrap();
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_downlinkd"));
-    command.args(["journal", "check", "--config", "config/downlinkd.toml"]);
-    let output = command.env("DOWNLINKD_JOURNAL__DIR", dir.path()).output().unwrap();
+    let mut check = command(&["journal", "check", "--config", "config/downlinkd.toml"]);
+    let output = check.env("DOWNLINKD_JOURNAL__DIR", dir.path()).output().unwrap();
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(DATA), "{told}");
     assert!(told.contains("panicked at") && told.contains("sled"), "{told}");

@@ -142,7 +142,7 @@ pub(super) fn error(
     ErrorReply { violations, idempotency_key, command_id: None, request_id: None, request_sha256 }
 }
 
-/// Lower-case hex, as error replies name a message.
+/// Lower-case hex, as error replies name a message and signatures cover a body.
 pub fn sha256(body: &[u8]) -> String {
     HEXLOWER.encode(digest(&SHA256, body).as_ref())
 }

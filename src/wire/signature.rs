@@ -9,12 +9,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use data_encoding::HEXLOWER;
-use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
+use super::inbound::sha256;
 use super::topic::is_level;
 use crate::catalog::shorten;
 use crate::code::{Code, Violation};
@@ -125,8 +124,7 @@ pub fn signed_text(
     body: &[u8],
     challenge: Option<&str>,
 ) -> String {
-    let body = HEXLOWER.encode(digest(&SHA256, body).as_ref());
-    let mut text = format!("{method}\n{path}\n{timestamp}\n{nonce}\n{body}");
+    let mut text = format!("{method}\n{path}\n{timestamp}\n{nonce}\n{}", sha256(body));
     if let Some(challenge) = challenge {
         text.push('\n');
         text.push_str(challenge);

@@ -33,7 +33,9 @@ pub(super) struct Serial {
     stream: Option<SerialStream>,
     rest: Rest,
     baud: u32,
-    longest_rest: Duration,
+    /// So many may come during a rest.
+    resting_bytes: u32,
+    /// The last reading has not taken all.
     has_more: bool,
 }
 
@@ -53,9 +55,8 @@ impl Serial {
                 _ => error.into(),
             })?;
         let resting_bytes = if rtscts { DISCIPLINE_BYTES } else { DRIVER_BYTES };
-        let longest_rest = wire_time(resting_bytes, baud).min(LONGEST_REST);
         let mut it =
-            Self { port, stream: None, rest: Rest::new()?, baud, longest_rest, has_more: false };
+            Self { port, stream: None, rest: Rest::new()?, baud, resting_bytes, has_more: false };
         it.stream()?;
         Ok(it)
     }
@@ -106,7 +107,8 @@ impl Stream for Serial {
     }
 
     fn wire_time(&self, bytes: u32) -> Duration {
-        wire_time(bytes, self.baud)
+        let bits = u64::from(bytes) * BITS_PER_BYTE;
+        Duration::from_micros(bits * 1_000_000 / u64::from(self.baud))
     }
 
     fn rest(&mut self) -> io::Result<Duration> {
@@ -114,8 +116,9 @@ impl Stream for Serial {
             return Ok(Duration::ZERO);
         }
         self.stream = None;
-        self.rest.begin(self.longest_rest)?;
-        Ok(self.longest_rest)
+        let rest = self.wire_time(self.resting_bytes).min(LONGEST_REST);
+        self.rest.begin(rest)?;
+        Ok(rest)
     }
 
     fn attend(&mut self) {
@@ -127,11 +130,6 @@ impl Stream for Serial {
         // Fails when the device is gone, and then there is nothing to discard.
         let _ = self.port.clear(ClearBuffer::Output);
     }
-}
-
-fn wire_time(bytes: u32, baud: u32) -> Duration {
-    let bits = u64::from(bytes) * BITS_PER_BYTE;
-    Duration::from_micros(bits * 1_000_000 / u64::from(baud))
 }
 
 #[cfg(test)]
