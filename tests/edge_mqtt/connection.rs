@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::agent::{Agent, COMMANDS, REPLIES, options};
 use crate::broker::{Broker, ClosedPort};
-use crate::fake::{CONNACK, FakeBroker, SUBACK};
+use crate::fake::{CONNACK, FakeBroker, SUBACK, fake_connection};
 use crate::format_all_logs;
 use crate::peer::Peer;
 
@@ -107,7 +107,7 @@ async fn a_frozen_broker_is_noticed_and_found_again() {
     agent.settle().await;
 }
 
-/// More than the socket buffers hold: the write blocks, and with it rumqttc's poll.
+/// More than the socket buffers hold.
 #[tokio::test]
 async fn a_frozen_broker_is_noticed_also_in_the_middle_of_a_write() {
     let broker = Broker::start().await;
@@ -149,23 +149,60 @@ async fn two_agents_with_one_client_id_are_told_and_do_not_fight_at_full_speed()
     }
     println!("{connections} connections in 5 s");
     assert!((2..=16).contains(&connections), "{connections} connections in 5 s");
-    // Where a packet of ours was still on its way, the end looks like a reset.
+    // mosquitto only closes the connection.
     assert!(reasons.iter().any(|reason| reason.contains("client_id \"agent\"")), "{reasons:?}");
 }
 
-/// mosquitto's short DISCONNECT is lost on rumqttc; other brokers send the full form.
+/// MQTT 5, 3.14.2: the properties may be left out.
 #[tokio::test]
 async fn a_session_that_is_taken_over_is_said_to_be() {
+    for disconnect in [&[0xE0, 1, 0x8E][..], &[0xE0, 2, 0x8E, 0]] {
+        let (mut agent, mut connection) = fake_connection().await;
+        connection.send(disconnect).await;
+        let reason = agent.disconnected().await;
+        let told = "lost: session taken over: another client uses the client_id \"agent\"";
+        assert!(reason.ends_with(told), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_leaves_is_quoted() {
+    let (mut agent, mut connection) = fake_connection().await;
+    connection.send(&[0xE0, 0]).await;
+    let reason = agent.disconnected().await;
+    assert!(reason.ends_with("disconnected by the broker: NormalDisconnection"), "{reason}");
+}
+
+/// Also when our next packet meets a closed connection before its DISCONNECT was read.
+#[tokio::test]
+async fn a_broker_that_hangs_up_while_we_write_has_said_why() {
+    let (mut agent, mut connection) = fake_connection().await;
+    connection.send(&[0xE0, 1, 0x8E]).await;
+    drop(connection);
+    for id in 0..10 {
+        agent.publish(id, REPLIES, "{}");
+    }
+    let reason = agent.disconnected().await;
+    assert!(reason.contains("session taken over"), "{reason}");
+}
+
+/// What a broker does that speaks only MQTT 3.1.1 (3.2.2.3).
+#[tokio::test]
+async fn a_broker_that_does_not_speak_mqtt_5_is_said_to() {
     let broker = FakeBroker::start().await;
     let mut agent = Agent::start(options(broker.port));
-    let mut connection = broker.accept().await;
-    connection.send(CONNACK).await;
-    connection.send(SUBACK).await;
-    agent.connected().await;
-    connection.send(&[0xE0, 2, 0x8E, 0]).await;
+    broker.accept().await.send(&[0x20, 2, 0, 1]).await;
     let reason = agent.disconnected().await;
-    let told = "lost: session taken over: another client uses the client_id \"agent\"";
-    assert!(reason.ends_with(told), "{reason}");
+    assert!(reason.ends_with("it does not speak MQTT 5"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_packet_whose_parts_do_not_fit_is_not_waited_for() {
+    let (mut agent, mut connection) = fake_connection().await;
+    // The topic is said to have 200 bytes.
+    connection.send(&[0x32, 7, 0, 200, b't', 0, 9, 0, b'x']).await;
+    let reason = agent.disconnected().await;
+    assert!(reason.contains("what came is not MQTT 5"), "{reason}");
 }
 
 #[tokio::test]
@@ -205,7 +242,7 @@ async fn messages_of_a_connection_that_is_not_used_are_not_delivered() {
     connection.send(CONNACK).await;
     connection.send(&publish).await;
     connection.send(SUBACK).await;
-    assert_eq!(agent.connected().await, (2, false));
+    assert_eq!(agent.connected().await, (1, false));
     assert_eq!(agent.message().await.payload, b"x");
 }
 

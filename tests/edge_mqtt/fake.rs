@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::agent::{Agent, options};
 use crate::soon;
 
 pub const CONNACK: &[u8] = &[0x20, 3, 0, 0, 0];
@@ -16,6 +17,18 @@ pub const SUBACK: &[u8] = &[0x90, 5, 0, 1, 0, 1, 1];
 pub struct FakeBroker {
     pub port: u16,
     listener: TcpListener,
+}
+
+/// An agent, connected and subscribed.
+pub async fn fake_connection() -> (Agent, FakeConnection) {
+    let broker = FakeBroker::start().await;
+    let mut agent = Agent::start(options(broker.port));
+    let mut connection = broker.accept().await;
+    connection.send(CONNACK).await;
+    assert_eq!(connection.read().await[0], 0x82, "SUBSCRIBE");
+    connection.send(SUBACK).await;
+    agent.connected().await;
+    (agent, connection)
 }
 
 impl FakeBroker {
@@ -40,6 +53,13 @@ pub struct FakeConnection {
 impl FakeConnection {
     pub async fn send(&mut self, packet: &[u8]) {
         self.stream.write_all(packet).await.unwrap();
+    }
+
+    /// What comes with one reading.
+    pub async fn read_what_is_there(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(4096);
+        soon(self.stream.read_buf(&mut bytes)).await.unwrap();
+        bytes
     }
 
     /// The next packet, whole.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::agent::{Agent, COMMANDS, PRESENCE, REPLIES, options, publish};
 use crate::broker::{Broker, ClosedPort};
-use crate::fake::{CONNACK_TIGHT, FakeBroker, SUBACK};
+use crate::fake::{CONNACK_TIGHT, FakeBroker, FakeConnection, SUBACK, fake_connection};
 use crate::peer::Peer;
 use crate::proxy::Proxy;
 use crate::{format_all_logs, soon};
@@ -144,7 +144,7 @@ async fn a_publish_that_the_broker_forbids_is_answered_with_its_reason() {
     agent.settle().await;
 }
 
-/// A broker that takes little at a time and wants no keep-alive.
+/// A broker that takes little at a time and wants no keep-alive: that gets no pings without a pause.
 #[tokio::test]
 async fn a_small_receive_maximum_is_respected_and_does_not_hold_back_acknowledgements() {
     let broker = FakeBroker::start().await;
@@ -157,33 +157,87 @@ async fn a_small_receive_maximum_is_respected_and_does_not_hold_back_acknowledge
     for id in 0..3 {
         agent.publish(id, "t", "{}");
     }
-    let mut packet = read_but_pings(&mut connection).await;
+    for packet_id in 1..=2 {
+        assert_eq!(published_packet_id(&mut connection).await, packet_id);
+    }
     connection.send(&[0x32, 7, 0, 1, b't', 0, 9, 0, b'x']).await;
     let message = agent.message().await;
     agent.acknowledge(message);
-    assert_eq!(read_but_pings(&mut connection).await, [0x40, 2, 0, 9], "PUBACK");
-    for id in 0..3 {
-        assert_eq!(packet[0], 0x32);
-        // Topic "t" takes three bytes after the two of the fixed header.
-        connection.send(&[0x40, 2, packet[5], packet[6]]).await;
+    assert_eq!(connection.read().await, [0x40, 2, 0, 9], "PUBACK, and no third PUBLISH");
+    connection.send(&[0x40, 2, 0, 1]).await;
+    assert_eq!(agent.published().await, (0, Ok(())));
+    assert_eq!(published_packet_id(&mut connection).await, 3);
+    for (packet_id, id) in [(3, 2), (2, 1)] {
+        connection.send(&[0x40, 2, 0, packet_id]).await;
         assert_eq!(agent.published().await, (id, Ok(())));
-        if id < 2 {
-            packet = read_but_pings(&mut connection).await;
-        }
     }
 }
 
-async fn read_but_pings(connection: &mut crate::fake::FakeConnection) -> Vec<u8> {
-    let mut pings = 0;
-    loop {
-        let packet = connection.read().await;
-        if packet[0] != 0xC0 {
-            return packet;
-        }
-        connection.send(&[0xD0, 0]).await;
-        pings += 1;
-        assert!(pings < 3, "pings without a pause");
+/// Of a PUBLISH to topic "t": it takes three bytes after the two of the fixed header.
+async fn published_packet_id(connection: &mut FakeConnection) -> u16 {
+    let packet = connection.read().await;
+    assert_eq!(packet[0], 0x32, "PUBLISH at QoS 1");
+    u16::from_be_bytes([packet[5], packet[6]])
+}
+
+/// Everything that the caller asks for at one time: on a cellular link each packet of its own costs.
+#[tokio::test]
+async fn what_is_asked_for_at_one_time_leaves_in_one_segment() {
+    let (mut agent, mut connection) = fake_connection().await;
+    connection.send(&[0x32, 7, 0, 1, b't', 0, 9, 0, b'x']).await;
+    let message = agent.message().await;
+    agent.acknowledge(message);
+    for id in 0..4 {
+        agent.publish(id, "t", "{}");
     }
+    let segment = connection.read_what_is_there().await;
+    let mut rest = &segment[..];
+    let mut kinds = Vec::new();
+    while let [kind, length, ..] = rest {
+        kinds.push(*kind);
+        rest = &rest[2 + usize::from(*length)..];
+    }
+    assert_eq!(kinds, [0x40, 0x32, 0x32, 0x32, 0x32], "PUBACK, and four times PUBLISH");
+}
+
+#[tokio::test]
+async fn packets_that_come_in_pieces_and_together_are_read_one_by_one() {
+    let (mut agent, mut connection) = fake_connection().await;
+    agent.publish(1, "t", "{}");
+    assert_eq!(published_packet_id(&mut connection).await, 1);
+    let together =
+        [&[0x32, 7, 0, 1, b't', 0, 9, 0, b'x'][..], &[0x40, 2, 0, 1], &[0x32, 7, 0, 1, b't', 0]]
+            .concat();
+    connection.send(&together).await;
+    assert_eq!(agent.message().await.payload, b"x");
+    assert_eq!(agent.published().await, (1, Ok(())));
+    for byte in [10, 0, b'y'] {
+        connection.send(&[byte]).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(agent.message().await.payload, b"y");
+}
+
+/// Nothing is subscribed at QoS 2, but an old session may have messages of it.
+#[tokio::test]
+async fn a_message_at_qos_2_is_delivered_and_acknowledged_to_its_end() {
+    let (mut agent, mut connection) = fake_connection().await;
+    connection.send(&[0x34, 7, 0, 1, b't', 0, 9, 0, b'x']).await;
+    let message = agent.message().await;
+    agent.acknowledge(message);
+    assert_eq!(connection.read().await, [0x50, 2, 0, 9], "PUBREC");
+    connection.send(&[0x62, 2, 0, 9]).await;
+    assert_eq!(connection.read().await, [0x70, 2, 0, 9], "PUBCOMP");
+}
+
+#[tokio::test]
+async fn a_puback_for_nothing_changes_nothing() {
+    let (mut agent, mut connection) = fake_connection().await;
+    connection.send(&[0x40, 2, 0, 7]).await;
+    agent.publish(1, "t", "{}");
+    assert_eq!(published_packet_id(&mut connection).await, 1);
+    connection.send(&[0x40, 2, 0, 1]).await;
+    assert_eq!(agent.published().await, (1, Ok(())));
 }
 
 #[tokio::test]

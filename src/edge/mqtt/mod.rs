@@ -6,22 +6,22 @@
 //! Ending any other way than by `Disconnect`, also by being aborted, leaves without a goodbye, and
 //! the broker publishes the will.
 //!
-//! rumqttc loses what it has queued when a connection breaks, reuses packet ids, and must not be
-//! cancelled in the middle of a `poll`. So it is a dumb pipe here: every connection gets an event
-//! loop of its own (`connection.rs`), and whatever of it is left is dropped with it. Nothing of an
-//! old connection can surface in a new one. What must not be lost lies elsewhere: received messages
-//! with the broker until they are acknowledged, published ones with the caller until
-//! [`Event::Published`].
+//! Of rumqttc only the codec is used. Its event loop loses what it has queued when a connection
+//! breaks, must not be cancelled, and writes each packet by itself (docs/architecture.md). Here a
+//! connection (`connection.rs`) owns all that belongs to it, and nothing of an old one can surface in a
+//! new one. What must not be lost lies elsewhere: received messages with the broker until they are
+//! acknowledged, published ones with the caller until [`Event::Published`].
 //!
 //! Back-pressure: events that the caller has not taken wait in a local queue while the connection
 //! lives on, so keep-alive does not depend on the caller. QoS 1 messages are bounded by our receive
 //! maximum, since the caller acknowledges only what it has seen. Only a flood of QoS 0 messages can
-//! fill the queue; then the socket is not read until the caller catches up. If that takes longer
-//! than 1.5 times the keep-alive the broker drops the connection, and it is made again.
+//! fill the queue; then the socket is not read until the caller catches up.
 
 mod backoff;
 mod broker;
 mod connection;
+mod handshake;
+mod network;
 mod outgoing;
 mod packet;
 mod reason;

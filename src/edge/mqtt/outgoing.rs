@@ -1,109 +1,80 @@
 //! What waits to leave on one connection, and whose PUBACK a packet id will be. Pure.
-//!
-//! rumqttc chooses packet ids only when it takes a publish from its channel. So publishes are
-//! matched in the order in which they went in: first handed over, then `sent` with a packet id, then
-//! acknowledged.
 
 use std::collections::{HashMap, VecDeque};
 
+use rumqttc::v5::mqttbytes::v5::Publish as Packet;
+
+use super::PublishId;
 use super::packet::Prepared;
-use super::{Acknowledgement, PublishId};
 
 /// Unacknowledged publishes at most; less when the broker's receive maximum asks for it.
-pub(super) const PUBLISH_WINDOW: usize = 16;
-/// Acknowledgements inside of rumqttc's channel at most.
-pub(super) const ACKNOWLEDGEMENT_WINDOW: usize = 32;
+const WINDOW: usize = 16;
 
 pub(super) struct Outgoing {
-    publish_window: usize,
-    publishes: VecDeque<Prepared>,
-    /// Given to rumqttc, which has not chosen a packet id yet.
-    handed_over: VecDeque<Option<PublishId>>,
+    window: usize,
+    waiting: VecDeque<Prepared>,
     unacknowledged: HashMap<u16, Option<PublishId>>,
-    acknowledgements: VecDeque<Acknowledgement>,
-    acknowledgements_handed_over: usize,
+    last_packet_id: u16,
 }
 
 impl Outgoing {
-    pub fn new() -> Self {
+    /// `receive_maximum`: the broker's, from 1.
+    pub fn new(receive_maximum: u16) -> Self {
         Self {
-            publish_window: PUBLISH_WINDOW,
-            publishes: VecDeque::new(),
-            handed_over: VecDeque::new(),
+            window: WINDOW.min(receive_maximum.into()),
+            waiting: VecDeque::new(),
             unacknowledged: HashMap::new(),
-            acknowledgements: VecDeque::new(),
-            acknowledgements_handed_over: 0,
+            last_packet_id: 0,
         }
-    }
-
-    /// The broker's receive maximum, from 1. We stay one below where possible: at the maximum
-    /// rumqttc stops taking anything from its channel, acknowledgements too.
-    pub fn limit(&mut self, receive_maximum: u16) {
-        let below = usize::from(receive_maximum).saturating_sub(1).max(1);
-        self.publish_window = PUBLISH_WINDOW.min(below);
     }
 
     pub fn publish(&mut self, publish: Prepared) {
-        self.publishes.push_back(publish);
+        self.waiting.push_back(publish);
     }
 
-    pub fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
-        self.acknowledgements.push_back(acknowledgement);
-    }
-
-    /// The next publish to hand over, if the window is open.
-    pub fn next_publish(&mut self) -> Option<Prepared> {
-        if self.handed_over.len() + self.unacknowledged.len() >= self.publish_window {
+    /// The next one to send, with its packet id, if the window is open.
+    pub fn next(&mut self) -> Option<Packet> {
+        if self.unacknowledged.len() >= self.window {
             return None;
         }
-        let publish = self.publishes.pop_front()?;
-        self.handed_over.push_back(publish.id);
-        Some(publish)
-    }
-
-    /// The next acknowledgement to hand over.
-    pub fn next_acknowledgement(&mut self) -> Option<Acknowledgement> {
-        if self.acknowledgements_handed_over >= ACKNOWLEDGEMENT_WINDOW {
-            return None;
-        }
-        let acknowledgement = self.acknowledgements.pop_front()?;
-        self.acknowledgements_handed_over += 1;
-        Some(acknowledgement)
-    }
-
-    /// The oldest publish that was handed over got this packet id.
-    pub fn publish_sent(&mut self, packet_id: u16) {
-        if let Some(id) = self.handed_over.pop_front() {
-            self.unacknowledged.insert(packet_id, id);
-        }
-    }
-
-    pub fn acknowledgement_sent(&mut self) {
-        self.acknowledgements_handed_over = self.acknowledgements_handed_over.saturating_sub(1);
+        let Prepared { id, mut packet } = self.waiting.pop_front()?;
+        packet.pkid = self.next_packet_id();
+        self.unacknowledged.insert(packet.pkid, id);
+        Some(packet)
     }
 
     /// The broker's PUBACK: whose publish it was, if the caller wants to know.
-    pub fn publish_acknowledged(&mut self, packet_id: u16) -> Option<PublishId> {
+    pub fn acknowledged(&mut self, packet_id: u16) -> Option<PublishId> {
         self.unacknowledged.remove(&packet_id).flatten()
     }
 
-    /// Everything has left, and the broker has taken all publishes.
+    /// Everything has left, and the broker has taken it.
     pub fn is_idle(&self) -> bool {
-        self.publishes.is_empty()
-            && self.handed_over.is_empty()
-            && self.unacknowledged.is_empty()
-            && self.acknowledgements.is_empty()
-            && self.acknowledgements_handed_over == 0
+        self.waiting.is_empty() && self.unacknowledged.is_empty()
+    }
+
+    /// MQTT 5, 2.2.1: not 0, and none that is in use.
+    fn next_packet_id(&mut self) -> u16 {
+        loop {
+            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
+            if !self.unacknowledged.contains_key(&self.last_packet_id) {
+                return self.last_packet_id;
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rumqttc::v5::mqttbytes::QoS;
-
     use super::super::Publish;
     use super::super::packet::prepare;
     use super::*;
+
+    fn outgoing(receive_maximum: u16, publishes: u64) -> Outgoing {
+        let mut outgoing = Outgoing::new(receive_maximum);
+        (0..publishes).for_each(|id| outgoing.publish(publish(Some(id))));
+        outgoing
+    }
 
     fn publish(id: Option<u64>) -> Prepared {
         let publish = Publish {
@@ -118,66 +89,52 @@ mod tests {
         prepare(publish, u32::MAX).unwrap()
     }
 
-    fn hand_over_all(outgoing: &mut Outgoing) -> usize {
-        std::iter::from_fn(|| outgoing.next_publish()).count()
+    fn send_all(outgoing: &mut Outgoing) -> Vec<u16> {
+        std::iter::from_fn(|| outgoing.next()).map(|packet| packet.pkid).collect()
     }
 
     #[test]
     fn the_window_bounds_what_is_under_way() {
-        let mut outgoing = Outgoing::new();
-        (0..40).for_each(|id| outgoing.publish(publish(Some(id))));
-        assert_eq!(hand_over_all(&mut outgoing), PUBLISH_WINDOW);
-        outgoing.publish_sent(1);
-        assert_eq!(hand_over_all(&mut outgoing), 0, "sent is not acknowledged");
-        assert_eq!(outgoing.publish_acknowledged(1), Some(PublishId(0)));
-        assert_eq!(hand_over_all(&mut outgoing), 1);
+        let mut outgoing = outgoing(u16::MAX, 40);
+        assert_eq!(send_all(&mut outgoing), (1..=16).collect::<Vec<_>>());
+        assert_eq!(outgoing.acknowledged(1), Some(PublishId(0)));
+        assert_eq!(send_all(&mut outgoing), [17]);
     }
 
     #[test]
-    fn the_window_stays_below_the_brokers_receive_maximum() {
-        for (receive_maximum, window) in [(1, 1), (2, 1), (10, 9), (17, 16), (u16::MAX, 16)] {
-            let mut outgoing = Outgoing::new();
-            outgoing.limit(receive_maximum);
-            (0..40).for_each(|id| outgoing.publish(publish(Some(id))));
-            assert_eq!(hand_over_all(&mut outgoing), window, "{receive_maximum}");
+    fn the_window_is_not_above_the_brokers_receive_maximum() {
+        for (receive_maximum, window) in [(1, 1), (2, 2), (10, 10), (17, 16), (u16::MAX, 16)] {
+            let mut outgoing = outgoing(receive_maximum, 40);
+            assert_eq!(send_all(&mut outgoing).len(), window, "{receive_maximum}");
         }
     }
 
     #[test]
-    fn packet_ids_are_matched_in_order_and_may_be_acknowledged_out_of_order() {
-        let mut outgoing = Outgoing::new();
+    fn publishes_may_be_acknowledged_out_of_order_and_once() {
+        let mut outgoing = Outgoing::new(u16::MAX);
         for id in [Some(7), None, Some(9)] {
             outgoing.publish(publish(id));
         }
-        assert_eq!(hand_over_all(&mut outgoing), 3);
-        (4..7).for_each(|packet_id| outgoing.publish_sent(packet_id));
-        assert_eq!(outgoing.publish_acknowledged(6), Some(PublishId(9)));
-        assert_eq!(outgoing.publish_acknowledged(5), None);
+        assert_eq!(send_all(&mut outgoing), [1, 2, 3]);
+        assert_eq!(outgoing.acknowledged(3), Some(PublishId(9)));
+        assert_eq!(outgoing.acknowledged(2), None);
         assert!(!outgoing.is_idle());
-        assert_eq!(outgoing.publish_acknowledged(4), Some(PublishId(7)));
-        assert_eq!(outgoing.publish_acknowledged(4), None, "a packet id answers once");
+        assert_eq!(outgoing.acknowledged(1), Some(PublishId(7)));
+        assert_eq!(outgoing.acknowledged(1), None, "a packet id answers once");
         assert!(outgoing.is_idle());
     }
 
     #[test]
-    fn acknowledgements_keep_their_order_and_window() {
-        let mut outgoing = Outgoing::new();
-        let many = ACKNOWLEDGEMENT_WINDOW as u16 + 3;
-        for packet_id in 1..=many {
-            outgoing.acknowledge(Acknowledgement {
-                generation: 1,
-                packet_id,
-                qos: QoS::AtLeastOnce,
-            });
+    fn a_packet_id_is_never_0_and_never_given_twice() {
+        let mut outgoing = outgoing(u16::MAX, 70_000);
+        assert_eq!(outgoing.next().unwrap().pkid, 1);
+        let mut before = 1;
+        for _ in 0..69_999 {
+            let packet_id = outgoing.next().unwrap().pkid;
+            // 1 stays unacknowledged.
+            assert_eq!(packet_id, if before == u16::MAX { 2 } else { before + 1 });
+            outgoing.acknowledged(packet_id);
+            before = packet_id;
         }
-        let mut left = Vec::new();
-        while left.len() < usize::from(many) {
-            while let Some(acknowledgement) = outgoing.next_acknowledgement() {
-                left.push(acknowledgement.packet_id);
-            }
-            assert_eq!(outgoing.acknowledgements_handed_over, ACKNOWLEDGEMENT_WINDOW);
-            outgoing.acknowledgement_sent();
-        }
-        assert_eq!(left, (1..=many).collect::<Vec<_>>());
     }
 }

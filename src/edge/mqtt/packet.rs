@@ -1,72 +1,47 @@
 //! Our types to rumqttc's and back. Pure.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectProperties, Filter, LastWill, LastWillProperties, Publish as Packet, PublishProperties,
+    Connect, ConnectProperties, Filter, LastWill, LastWillProperties, Login, Packet,
+    Publish as PublishPacket, PublishProperties, Subscribe,
 };
-use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
-use rustls::ClientConfig;
 
-use super::{Acknowledgement, Broker, Message, Options, Publish, PublishId, Will};
+use super::{Acknowledgement, Message, Options, Publish, PublishId, Will};
 
+/// Larger packets are not for a command; the broker drops them instead of sending them. Bytes.
+pub(super) const LARGEST_INCOMING: u32 = 256 * 1024;
 const CONTENT_TYPE: &str = "application/json";
 /// Payload Format Indicator: UTF-8 (MQTT 5, 3.3.2.3.2).
 const PAYLOAD_IS_UTF8: u8 = 1;
-/// Larger packets are not for a command; the broker drops them instead of sending them.
-const LARGEST_INCOMING: u32 = 256 * 1024;
 /// Unacknowledged messages that the broker may send at most: what one group commit takes in.
 const RECEIVE_MAXIMUM: u16 = 32;
-/// Above our own window, so that rumqttc never holds anything back itself; it allocates this many
-/// slots.
-const IN_FLIGHT_LIMIT: u16 = 100;
-/// For name resolution, TCP, TLS and CONNACK together.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// MQTT strings and binary data have two bytes for their length (1.5.4, 1.5.6).
 const LONGEST_FIELD: usize = u16::MAX as usize;
 /// Four bytes of seven bits for the remaining length (1.5.5), and at most five for the fixed header.
 const LARGEST_PACKET: usize = 268_435_455 + 5;
 
-/// What rumqttc needs to know for one connection.
-pub(super) fn mqtt_options(
-    options: &Options,
-    broker: &Broker,
-    tls: Option<Arc<ClientConfig>>,
-) -> MqttOptions {
-    let mut mqtt = MqttOptions::new(&options.client_id, &broker.host, broker.port);
-    mqtt.set_transport(match tls {
-        Some(tls) => Transport::Tls(TlsConfiguration::Rustls(tls)),
-        None => Transport::Tcp,
-    });
-    let mut network = NetworkOptions::new();
-    // Otherwise Nagle and delayed ACKs add 40 ms each way.
-    network.set_tcp_nodelay(true);
-    mqtt.set_network_options(network);
-    mqtt.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
-    mqtt.set_keep_alive(keep_alive(options));
-    if options.username.is_some() || options.password.is_some() {
-        mqtt.set_credentials(
+pub(super) fn connect(options: &Options) -> Packet {
+    let connect = Connect {
+        keep_alive: keep_alive(options).as_secs() as u16,
+        client_id: options.client_id.clone(),
+        clean_start: false,
+        // No topic alias maximum: a message names its topic.
+        properties: Some(ConnectProperties {
+            session_expiry_interval: Some(seconds(options.session_expiry)),
+            receive_maximum: Some(RECEIVE_MAXIMUM),
+            max_packet_size: Some(LARGEST_INCOMING),
+            ..ConnectProperties::new()
+        }),
+    };
+    let login = (options.username.is_some() || options.password.is_some()).then(|| {
+        Login::new(
             options.username.clone().unwrap_or_default(),
             options.password.clone().unwrap_or_default(),
-        );
-    }
-    mqtt.set_clean_start(false);
-    mqtt.set_manual_acks(true);
-    mqtt.set_outgoing_inflight_upper_limit(IN_FLIGHT_LIMIT);
-    // No topic alias maximum: rumqttc hands out a message before it has resolved its alias.
-    mqtt.set_connect_properties(ConnectProperties {
-        session_expiry_interval: Some(seconds(options.session_expiry)),
-        receive_maximum: Some(RECEIVE_MAXIMUM),
-        max_packet_size: Some(LARGEST_INCOMING),
-        ..ConnectProperties::new()
+        )
     });
-    if let Some(will) = &options.will {
-        mqtt.set_last_will(last_will(will));
-    }
-    mqtt
+    Packet::Connect(connect, options.will.as_ref().map(last_will), login)
 }
 
 fn last_will(will: &Will) -> LastWill {
@@ -87,21 +62,23 @@ fn last_will(will: &Will) -> LastWill {
     )
 }
 
-/// rumqttc panics below 5 s, and the packet has two bytes of seconds.
+/// In whole seconds, for which the packet has two bytes.
 pub(super) fn keep_alive(options: &Options) -> Duration {
     options.keep_alive.clamp(Duration::from_secs(5), Duration::from_secs(u16::MAX.into()))
 }
 
 /// QoS 1, and Retain As Published: otherwise the broker clears the flag of a retained command when
 /// it delivers it live, and only its later copies could be told from a command that may be obeyed.
-pub(super) fn filters(options: &Options) -> impl Iterator<Item = Filter> {
-    options
+pub(super) fn subscribe(options: &Options) -> Packet {
+    let filters = options
         .subscriptions
         .iter()
-        .map(|topic| Filter { preserve_retain: true, ..Filter::new(topic, QoS::AtLeastOnce) })
+        .map(|topic| Filter { preserve_retain: true, ..Filter::new(topic, QoS::AtLeastOnce) });
+    // The first packet of the connection that has an id; answered before there is another.
+    Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new_many(filters, None) })
 }
 
-pub(super) fn message(packet: Packet, generation: u64) -> Message {
+pub(super) fn message(packet: PublishPacket, generation: u64) -> Message {
     let properties = packet.properties.unwrap_or_default();
     Message {
         topic: String::from_utf8_lossy(&packet.topic).into_owned(),
@@ -118,17 +95,11 @@ pub(super) fn message(packet: Packet, generation: u64) -> Message {
     }
 }
 
-/// All that `try_ack` reads of a publish.
-pub(super) fn acknowledged(acknowledgement: &Acknowledgement) -> Packet {
-    Packet { pkid: acknowledgement.packet_id, qos: acknowledgement.qos, ..Packet::default() }
-}
-
 /// A publish that the broker has no reason to hang up on.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub id: Option<PublishId>,
-    pub topic: String,
-    pub packet: Packet,
+    pub packet: PublishPacket,
 }
 
 /// Refuses what would cost the connection, and so come back after every reconnect: a packet larger
@@ -148,8 +119,8 @@ pub(super) fn prepare(publish: Publish, largest: u32) -> Result<Prepared, String
     if std::str::from_utf8(&publish.payload).is_err() {
         return Err("the payload is not UTF-8".into());
     }
-    let mut packet = Packet::new(
-        &publish.topic,
+    let mut packet = PublishPacket::new(
+        publish.topic,
         QoS::AtLeastOnce,
         publish.payload,
         Some(PublishProperties {
@@ -162,13 +133,13 @@ pub(super) fn prepare(publish: Publish, largest: u32) -> Result<Prepared, String
         }),
     );
     packet.retain = publish.retain;
-    // Any packet id but 0 makes `size` count the id, too. rumqttc chooses the real one.
+    // Any packet id but 0 makes `size` count the id, too. The real one comes with its turn.
     packet.pkid = 1;
     let (size, largest) = (packet.size(), LARGEST_PACKET.min(largest as usize));
     if size > largest {
         return Err(format!("the packet has {size} bytes, the broker takes {largest}"));
     }
-    Ok(Prepared { id: publish.id, topic: publish.topic, packet })
+    Ok(Prepared { id: publish.id, packet })
 }
 
 /// MQTT 5, 1.5.4: null is forbidden, and a receiver may hang up on control characters and
@@ -193,7 +164,9 @@ fn seconds(duration: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Tls;
+    use bytes::BytesMut;
+
+    use super::super::{Broker, Tls};
     use super::*;
 
     fn broker(host: &str) -> Broker {
@@ -232,32 +205,43 @@ mod tests {
         prepare(publish, u32::MAX).unwrap_err()
     }
 
+    /// As it is on the wire.
+    fn connect_packet(options: &Options) -> (Connect, Option<LastWill>, Option<Login>) {
+        let mut bytes = BytesMut::new();
+        connect(options).write(&mut bytes, None).unwrap();
+        match Packet::read(&mut bytes, None).unwrap() {
+            Packet::Connect(connect, will, login) => (connect, will, login),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
-    fn the_session_persists_and_acknowledgements_wait() {
-        let mqtt = mqtt_options(&options(), &broker("broker.example"), None);
-        assert!(!mqtt.clean_start());
-        assert!(mqtt.manual_acks());
-        assert_eq!(mqtt.session_expiry_interval(), Some(3600));
-        assert_eq!(mqtt.receive_maximum(), Some(RECEIVE_MAXIMUM));
-        assert_eq!(mqtt.max_packet_size(), Some(LARGEST_INCOMING));
-        assert_eq!(mqtt.topic_alias_max(), None);
-        let will = mqtt.last_will().unwrap();
+    fn the_session_persists() {
+        let (connect, will, login) = connect_packet(&options());
+        assert!(!connect.clean_start);
+        assert_eq!(connect.client_id, "px4-real-1");
+        let properties = connect.properties.unwrap();
+        assert_eq!(properties.session_expiry_interval, Some(3600));
+        assert_eq!(properties.receive_maximum, Some(RECEIVE_MAXIMUM));
+        assert_eq!(properties.max_packet_size, Some(LARGEST_INCOMING));
+        assert_eq!(properties.topic_alias_max, None);
+        let will = will.unwrap();
         assert!(will.retain);
         assert_eq!(will.qos, QoS::AtLeastOnce);
+        assert_eq!(login, None);
     }
 
     #[test]
     fn a_client_that_only_visits_has_no_will() {
-        let options = Options { will: None, ..options() };
-        assert!(mqtt_options(&options, &broker("broker.example"), None).last_will().is_none());
+        let (_, will, _) = connect_packet(&Options { will: None, ..options() });
+        assert_eq!(will, None);
     }
 
     #[test]
     fn keep_alive_is_narrowed_to_what_can_be_asked_for() {
         for (seconds, expected) in [(0, 5), (5, 5), (70_000, 65_535)] {
             let options = Options { keep_alive: Duration::from_secs(seconds), ..options() };
-            let mqtt = mqtt_options(&options, &options.brokers[0], None);
-            assert_eq!(mqtt.keep_alive(), Duration::from_secs(expected));
+            assert_eq!(connect_packet(&options).0.keep_alive, expected);
         }
     }
 
@@ -286,12 +270,12 @@ mod tests {
 
     #[test]
     fn a_topic_that_is_not_utf_8_is_marked_and_a_payload_kept() {
-        let packet = Packet {
+        let packet = PublishPacket {
             topic: vec![b'a', 0xFF].into(),
             payload: vec![0xFF, 0].into(),
             qos: QoS::AtLeastOnce,
             pkid: 7,
-            ..Packet::default()
+            ..PublishPacket::default()
         };
         let message = message(packet, 3);
         assert_eq!(message.topic, "a\u{FFFD}");

@@ -2,28 +2,71 @@
 
 mod tls;
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::io::{self, ErrorKind};
 
-use rumqttc::TlsError;
-use rumqttc::v5::mqttbytes::Error as MqttError;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode, PubAck};
-use rumqttc::v5::{ConnectionError, StateError};
+use rumqttc::v5::mqttbytes::Error as CodecError;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Disconnect, DisconnectReasonCode, PubAck};
 
+use super::network::Error;
 use super::{Broker, Options};
 
-/// `connected`: whether the broker's CONNACK had come.
-pub(super) fn of(
-    error: &ConnectionError,
-    options: &Options,
-    broker: &Broker,
-    connected: bool,
-) -> String {
-    if connected {
-        format!("connection to {broker} lost: {}", of_loss(error, options, broker))
-    } else {
-        format!("failed to connect to {broker}: {}", of_failure(error, options, broker))
-    }
+/// There was no connection yet.
+pub(super) fn of_failure(broker: &Broker, why: impl Display) -> String {
+    format!("failed to connect to {broker}: {why}")
+}
+
+/// The broker's CONNACK had come.
+pub(super) fn of_loss(broker: &Broker, why: impl Display) -> String {
+    format!("connection to {broker} lost: {why}")
+}
+
+pub(super) fn of_failed_network(error: &Error, options: &Options, broker: &Broker) -> String {
+    let why = match error {
+        Error::Closed => of_silence(broker).to_owned(),
+        // MQTT 3.1.1, 3.2.2.3: unacceptable protocol version.
+        Error::Codec(CodecError::InvalidConnectReturnCode(1)) => {
+            "it does not speak MQTT 5".to_owned()
+        }
+        Error::Codec(error) => {
+            let perhaps = if broker.tls { "" } else { "; perhaps it is TLS (mqtts://)" };
+            format!("what answers is not MQTT 5{perhaps}: {error}")
+        }
+        Error::Stream(error) if tls::error(error).is_none() && is_hanging_up(error) => {
+            format!("{}: {error}", of_silence(broker))
+        }
+        other => of_error(other, options, broker),
+    };
+    of_failure(broker, why)
+}
+
+pub(super) fn of_lost_network(error: &Error, options: &Options, broker: &Broker) -> String {
+    let why = match error {
+        // mosquitto 2.0 does not tell of a take-over.
+        Error::Closed => format!(
+            "closed by the broker; if this repeats, look for another client with the client_id \
+             \"{}\"",
+            options.client_id
+        ),
+        Error::Codec(error) => format!("what came is not MQTT 5: {error}"),
+        other => of_error(other, options, broker),
+    };
+    of_loss(broker, why)
+}
+
+/// The broker's DISCONNECT.
+pub(super) fn of_disconnect(disconnect: &Disconnect, options: &Options, broker: &Broker) -> String {
+    let why = match disconnect.reason_code {
+        DisconnectReasonCode::SessionTakenOver => format!(
+            "session taken over: another client uses the client_id \"{}\"",
+            options.client_id
+        ),
+        code => {
+            let detail = disconnect.properties.as_ref().and_then(|it| it.reason_string.as_deref());
+            with_detail("disconnected by the broker", &code, detail)
+        }
+    };
+    of_loss(broker, why)
 }
 
 /// A PUBACK that is a refusal.
@@ -32,53 +75,8 @@ pub(super) fn of_puback(puback: &PubAck) -> String {
     with_detail("refused by the broker", &puback.reason, detail)
 }
 
-fn of_loss(error: &ConnectionError, options: &Options, broker: &Broker) -> String {
-    let client_id = &options.client_id;
-    match error {
-        ConnectionError::MqttState(StateError::ServerDisconnect {
-            reason_code: DisconnectReasonCode::SessionTakenOver,
-            ..
-        }) => format!("session taken over: another client uses the client_id \"{client_id}\""),
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
-            with_detail("disconnected by the broker", reason_code, reason_string.as_deref())
-        }
-        // rumqttc cannot read mosquitto's short form of DISCONNECT, so this may be a take-over.
-        ConnectionError::MqttState(StateError::ConnectionAborted) => format!(
-            "closed by the broker; if this repeats, look for another client with the client_id \
-             \"{client_id}\""
-        ),
-        ConnectionError::MqttState(StateError::AwaitPingResp) => "no answer to a ping".to_owned(),
-        _ => match io_error(error) {
-            Some(error) => tls::error(error)
-                .map_or_else(|| error.to_string(), |error| tls::reason(error, options, broker)),
-            None => error.to_string(),
-        },
-    }
-}
-
-fn of_failure(error: &ConnectionError, options: &Options, broker: &Broker) -> String {
-    match error {
-        ConnectionError::ConnectionRefused(code) => of_connack(*code, options),
-        ConnectionError::Timeout(_) => "no answer in time".to_owned(),
-        ConnectionError::MqttState(StateError::ConnectionAborted) => of_silence(broker).to_owned(),
-        ConnectionError::MqttState(StateError::Deserialization(error))
-            if !matches!(error, MqttError::Io(_)) =>
-        {
-            let perhaps = if broker.tls { "" } else { "; perhaps it is TLS (mqtts://)" };
-            format!("what answers is not MQTT 5{perhaps}: {error}")
-        }
-        _ => match io_error(error) {
-            Some(error) => match tls::error(error) {
-                Some(error) => tls::reason(error, options, broker),
-                None if is_hanging_up(error) => format!("{}: {error}", of_silence(broker)),
-                None => error.to_string(),
-            },
-            None => error.to_string(),
-        },
-    }
-}
-
-fn of_connack(code: ConnectReturnCode, options: &Options) -> String {
+/// Why the broker does not want us, without its name.
+pub(super) fn of_connack(code: ConnectReturnCode, options: &Options) -> String {
     let why = match code {
         ConnectReturnCode::BadUserNamePassword => "the user name or the password is wrong",
         // Also mosquitto's answer to a wrong password.
@@ -114,14 +112,11 @@ fn is_hanging_up(error: &io::Error) -> bool {
     )
 }
 
-fn io_error(error: &ConnectionError) -> Option<&io::Error> {
+fn of_error(error: &Error, options: &Options, broker: &Broker) -> String {
     match error {
-        ConnectionError::Io(error)
-        | ConnectionError::Tls(TlsError::Io(error))
-        | ConnectionError::MqttState(
-            StateError::Io(error) | StateError::Deserialization(MqttError::Io(error)),
-        ) => Some(error),
-        _ => None,
+        Error::Stream(error) => tls::error(error)
+            .map_or_else(|| error.to_string(), |error| tls::reason(error, options, broker)),
+        other => other.to_string(),
     }
 }
 

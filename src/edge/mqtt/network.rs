@@ -1,0 +1,159 @@
+//! The bytes to and from a broker, as packets, over TCP or TLS. rumqttc encodes and decodes them.
+//!
+//! Runs inside of the client's task. What is sent waits in a buffer, and leaves in one write with the
+//! next [`Network::receive`]: a command's PUBACK, reply and updates are one segment, not one each.
+//! `receive` is cancel-safe, also in the middle of a packet.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::Error as CodecError;
+use rumqttc::v5::mqttbytes::v5::{Packet, check};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+
+use super::Broker;
+use super::packet::LARGEST_INCOMING;
+
+/// For one reading.
+const READING: usize = 8 * 1024;
+
+pub(super) struct Network {
+    stream: Either<TcpStream, TlsStream<TcpStream>>,
+    incoming: BytesMut,
+    outgoing: BytesMut,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Stream(#[from] io::Error),
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error("closed by the broker")]
+    Closed,
+    #[error("\"{0}\" is not a name that a certificate could have")]
+    Name(String),
+}
+
+impl Network {
+    /// # Errors
+    /// The name is not resolved, nobody listens at any of its addresses, or one side does not believe
+    /// the other in TLS.
+    pub async fn connect(broker: &Broker, tls: Option<Arc<ClientConfig>>) -> Result<Self, Error> {
+        let tcp = TcpStream::connect((broker.host.as_str(), broker.port)).await?;
+        // Otherwise Nagle and delayed ACKs add 40 ms each way.
+        tcp.set_nodelay(true)?;
+        let stream = match tls {
+            Some(tls) => {
+                let name = ServerName::try_from(broker.host.clone())
+                    .map_err(|_| Error::Name(broker.host.clone()))?;
+                Either::Right(TlsConnector::from(tls).connect(name, tcp).await?)
+            }
+            None => Either::Left(tcp),
+        };
+        Ok(Self { stream, incoming: BytesMut::new(), outgoing: BytesMut::new() })
+    }
+
+    /// Leaves with the next [`receive`](Self::receive) or [`close`](Self::close).
+    ///
+    /// # Errors
+    /// A packet that MQTT has no form for.
+    pub fn send(&mut self, packet: &Packet) -> Result<(), Error> {
+        packet.write(&mut self.outgoing, None)?;
+        Ok(())
+    }
+
+    /// The next packet. Meanwhile writes what was sent; that goes on when not `reading`, but then no
+    /// packet comes.
+    ///
+    /// # Errors
+    /// The connection is at its end, or what came is not MQTT 5.
+    pub async fn receive(&mut self, reading: bool) -> Result<Packet, Error> {
+        poll_fn(|context| {
+            let written = self.poll_write(context);
+            // A broker that hangs up may have said why.
+            if reading && let Poll::Ready(received) = self.poll_read(context) {
+                return Poll::Ready(received);
+            }
+            match written {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// The next of those packets that came together.
+    ///
+    /// # Errors
+    /// What came is not MQTT 5.
+    pub fn received(&mut self) -> Result<Option<Packet>, Error> {
+        let header = match check(self.incoming.iter(), Some(LARGEST_INCOMING)) {
+            Ok(header) => header,
+            Err(CodecError::InsufficientBytes(missing)) => {
+                self.incoming.reserve(missing);
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut packet = self.incoming.split_to(header.frame_length());
+        complete(&mut packet);
+        Ok(Some(Packet::read(&mut packet, None)?))
+    }
+
+    /// Writes what was sent, and says in TLS and TCP that no more comes.
+    ///
+    /// # Errors
+    /// The connection was at its end before.
+    pub async fn close(&mut self) -> Result<(), Error> {
+        poll_fn(|context| self.poll_write(context)).await?;
+        Ok(self.stream.shutdown().await?)
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            let stream = Pin::new(&mut self.stream);
+            if ready!(poll_write_buf(stream, context, &mut self.outgoing))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        // TLS has a buffer of its own.
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Packet, Error>> {
+        loop {
+            if let Some(packet) = self.received()? {
+                return Poll::Ready(Ok(packet));
+            }
+            self.incoming.reserve(READING);
+            let stream = Pin::new(&mut self.stream);
+            if ready!(poll_read_buf(stream, context, &mut self.incoming))? == 0 {
+                return Poll::Ready(Err(Error::Closed));
+            }
+        }
+    }
+}
+
+/// Adds what may be left out, but the codec wants to see: DISCONNECT's reason and properties (MQTT 5,
+/// 3.14.2), and the properties in the CONNACK of a broker that speaks only MQTT 3.1.1.
+fn complete(packet: &mut BytesMut) {
+    let missing: &[u8] = match packet[..] {
+        [0xE0, 0] => &[0, 0],
+        [0xE0, 1, _] | [0x20, 2, _, _] => &[0],
+        _ => return,
+    };
+    packet[1] += missing.len() as u8;
+    packet.extend_from_slice(missing);
+}
