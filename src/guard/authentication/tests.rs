@@ -309,6 +309,11 @@ fn sets_of_keys_that_are_refused() {
         let [b, l, a, k] = ["b", "l", "a", "k"].map(str::to_owned);
         assert_eq!(new(&same), Some(KeysError::SameKey(b, l, a, k)));
     }
+    // RFC 2104 fills a secret up with zeros.
+    let padded = format!("hex:{}00", "01".repeat(32));
+    let padded = Key::hmac_from_text("l", &padded, None).unwrap();
+    let same = [("a", vec![Secret::Hmac(1).key("k")]), ("b", vec![padded])];
+    assert!(matches!(new(&same), Some(KeysError::SameKey(..))));
     let one_kid_each = [("a", vec![key(1)]), ("b", vec![Secret::Hmac(2).key("1")])];
     assert_eq!(new(&one_kid_each), None);
 }
