@@ -29,6 +29,7 @@ use downlinkd::lifecycle::time::{Now, Timestamp};
 use downlinkd::wire::mavlink::{
     Address, Body, CommandAck, CommandFrame, Framer, Heartbeat, SigningTime, command, decode,
 };
+use downlinkd::wire::request_body::RequestBody;
 use downlinkd::wire::signature::MQTT;
 use downlinkd::wire::{inbound, outbound, signature};
 use mavlink::dialects::development::{ATTITUDE_DATA, COMMAND_ACK_DATA, MavCmd, MavMessage};
@@ -111,10 +112,12 @@ fn verify_signature() -> Step {
     })
 }
 
+/// A body that was hashed for its signature.
 fn parse_and_validate() -> Step {
-    Box::new(|| {
-        let body = black_box(BODY).as_bytes();
-        black_box(inbound::read_request(body, ISSUER, DEVICE, None).unwrap());
+    let body = RequestBody::new(BODY.as_bytes());
+    body.sha256();
+    Box::new(move || {
+        black_box(inbound::read_request(black_box(&body), ISSUER, DEVICE, None).unwrap());
     })
 }
 
@@ -319,7 +322,8 @@ fn records() -> Vec<Record> {
 
 fn request(number: u64, wall: Timestamp) -> CommandRequest {
     let key = format!("photo-{number}");
-    let mut request = inbound::read_request(BODY.as_bytes(), ISSUER, DEVICE, None).unwrap();
+    let body = RequestBody::new(BODY.as_bytes());
+    let mut request = inbound::read_request(&body, ISSUER, DEVICE, None).unwrap();
     let nonce = Nonce {
         key: NonceKey::new(ISSUER, &key),
         timestamp: wall,

@@ -19,6 +19,7 @@ use downlinkd::wire::grant::{Grant, read_action};
 use downlinkd::wire::inbound::{MAX_TIMEOUT_SECONDS, read_query, read_request};
 use downlinkd::wire::mavlink::{Address, CommandAck};
 use downlinkd::wire::outbound::{self, Presence, PresentClock, PresentExtraLink, PresentLink};
+use downlinkd::wire::request_body::RequestBody;
 use downlinkd::wire::signature;
 use downlinkd::wire::topic::{Kind, Topics, VENDOR};
 use serde_json::{Map, Value, json};
@@ -151,7 +152,7 @@ fn the_examples_of_requests_are_accepted() {
         examples.iter().map(|example| serde_json::to_vec(&example["payload"]).unwrap()).collect()
     };
     for body in examples("command") {
-        read_request(&body, API_ID, DEVICE_ID, None).unwrap();
+        read_request(&RequestBody::new(body), API_ID, DEVICE_ID, None).unwrap();
     }
     for envelope in examples("enveloped") {
         validator(&document, "Envelope").validate(&parsed(&envelope)).unwrap();
@@ -163,7 +164,7 @@ fn the_examples_of_requests_are_accepted() {
         read_query(&body, API_ID, DEVICE_ID).unwrap();
     }
     for body in examples("grant") {
-        read_action(&body).unwrap();
+        read_action(&RequestBody::new(body)).unwrap();
     }
 }
 
@@ -176,7 +177,8 @@ fn what_is_received_has_the_documented_fields() {
     let named = |schema: &str| -> BTreeSet<String> {
         schemas[schema]["properties"].as_object().unwrap().keys().cloned().collect()
     };
-    let refusal = read_request(br#"{"x":0}"#, API_ID, DEVICE_ID, None).unwrap_err();
+    let refusal =
+        read_request(&RequestBody::new(br#"{"x":0}"#), API_ID, DEVICE_ID, None).unwrap_err();
     assert_eq!(fields_of(&refusal), named("Command"));
     let refusal = read_query(br#"{"x":0}"#, API_ID, DEVICE_ID).unwrap_err();
     assert_eq!(fields_of(&refusal), named("Query"));
@@ -185,10 +187,11 @@ fn what_is_received_has_the_documented_fields() {
         [("open", "GrantOpening"), ("approve", "GrantApproval"), ("revoke", "GrantRevocation")]
     {
         let body = json!({ "action": action, "x": 0 }).to_string();
-        assert_eq!(fields_of(&read_action(body.as_bytes()).unwrap_err()), named(schema));
+        let refusal = read_action(&RequestBody::new(body.as_bytes())).unwrap_err();
+        assert_eq!(fields_of(&refusal), named(schema));
     }
 
-    let refusal = read_request(b"{}", API_ID, DEVICE_ID, None).unwrap_err();
+    let refusal = read_request(&RequestBody::new(b"{}"), API_ID, DEVICE_ID, None).unwrap_err();
     let missing: Vec<_> =
         refusal.violations.iter().filter_map(|violation| violation.field.as_deref()).collect();
     let required = words(&schemas["Command"]["required"]);
@@ -459,10 +462,10 @@ fn stamp() -> Stamp {
 fn refusals() -> Vec<ErrorReply> {
     // Two violations, one of them of the message's field; a message as a whole; a conflict.
     let several = br#"{"vendor":"px4","device_id":"px4-real-1","command_type":"x","colour":1}"#;
-    let several = read_request(several, API_ID, DEVICE_ID, None).unwrap_err();
+    let several = read_request(&RequestBody::new(several), API_ID, DEVICE_ID, None).unwrap_err();
     let mut with_a_whole = several.clone();
     with_a_whole.violations.push(Violation::whole(Code::RequestInvalid, "all of it"));
-    let whole = read_request(b"[]", API_ID, DEVICE_ID, None).unwrap_err();
+    let whole = read_request(&RequestBody::new(b"[]"), API_ID, DEVICE_ID, None).unwrap_err();
     let query = read_query(br#"{"request_id":"17"}"#, API_ID, DEVICE_ID).unwrap_err();
     let mut refusals: Vec<ErrorReply> = Code::ALL
         .iter()

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use downlinkd::catalog::{self, Risk};
 use downlinkd::wire::inbound::read_request;
+use downlinkd::wire::request_body::RequestBody;
 use downlinkd::wire::topic::{Kind, Topics};
 use serde_json::{Value, json};
 
@@ -124,7 +125,7 @@ fn check_example(page: &str) {
     let topics = Topics::new("downlink/v1", "px4-real-1");
     assert_eq!(topics.parse(topic), Some((Kind::Commands, "cloud")));
     let body = quoted[3];
-    read_request(body.as_bytes(), "cloud", "px4-real-1", None)
+    read_request(&RequestBody::new(body.as_bytes()), "cloud", "px4-real-1", None)
         .unwrap_or_else(|error| panic!("{body}: {error:?}"));
     let shown = page.split("\nExample\n").nth(1).unwrap().split("\nmosquitto_pub").next().unwrap();
     let [shown, body]: [Value; 2] = [shown, body].map(|text| serde_json::from_str(text).unwrap());

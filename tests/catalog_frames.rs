@@ -7,6 +7,7 @@ use std::fs;
 
 use downlinkd::wire::inbound::read_request;
 use downlinkd::wire::mavlink::{Address, Body, CommandFrame, command};
+use downlinkd::wire::request_body::RequestBody;
 use serde_json::{Value, json};
 
 const US: Address = Address { system: 1, component: 191 };
@@ -25,7 +26,8 @@ fn requests_become_frames() {
 }
 
 fn answer(request: &str) -> Value {
-    let request = match read_request(request.as_bytes(), "cloud", "px4-real-1", None) {
+    let body = RequestBody::new(request.as_bytes());
+    let request = match read_request(&body, "cloud", "px4-real-1", None) {
         Ok(request) => request,
         Err(error) => {
             let codes: Vec<_> = error.violations.iter().map(|violation| violation.code).collect();

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use downlinkd::catalog::{self, Field};
 use downlinkd::wire::inbound::read_request;
+use downlinkd::wire::request_body::RequestBody;
 use jsonschema::Validator;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -29,7 +30,7 @@ fn validator(schema: &Value) -> Validator {
 
 fn accepted(request: &Value) -> bool {
     let body = serde_json::to_vec(request).unwrap();
-    read_request(&body, "cloud", "px4-real-1", None).is_ok()
+    read_request(&RequestBody::new(body), "cloud", "px4-real-1", None).is_ok()
 }
 
 /// A request of this command with this payload.

@@ -20,6 +20,7 @@ use downlinkd::lifecycle::effect::Reply;
 use downlinkd::wire::grant::Grant;
 use downlinkd::wire::inbound::{read_query, read_request};
 use downlinkd::wire::mavlink::{Address, heartbeat};
+use downlinkd::wire::request_body::RequestBody;
 use downlinkd::wire::status::{
     AgentStatus, BrokerStatus, ClockStatus, CommandCounts, LinkCounters, LinkStatus,
 };
@@ -142,12 +143,13 @@ async fn stand_in(mut requests: mpsc::Receiver<Request>) {
                 Response::Grant(grants.act(NOW, Opener::Operator { uid }, action))
             }
             Call::Explain(rehearsal) => {
-                let body = rehearsal.request.as_bytes();
-                let error = read_request(body, "cloud", "px4-real-1", None).unwrap_err();
+                let body = RequestBody::new(rehearsal.request.as_bytes());
+                let error = read_request(&body, "cloud", "px4-real-1", None).unwrap_err();
                 Response::Explanation(Err(error))
             }
             Call::Submit(submission) => {
-                let read = read_request(&submission.body, "cloud", "px4-real-1", None);
+                let body = RequestBody::new(&submission.body[..]);
+                let read = read_request(&body, "cloud", "px4-real-1", None);
                 Response::Reply(Reply::Error(read.unwrap_err()))
             }
             Call::Find(_) => {

@@ -1,7 +1,6 @@
 //! A PUBLISH or an HTTP request becomes an input of the engine, or a refusal. What an unknown sender
 //! can cause is cheap: one hash and one comparison, no disk, and few answers.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::lifecycle::time::Now;
 use crate::wire::explanation::Rehearsal;
 use crate::wire::grant;
 use crate::wire::inbound::{self, MAX_MESSAGE_BYTES};
+use crate::wire::request_body::RequestBody;
 use crate::wire::signature::{self, Unwrapped};
 use crate::wire::topic::{Kind, Topics};
 
@@ -57,7 +57,7 @@ struct Sent<'message> {
 /// What an issuer has signed.
 struct Signed<'message> {
     api_id: String,
-    body: Cow<'message, [u8]>,
+    body: RequestBody<'message>,
     authenticated: Option<Authenticated>,
 }
 

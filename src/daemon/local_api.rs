@@ -25,6 +25,7 @@ use crate::lifecycle::time::Now;
 use crate::wire::explanation::{Explanation, Finding, Rehearsal};
 use crate::wire::grant::Grant;
 use crate::wire::inbound;
+use crate::wire::request_body::sha256;
 use crate::wire::status::{
     AgentStatus, BrokerStatus, ClockStatus, CommandCounts, ExtraLinkStatus, ForwardStatus,
     LinkCounters, LinkStatus,
@@ -85,7 +86,7 @@ impl Daemon {
     fn find(&mut self, command_id: CommandId, reply: Sender) -> Result<(), Error> {
         let stored = self.stored(command_id)?;
         let origin = Origin::Http(self.calls.add(Caller::Anybody, reply));
-        let request_sha256 = inbound::sha256(b"");
+        let request_sha256 = sha256(b"");
         let query = Query { command_id, api_id: None, request_id: None, request_sha256 };
         self.handle(Input::Query { query, stored, origin });
         Ok(())

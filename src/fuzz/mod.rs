@@ -26,7 +26,8 @@ pub use signature::signature;
 pub use topic::topic;
 
 use crate::lifecycle::effect::ErrorReply;
-use crate::wire::{inbound, outbound};
+use crate::wire::outbound;
+use crate::wire::request_body::sha256;
 
 const API_ID: &str = "cloud";
 const DEVICE_ID: &str = "px4-real-1";
@@ -36,7 +37,7 @@ const MAX_REFUSAL: usize = 64 * 1024;
 /// An error reply says what is wrong with which message, and is not much larger.
 fn check_refusal(body: &[u8], refusal: &ErrorReply) {
     assert!(!refusal.violations.is_empty());
-    assert_eq!(refusal.request_sha256, inbound::sha256(body));
+    assert_eq!(refusal.request_sha256, sha256(body));
     let reply = outbound::error(refusal);
     assert!(reply.len() <= body.len() + MAX_REFUSAL, "{} bytes for {}", reply.len(), body.len());
     let reply: Value = serde_json::from_slice(&reply).expect("it is JSON");

@@ -9,6 +9,7 @@ use crate::guard::grants::Action;
 use crate::lifecycle::request::command_id;
 use crate::wire::grant::{read_action, read_open};
 use crate::wire::inbound::{MAX_MESSAGE_BYTES, read_query};
+use crate::wire::request_body::RequestBody;
 use crate::wire::topic::is_level;
 
 /// The body of a query or of a message about grants; all that read such are given it.
@@ -31,7 +32,7 @@ pub fn query(data: &[u8]) -> bool {
         Err(refusal) => check_refusal(data, refusal),
     }
     let opened = read_open(data);
-    let action = read_action(data);
+    let action = read_action(&RequestBody::new(data));
     match &action {
         Ok(message) => {
             let body = body.as_ref().expect("it was read");

@@ -6,6 +6,7 @@ use super::content::check_content;
 use super::{API_ID, DEVICE_ID, check_refusal};
 use crate::lifecycle::request::{CommandRequest, command_id};
 use crate::wire::inbound::{MAX_MESSAGE_BYTES, MAX_TIMEOUT_SECONDS, read_request};
+use crate::wire::request_body::RequestBody;
 
 /// The body of a request.
 pub fn request(data: &[u8]) -> bool {
@@ -13,7 +14,7 @@ pub fn request(data: &[u8]) -> bool {
     if data.len() > MAX_MESSAGE_BYTES {
         return false;
     }
-    let request = match read_request(data, API_ID, DEVICE_ID, None) {
+    let request = match read_request(&RequestBody::new(data), API_ID, DEVICE_ID, None) {
         Ok(request) => request,
         Err(refusal) => {
             check_refusal(data, &refusal);
@@ -38,7 +39,7 @@ pub fn request(data: &[u8]) -> bool {
 }
 
 fn read(body: &[u8]) -> CommandRequest {
-    read_request(body, API_ID, DEVICE_ID, None).expect("it was accepted before")
+    read_request(&RequestBody::new(body), API_ID, DEVICE_ID, None).expect("it was accepted before")
 }
 
 fn check_same(again: &CommandRequest, request: &CommandRequest) {

@@ -12,6 +12,7 @@ use super::{API_ID, check_refusal};
 use crate::guard::authentication::{Clock, Key, Keys};
 use crate::lifecycle::time::Timestamp;
 use crate::wire::inbound::refused;
+use crate::wire::request_body::RequestBody;
 use crate::wire::signature::{Credentials, MQTT, Unwrapped, signed_text, unwrap};
 use crate::wire::topic::is_level;
 
@@ -41,7 +42,7 @@ pub fn signature(data: &[u8]) -> bool {
         }
     };
     let Some(credentials) = credentials else {
-        assert_eq!(body, payload, "nothing was taken off");
+        assert_eq!(&body[..], payload, "nothing was taken off");
         return false;
     };
     check_form(&credentials);
@@ -54,13 +55,13 @@ pub fn signature(data: &[u8]) -> bool {
     let beside = unwrap(&body, &beside(&credentials));
     if let Ok(beside) = &beside {
         assert_eq!(beside.credentials.as_ref(), Some(&credentials));
-        assert_eq!(beside.body, body);
+        assert_eq!(beside.body[..], body[..]);
     }
     if let Ok(body) = str::from_utf8(&body) {
         let payload = around(&credentials, body);
         let around = unwrap(payload.as_bytes(), &[]).expect("an envelope of what was understood");
         assert_eq!(around.credentials.as_ref(), Some(&credentials));
-        assert_eq!(&*around.body, body.as_bytes());
+        assert_eq!(&around.body[..], body.as_bytes());
     }
     check_verdict(&credentials, &body)
 }
@@ -118,7 +119,7 @@ fn around(credentials: &Credentials, body: &str) -> String {
 
 /// A signature counts if the key makes just that one of just this, and never otherwise: both
 /// algorithms have one signature for one text. Says whether it counts.
-fn check_verdict(credentials: &Credentials, body: &[u8]) -> bool {
+fn check_verdict(credentials: &Credentials, body: &RequestBody<'_>) -> bool {
     let Credentials { api_id, timestamp, nonce, signature, kid, challenge } = credentials;
     let clock = Clock { wall: Timestamp::from_secs(*timestamp), trusted: true, challenge: "" };
     let text = signed_text(MQTT, TOPIC, *timestamp, nonce, body, challenge.as_deref());

@@ -15,6 +15,7 @@ use super::Refusal;
 use super::nonces::{Nonce, NonceKey};
 use crate::code::Code;
 use crate::lifecycle::time::Timestamp;
+use crate::wire::request_body::RequestBody;
 use crate::wire::signature::{Credentials, signed_text};
 pub use key::{Algorithm, Key, KeyError};
 use key::{Decoys, Signature};
@@ -123,7 +124,7 @@ impl Keys {
         topic_api_id: &str,
         method: &str,
         path: &str,
-        body: &[u8],
+        body: &RequestBody<'_>,
         credentials: Option<&Credentials>,
         clock: &Clock<'_>,
     ) -> Result<Authenticated, Refusal> {

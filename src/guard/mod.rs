@@ -33,6 +33,7 @@ use std::time::Duration;
 use crate::catalog::{Command, Encoded};
 use crate::code::Code;
 use crate::wire::mavlink::Address;
+use crate::wire::request_body::RequestBody;
 use crate::wire::signature::Credentials;
 use authentication::{Authenticated, Clock, Keys};
 use grants::{GrantId, Grants, Limits};
@@ -149,7 +150,7 @@ impl Guard {
         api_id: &str,
         method: &str,
         path: &str,
-        body: &[u8],
+        body: &RequestBody<'_>,
         credentials: Option<&Credentials>,
         clock: &Clock<'_>,
     ) -> Result<Option<Authenticated>, Refusal> {

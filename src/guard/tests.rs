@@ -100,7 +100,8 @@ fn judged(fails: &[Layer]) -> (Result<Clearance, Refusal>, Vec<(explain::Layer, 
     let explained = guard.explain(candidate, &rates, &vehicle, &grants, NOW);
     if fails(Issuer) {
         let clock = Clock { wall: Default::default(), trusted: true, challenge: "" };
-        let refused = guard.authenticate("cloud", "MQTT", "topic", b"{}", None, &clock);
+        let body = RequestBody::new(b"{}");
+        let refused = guard.authenticate("cloud", "MQTT", "topic", &body, None, &clock);
         return (Err(refused.unwrap_err()), explained);
     }
     (guard.judge(candidate, &mut rates, &vehicle, &grants, NOW), explained)

@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::inbound::{
     collect, error, missing, parse_object, read_integer, read_optional_text, read_text,
-    refuse_unknown, sha256, wrong_type,
+    refuse_unknown, wrong_type,
 };
+use super::request_body::RequestBody;
 use super::topic::is_level;
 use crate::catalog::{self, Risk, shorten};
 use crate::code::{Code, Violation};
@@ -35,7 +36,7 @@ const SCOPE_FIELDS: [&str; 3] = ["risk", "domain", "command"];
 ///
 /// # Errors
 /// Every violation of the message.
-pub fn read_action(body: &[u8]) -> Result<GrantMessage, ErrorReply> {
+pub fn read_action(body: &RequestBody<'_>) -> Result<GrantMessage, ErrorReply> {
     read(body, |object, violations| match collect(read_text(object, "action"), violations)? {
         "open" => read_open_request(object, violations),
         "approve" => {
@@ -55,7 +56,7 @@ pub fn read_action(body: &[u8]) -> Result<GrantMessage, ErrorReply> {
 /// # Errors
 /// Every violation of the message.
 pub fn read_open(body: &[u8]) -> Result<GrantMessage, ErrorReply> {
-    read(body, |object, violations| {
+    read(&RequestBody::new(body), |object, violations| {
         let action = collect(read_optional_text(object, "action"), violations).flatten();
         if let Some(other) = action.filter(|action| *action != "open") {
             violations.push(unknown_action(other, "open here"));
@@ -152,10 +153,10 @@ impl GrantOpener {
 type Object = Map<String, Value>;
 
 fn read(
-    body: &[u8],
+    body: &RequestBody<'_>,
     read_action: impl FnOnce(&Object, &mut Vec<Violation>) -> Option<Action>,
 ) -> Result<GrantMessage, ErrorReply> {
-    let request_sha256 = sha256(body);
+    let request_sha256 = body.sha256().to_owned();
     let object = match parse_object(body) {
         Ok(object) => object,
         Err(violation) => return Err(error(vec![violation], None, request_sha256)),

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::request_body::{RequestBody, sha256};
 use super::topic::VENDOR;
 use crate::catalog::{self, Command, MAX_UNKNOWN, shorten};
 use crate::code::{Code, Violation};
@@ -35,12 +34,12 @@ const QUERY_FIELDS: [&str; 3] = ["command_id", "idempotency_key", "request_id"];
 /// # Errors
 /// Every violation of the request, in the order of its fields.
 pub fn read_request(
-    body: &[u8],
+    body: &RequestBody<'_>,
     api_id: &str,
     device_id: &str,
     message_expiry: Option<Duration>,
 ) -> Result<CommandRequest, ErrorReply> {
-    let request_sha256 = sha256(body);
+    let request_sha256 = body.sha256().to_owned();
     let object = match parse_object(body) {
         Ok(object) => object,
         Err(violation) => return Err(error(vec![violation], None, request_sha256)),
@@ -140,11 +139,6 @@ pub(super) fn error(
     request_sha256: String,
 ) -> ErrorReply {
     ErrorReply { violations, idempotency_key, command_id: None, request_id: None, request_sha256 }
-}
-
-/// Lower-case hex, as error replies name a message and signatures cover a body.
-pub fn sha256(body: &[u8]) -> String {
-    HEXLOWER.encode(digest(&SHA256, body).as_ref())
 }
 
 pub(super) fn collect<T>(read: Result<T, Violation>, violations: &mut Vec<Violation>) -> Option<T> {

@@ -5,6 +5,7 @@ pub mod grant;
 pub mod inbound;
 pub mod mavlink;
 pub mod outbound;
+pub mod request_body;
 pub mod signature;
 pub mod status;
 pub mod topic;

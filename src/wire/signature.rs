@@ -5,7 +5,6 @@
 //! `{"auth":{"api_id":…,"timestamp":…,"nonce":…,"signature":…},"body":"<the body as a string>"}`.
 //! Nothing here is believed yet; [`crate::guard::authentication`] judges it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use super::inbound::sha256;
+use super::request_body::RequestBody;
 use super::topic::is_level;
 use crate::catalog::shorten;
 use crate::code::{Code, Violation};
@@ -80,12 +79,11 @@ impl Credentials {
 }
 
 /// A message without its signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Unwrapped<'payload> {
     /// `None`: it is not signed.
     pub credentials: Option<Credentials>,
-    /// The request itself, byte for byte as it was signed.
-    pub body: Cow<'payload, [u8]>,
+    pub body: RequestBody<'payload>,
 }
 
 /// Takes the signature off a message. `properties`: its user properties or HTTP headers; others than
@@ -105,9 +103,10 @@ pub fn unwrap<'payload>(
             "the message is signed twice, by its properties and by its envelope; one must go",
         )),
         (None, Some((credentials, body))) => {
-            Ok(Unwrapped { credentials: Some(credentials), body: Cow::Owned(body.into_bytes()) })
+            let body = RequestBody::new(body.into_bytes());
+            Ok(Unwrapped { credentials: Some(credentials), body })
         }
-        (credentials, None) => Ok(Unwrapped { credentials, body: Cow::Borrowed(payload) }),
+        (credentials, None) => Ok(Unwrapped { credentials, body: RequestBody::new(payload) }),
     }
 }
 
@@ -121,10 +120,10 @@ pub fn signed_text(
     path: &str,
     timestamp: u64,
     nonce: &str,
-    body: &[u8],
+    body: &RequestBody<'_>,
     challenge: Option<&str>,
 ) -> String {
-    let mut text = format!("{method}\n{path}\n{timestamp}\n{nonce}\n{}", sha256(body));
+    let mut text = format!("{method}\n{path}\n{timestamp}\n{nonce}\n{}", body.sha256());
     if let Some(challenge) = challenge {
         text.push('\n');
         text.push_str(challenge);

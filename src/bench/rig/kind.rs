@@ -62,13 +62,15 @@ impl Kind {
 mod tests {
     use super::*;
     use crate::wire::inbound::read_request;
+    use crate::wire::request_body::RequestBody;
 
     #[test]
     fn every_request_of_the_mix_is_one_and_no_two_share_a_mav_cmd() {
         let mut numbers = std::collections::BTreeSet::new();
         for kind in Kind::mix() {
             let body = kind.body("bench-1", "key");
-            let request = read_request(body.as_bytes(), "bench", "bench-1", None).unwrap();
+            let request =
+                read_request(&RequestBody::new(body.as_bytes()), "bench", "bench-1", None).unwrap();
             assert!(numbers.insert(request.content.command));
         }
         assert_eq!(numbers.len(), MIX.len());

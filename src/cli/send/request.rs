@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::catalog::Command;
-use crate::wire::inbound::{read_request, sha256};
+use crate::wire::inbound::read_request;
+use crate::wire::request_body::RequestBody;
 use crate::wire::topic::VENDOR;
 
 /// What is asked for, before it is known to be right.
@@ -59,10 +60,8 @@ pub fn build(wish: &Wish<'_>) -> Result<Request, Vec<String>> {
         }
     }
     let body = body.to_string();
-    match read_request(body.as_bytes(), wish.api_id, wish.device_id, None) {
-        Ok(read) => {
-            Ok(Request { command_id: read.command_id, sha256: sha256(body.as_bytes()), body })
-        }
+    match read_request(&RequestBody::new(body.as_bytes()), wish.api_id, wish.device_id, None) {
+        Ok(read) => Ok(Request { command_id: read.command_id, sha256: read.request_sha256, body }),
         Err(refused) => {
             Err(refused.violations.into_iter().map(|violation| violation.message).collect())
         }
@@ -74,6 +73,7 @@ mod tests {
     use super::*;
     use crate::catalog;
     use crate::lifecycle::request::command_id;
+    use crate::wire::request_body::sha256;
 
     fn wish<'a>(command: &str, payload: &'a [(String, Value)]) -> Wish<'a> {
         Wish {

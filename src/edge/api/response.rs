@@ -10,6 +10,7 @@ use super::Response;
 use crate::code::{Code, Violation};
 use crate::guard::Refusal;
 use crate::lifecycle::effect::{ErrorReply, Reply};
+use crate::wire::request_body::sha256;
 use crate::wire::{grant, inbound, outbound};
 
 pub type HttpResponse = hyper::Response<Full<Bytes>>;
@@ -28,12 +29,7 @@ pub struct Asked {
 
 impl Default for Asked {
     fn default() -> Self {
-        Self {
-            by_operator: false,
-            opens: false,
-            request_id: None,
-            request_sha256: inbound::sha256(b""),
-        }
+        Self { by_operator: false, opens: false, request_id: None, request_sha256: sha256(b"") }
     }
 }
 

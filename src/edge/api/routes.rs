@@ -18,6 +18,7 @@ use crate::code::Code;
 use crate::guard::grants::{Action, ParseGrantIdError};
 use crate::lifecycle::selection::Selection;
 use crate::lifecycle::status::Status;
+use crate::wire::request_body::sha256;
 use crate::wire::{grant, inbound};
 
 /// Bytes of a request's body: the largest message fits in, as a JSON string.
@@ -66,7 +67,7 @@ where
         (["open", "downlink", "commands"], &Method::POST) => {
             let headers = api_headers(&parts.headers);
             let body = collect(body).await?;
-            let asked = Asked { request_sha256: inbound::sha256(&body), ..Asked::default() };
+            let asked = Asked { request_sha256: sha256(&body), ..Asked::default() };
             Ok((Call::Submit(Submission { headers, body }), asked))
         }
         (["open", "downlink", "commands", id], &Method::GET) => {
@@ -133,7 +134,7 @@ where
             let body = collect(body).await?;
             let rehearsal =
                 serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
-            let asked = Asked { request_sha256: inbound::sha256(&body), ..Asked::default() };
+            let asked = Asked { request_sha256: sha256(&body), ..Asked::default() };
             (Call::Explain(rehearsal), asked)
         }
         (["commands"] | ["commands", _], _) => return Err(not_allowed(parts, "GET")),

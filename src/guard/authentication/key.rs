@@ -31,7 +31,8 @@ pub struct Key {
 
 #[derive(Clone)]
 enum Material {
-    HmacSha256(Zeroizing<Vec<u8>>),
+    /// HMAC's work on the secret alone is done once, not for every command.
+    HmacSha256(hmac::Key),
     Ed25519(VerifyingKey),
 }
 
@@ -63,8 +64,8 @@ impl Key {
         text: &str,
         not_after: Option<Timestamp>,
     ) -> Result<Self, KeyError> {
-        let secret = secret_from_text(text)?;
-        Ok(Self { kid: kid.into(), not_after, material: Material::HmacSha256(secret) })
+        let key = hmac_key_from_text(text)?;
+        Ok(Self { kid: kid.into(), not_after, material: Material::HmacSha256(key) })
     }
 
     /// A public key as text: its 32 bytes in base64. White space around it does not count.
@@ -94,7 +95,10 @@ impl Key {
 
     pub(super) fn has_material_of(&self, other: &Key) -> bool {
         match (&self.material, &other.material) {
-            (Material::HmacSha256(secret), Material::HmacSha256(other)) => secret == other,
+            // Secrets of which HMAC makes the same key, as one with zeros after it, are the same.
+            (Material::HmacSha256(key), Material::HmacSha256(other)) => {
+                hmac::verify(key, b"", hmac::sign(other, b"").as_ref()).is_ok()
+            }
             (Material::Ed25519(public), Material::Ed25519(other)) => public == other,
             _ => false,
         }
@@ -103,8 +107,8 @@ impl Key {
     /// Whether this key made the signature of this text.
     pub(super) fn verifies(&self, text: &[u8], signature: &Signature) -> bool {
         match (&self.material, signature) {
-            (Material::HmacSha256(secret), Signature::HmacSha256(signature)) => {
-                verify_hmac(secret, text, signature)
+            (Material::HmacSha256(key), Signature::HmacSha256(signature)) => {
+                hmac::verify(key, text, signature).is_ok()
             }
             (Material::Ed25519(public), Signature::Ed25519(signature)) => {
                 public.verify_strict(text, signature).is_ok()
@@ -151,21 +155,24 @@ impl Signature {
 /// Keys of nobody, tried in place of the keys that an issuer does not have, for the time it takes.
 #[derive(Clone)]
 pub(super) struct Decoys {
-    hmac: [u8; MIN_SECRET_LEN],
+    hmac: hmac::Key,
     ed25519: VerifyingKey,
 }
 
 impl Decoys {
     pub(super) fn new() -> Self {
-        let hmac = [0; MIN_SECRET_LEN];
-        Self { hmac, ed25519: SigningKey::from_bytes(&hmac).verifying_key() }
+        let secret = [0; MIN_SECRET_LEN];
+        Self {
+            hmac: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            ed25519: SigningKey::from_bytes(&secret).verifying_key(),
+        }
     }
 
     /// Anybody can make a signature that fits, so nobody is told.
     pub(super) fn try_verify(&self, text: &[u8], signature: &Signature) {
         match signature {
             Signature::HmacSha256(signature) => {
-                black_box(verify_hmac(&self.hmac, text, signature));
+                black_box(hmac::verify(&self.hmac, text, signature).is_ok());
             }
             Signature::Ed25519(signature) => {
                 black_box(self.ed25519.verify_strict(text, signature).is_ok());
@@ -175,7 +182,7 @@ impl Decoys {
 }
 
 /// What [`Key::hmac_from_text`] reads.
-pub(super) fn secret_from_text(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub(super) fn hmac_key_from_text(text: &str) -> Result<hmac::Key, KeyError> {
     let text = text.trim();
     let secret = if let Some(hex) = text.strip_prefix("hex:") {
         HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).map_err(|_| KeyError::Hex)?
@@ -188,11 +195,7 @@ pub(super) fn secret_from_text(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyErro
     if secret.len() < MIN_SECRET_LEN {
         return Err(KeyError::TooShort(secret.len()));
     }
-    Ok(secret)
-}
-
-fn verify_hmac(secret: &[u8], text: &[u8], signature: &[u8; 32]) -> bool {
-    hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), text, signature).is_ok()
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &secret))
 }
 
 fn decode<const N: usize>(encoding: &data_encoding::Encoding, text: &str) -> Option<[u8; N]> {

@@ -7,7 +7,8 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use super::key::{KeyError, secret_from_text};
+use super::key::{KeyError, hmac_key_from_text};
+use crate::wire::request_body::RequestBody;
 use crate::wire::signature::{Credentials, signed_text};
 
 /// RFC 8410, section 7: PrivateKeyInfo of version 0 with the algorithm id-Ed25519, up to the key.
@@ -24,7 +25,7 @@ pub struct Signer {
 }
 
 enum Secret {
-    HmacSha256(Zeroizing<Vec<u8>>),
+    HmacSha256(hmac::Key),
     Ed25519(SigningKey),
 }
 
@@ -64,7 +65,7 @@ impl Signer {
         let secret = if text.trim_start().starts_with(PEM_BEGIN) {
             Secret::Ed25519(ed25519_from_pem(text).ok_or(SignerError::Pem)?)
         } else {
-            Secret::HmacSha256(secret_from_text(text)?)
+            Secret::HmacSha256(hmac_key_from_text(text)?)
         };
         Ok(Self { api_id: api_id.to_owned(), kid: kid.map(str::to_owned), secret })
     }
@@ -72,12 +73,10 @@ impl Signer {
     /// Signs `body` for one occasion.
     pub fn sign(&self, body: &[u8], occasion: Occasion<'_>) -> Credentials {
         let Occasion { method, path, timestamp, nonce, challenge } = occasion;
-        let text = signed_text(method, path, timestamp, nonce, body, challenge);
+        let body = RequestBody::new(body);
+        let text = signed_text(method, path, timestamp, nonce, &body, challenge);
         let signature = match &self.secret {
-            Secret::HmacSha256(secret) => {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-                HEXLOWER.encode(hmac::sign(&key, text.as_bytes()).as_ref())
-            }
+            Secret::HmacSha256(key) => HEXLOWER.encode(hmac::sign(key, text.as_bytes()).as_ref()),
             Secret::Ed25519(key) => BASE64.encode(&key.sign(text.as_bytes()).to_bytes()),
         };
         Credentials {
@@ -132,7 +131,8 @@ mod tests {
     fn verify(key: Key, credentials: &Credentials, trusted: bool) -> Freshness {
         let keys = Keys::new([("demo".to_owned(), vec![key])].into()).unwrap();
         let clock = Clock { wall: Timestamp::from_secs(NOW), trusted, challenge: "4f2c" };
-        let verdict = keys.verify("demo", MQTT, TOPIC, BODY.as_bytes(), Some(credentials), &clock);
+        let body = RequestBody::new(BODY.as_bytes());
+        let verdict = keys.verify("demo", MQTT, TOPIC, &body, Some(credentials), &clock);
         verdict.unwrap().freshness
     }
 
@@ -155,7 +155,7 @@ mod tests {
                 let envelope = credentials.envelope(BODY);
                 let around = unwrap(envelope.as_bytes(), &[]).unwrap();
                 assert_eq!(around.credentials.as_ref(), Some(&credentials));
-                assert_eq!(around.body, BODY.as_bytes());
+                assert_eq!(&around.body[..], BODY.as_bytes());
                 for trusted in [true, false] {
                     let fresh = verify(key.clone(), &credentials, trusted) == Freshness::Fresh;
                     assert_eq!(fresh, trusted || challenge.is_some());

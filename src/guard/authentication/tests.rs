@@ -84,13 +84,14 @@ impl Request {
     fn sign(&mut self, secret: Secret) {
         let Credentials { timestamp, nonce, challenge, .. } = &self.credentials;
         let challenge = challenge.as_deref();
-        let text = signed_text(&self.method, &self.path, *timestamp, nonce, &self.body, challenge);
+        let body = RequestBody::new(&self.body);
+        let text = signed_text(&self.method, &self.path, *timestamp, nonce, &body, challenge);
         self.credentials.signature = secret.sign(&text);
     }
 
     fn judge(&self, keys: &Keys, clock: &Clock<'_>) -> Result<Authenticated, Refusal> {
         let Self { issuer, method, path, body, credentials } = self;
-        keys.verify(issuer, method, path, body, Some(credentials), clock)
+        keys.verify(issuer, method, path, &RequestBody::new(body), Some(credentials), clock)
     }
 
     /// `None`: fresh.
@@ -226,7 +227,8 @@ fn whom_nobody_knows() {
     let message = |request: &Request| request.judge(&keys, &at(NOW)).unwrap_err().message;
     let genuine = Request::new(secret, NOW, None);
 
-    let unsigned = keys.verify("cloud", MQTT, TOPIC, BODY, None, &at(NOW)).unwrap_err();
+    let body = RequestBody::new(BODY);
+    let unsigned = keys.verify("cloud", MQTT, TOPIC, &body, None, &at(NOW)).unwrap_err();
     assert_eq!(unsigned, Refusal::new(Code::AuthFailed, "the request is not signed"));
 
     let mut other = genuine.clone();
@@ -309,6 +311,11 @@ fn sets_of_keys_that_are_refused() {
         let [b, l, a, k] = ["b", "l", "a", "k"].map(str::to_owned);
         assert_eq!(new(&same), Some(KeysError::SameKey(b, l, a, k)));
     }
+    // RFC 2104 fills a secret up with zeros.
+    let padded = format!("hex:{}00", "01".repeat(32));
+    let padded = Key::hmac_from_text("l", &padded, None).unwrap();
+    let same = [("a", vec![Secret::Hmac(1).key("k")]), ("b", vec![padded])];
+    assert!(matches!(new(&same), Some(KeysError::SameKey(..))));
     let one_kid_each = [("a", vec![key(1)]), ("b", vec![Secret::Hmac(2).key("1")])];
     assert_eq!(new(&one_kid_each), None);
 }

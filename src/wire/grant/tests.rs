@@ -4,7 +4,7 @@ use super::*;
 use crate::guard::grants::{Grants, Limits};
 
 fn open(value: Value) -> Result<GrantMessage, ErrorReply> {
-    read_action(value.to_string().as_bytes())
+    read_action(&RequestBody::new(value.to_string().as_bytes()))
 }
 
 fn good() -> Value {

@@ -14,7 +14,7 @@ fn good() -> Value {
 }
 
 fn read(request: &Value) -> Result<CommandRequest, ErrorReply> {
-    read_request(request.to_string().as_bytes(), "cloud", "px4-real-1", None)
+    read_request(&RequestBody::new(request.to_string().as_bytes()), "cloud", "px4-real-1", None)
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_reply_stays_small_whatever_came_in() {
 #[test]
 fn not_a_json_object() {
     for body in [&b""[..], b"{", b"[]", b"null", b"\"{}\"", b"\xff\xfe", b"{}{}", &[b'['; 5000]] {
-        let error = read_request(body, "cloud", "px4-real-1", None).unwrap_err();
+        let error = read_request(&RequestBody::new(body), "cloud", "px4-real-1", None).unwrap_err();
         assert_eq!(error.violations[0].code, Code::EnvelopeMalformed);
         let error = read_query(body, "cloud", "px4-real-1").unwrap_err();
         assert_eq!(error.violations[0].code, Code::EnvelopeMalformed);

@@ -47,7 +47,7 @@ fn a_plain_body_stays_as_it_is() {
     let others = properties(&[("traceparent", "00-1"), ("X-Api-Idle", "1")]);
     for payload in [BODY.as_bytes(), b"", b"[]", b"{\"auth\":", b"\xff\xfe", b"\"auth\""] {
         let unwrapped = unwrap(payload, &others).unwrap();
-        assert_eq!(unwrapped, Unwrapped { credentials: None, body: Cow::Borrowed(payload) });
+        assert_eq!((unwrapped.credentials, &unwrapped.body[..]), (None, payload));
     }
 }
 
@@ -194,9 +194,10 @@ fn the_longest_fields_pass() {
 fn the_signed_text() {
     // printf '' | sha256sum
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    assert_eq!(signed_text(MQTT, "a/b", 7, "n", b"", None), format!("MQTT\na/b\n7\nn\n{empty}"));
+    let body = RequestBody::new(b"");
+    assert_eq!(signed_text(MQTT, "a/b", 7, "n", &body, None), format!("MQTT\na/b\n7\nn\n{empty}"));
     assert_eq!(
-        signed_text("POST", "/v1", 0, "n", b"", Some("c")),
+        signed_text("POST", "/v1", 0, "n", &body, Some("c")),
         format!("POST\n/v1\n0\nn\n{empty}\nc")
     );
 }
@@ -208,7 +209,8 @@ proptest! {
         b in ("[A-Z]{1,4}", "[a-z/]{1,8}", 0..20_u64, "[!-~]{1,3}", "[{}]{0,2}", proptest::option::of("[!-~]{1,3}")),
     ) {
         let text = |it: &(String, String, u64, String, String, Option<String>)| {
-            signed_text(&it.0, &it.1, it.2, &it.3, it.4.as_bytes(), it.5.as_deref())
+            let body = RequestBody::new(it.4.as_bytes());
+            signed_text(&it.0, &it.1, it.2, &it.3, &body, it.5.as_deref())
         };
         prop_assert_eq!(text(&a) == text(&b), a == b);
     }

@@ -195,7 +195,8 @@ fn a_public_key_is_no_hmac_secret() {
     let public = SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes();
     let mut request = Request::new(Secret::Hmac(1), NOW, None);
     let mut mac = Hmac::<Sha256>::new_from_slice(&public).unwrap();
-    mac.update(signed_text(MQTT, TOPIC, NOW, "4f2c", BODY, None).as_bytes());
+    let body = RequestBody::new(BODY);
+    mac.update(signed_text(MQTT, TOPIC, NOW, "4f2c", &body, None).as_bytes());
     request.credentials.signature = HEXLOWER.encode(&mac.finalize().into_bytes());
     assert!(request.judge(&keys, &at(NOW)).is_err());
 }

@@ -9,6 +9,7 @@ use sha2::Sha256;
 
 use super::*;
 use crate::guard::authentication::{Clock, Freshness, Key, Keys};
+use crate::wire::request_body::RequestBody;
 use crate::wire::signature::{Credentials, MQTT, signed_text};
 
 const SECRET: [u8; 32] = [7; 32];
@@ -105,7 +106,7 @@ impl World {
         };
         let Credentials { timestamp, nonce, .. } = &credentials;
         let challenge = credentials.challenge.as_deref();
-        let text = signed_text(MQTT, TOPIC, *timestamp, nonce, b"{}", challenge);
+        let text = signed_text(MQTT, TOPIC, *timestamp, nonce, &RequestBody::new(b"{}"), challenge);
         let mut mac = Hmac::<Sha256>::new_from_slice(&SECRET).unwrap();
         mac.update(text.as_bytes());
         credentials.signature = HEXLOWER.encode(&mac.finalize().into_bytes());
@@ -119,7 +120,8 @@ impl World {
         let challenge = self.challenge();
         let clock = Clock { wall: now.wall, trusted: now.wall_trusted, challenge: &challenge };
         let credentials = Some(&self.recorded[number]);
-        let genuine = self.keys.verify("cloud", MQTT, TOPIC, b"{}", credentials, &clock).unwrap();
+        let body = RequestBody::new(b"{}");
+        let genuine = self.keys.verify("cloud", MQTT, TOPIC, &body, credentials, &clock).unwrap();
         if genuine.freshness != Freshness::Fresh || self.nonces.remember(&genuine.nonce).is_err() {
             return;
         }
