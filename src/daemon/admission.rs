@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::warn;
 
-use crate::code::Code;
+use crate::code::{Code, Violation};
 use crate::edge::api::Submission;
 use crate::edge::mqtt::Message;
 use crate::guard::authentication::{Authenticated, Clock};
@@ -128,7 +128,7 @@ impl Admission {
         now: &Now,
     ) -> Result<Box<CommandRequest>, Denied> {
         let sent = Sent::by_http(submission);
-        check_size(sent.payload).map_err(|error| self.limited(error, now))?;
+        check_size(sent.payload).map_err(|violation| self.limited(sent.payload, violation, now))?;
         let Signed { api_id, body, authenticated } = self.authenticate(guard, None, sent, now)?;
         let mut request = inbound::read_request(&body, &api_id, &self.device_id, None)?;
         request.authenticated = authenticated;
@@ -170,7 +170,7 @@ impl Admission {
         message: &Message,
         now: &Now,
     ) -> Result<Admitted, Denied> {
-        check_envelope(message).map_err(|error| self.limited(error, now))?;
+        check_envelope(message).map_err(|it| self.limited(&message.payload, it, now))?;
         let sent = Sent::by_mqtt(message);
         let Signed { body, authenticated, .. } =
             self.authenticate(guard, Some(api_id), sent, now)?;
@@ -187,7 +187,7 @@ impl Admission {
         message: &Message,
         now: &Now,
     ) -> Result<Admitted, Denied> {
-        check_envelope(message).map_err(|error| self.limited(error, now))?;
+        check_envelope(message).map_err(|it| self.limited(&message.payload, it, now))?;
         let sent = Sent::by_mqtt(message);
         let Signed { body, authenticated, .. } =
             self.authenticate(guard, Some(api_id), sent, now)?;
@@ -206,8 +206,8 @@ impl Admission {
         now: &Now,
     ) -> Result<Signed<'message>, Denied> {
         let unwrapped = signature::unwrap(sent.payload, sent.properties);
-        let Unwrapped { body, credentials } = unwrapped
-            .map_err(|violation| self.limited(inbound::refused(sent.payload, violation), now))?;
+        let Unwrapped { body, credentials } =
+            unwrapped.map_err(|violation| self.limited(sent.payload, violation, now))?;
         let signer = credentials.as_ref().map(|credentials| credentials.api_id.as_str());
         let Some(api_id) = named.or(signer) else {
             let refusal = Refusal::new(Code::AuthFailed, "the request names no issuer");
@@ -230,7 +230,7 @@ impl Admission {
         guard
             .knows(api_id)
             .map_err(|refusal| self.unauthenticated(api_id, &message.payload, &refusal, now))?;
-        check_envelope(message).map_err(|error| self.limited(error, now))?;
+        check_envelope(message).map_err(|it| self.limited(&message.payload, it, now))?;
         if self.queries.len() > 64 && !self.queries.contains_key(api_id) {
             // Only where nobody is asked who they are: names cost memory.
             self.queries.clear();
@@ -253,19 +253,18 @@ impl Admission {
         now: &Now,
     ) -> Denied {
         let text = "the request could not be authenticated";
-        let denied = self.limited(inbound::refusal(payload, refusal.code, text), now);
+        let denied = self.limited(payload, Violation::whole(refusal.code, text), now);
         if denied.reply.is_some() {
             warn!(API_ID = api_id, CODE = refusal.code.as_str(); "refused: {}", refusal.message);
         }
         denied
     }
 
-    fn limited(&mut self, error: ErrorReply, now: &Now) -> Denied {
-        let denied = Denied::from(error);
-        match self.unknown_senders.take(now.boot) {
-            true => denied,
-            false => Denied { reply: None, ..denied },
-        }
+    /// The answer names the message by its hash: nobody's is hashed for no answer.
+    fn limited(&mut self, payload: &[u8], violation: Violation, now: &Now) -> Denied {
+        let code = violation.code;
+        let told = self.unknown_senders.take(now.boot);
+        Denied { code, reply: told.then(|| Box::new(inbound::refused(payload, violation))) }
     }
 }
 
@@ -296,25 +295,24 @@ impl From<ErrorReply> for Denied {
 }
 
 /// What can be told without reading the message.
-fn check_envelope(message: &Message) -> Result<(), ErrorReply> {
-    let refused = |code, text: &str| Err(inbound::refusal(&message.payload, code, text));
+fn check_envelope(message: &Message) -> Result<(), Violation> {
     if message.retain {
         let text = "retained messages are never acted on; publish without retain";
-        return refused(Code::EnvelopeRetained, text);
+        return Err(Violation::whole(Code::EnvelopeRetained, text));
     }
     check_size(&message.payload)?;
     if message.message_expiry == Some(Duration::ZERO) {
         let text = "the message's expiry was over when it arrived";
-        return refused(Code::EnvelopeExpired, text);
+        return Err(Violation::whole(Code::EnvelopeExpired, text));
     }
     Ok(())
 }
 
-fn check_size(payload: &[u8]) -> Result<(), ErrorReply> {
+fn check_size(payload: &[u8]) -> Result<(), Violation> {
     let size = payload.len();
     if size <= MAX_MESSAGE_BYTES {
         return Ok(());
     }
     let text = format!("{size} bytes are too many; at most {MAX_MESSAGE_BYTES}");
-    Err(inbound::refusal(payload, Code::EnvelopeTooLarge, text))
+    Err(Violation::whole(Code::EnvelopeTooLarge, text))
 }
