@@ -38,7 +38,7 @@ pub(super) async fn run(client: &mut Client) -> (End, Option<Duration>) {
     let broker = client.broker().clone();
     let session = tokio::select! {
         session = handshake::establish(&client.options, &broker) => session,
-        () = left(&mut client.commands) => return (End::Left, None),
+        () = goodbye(&mut client.commands) => return (End::Left, None),
         () = client.events.closed() => return (End::Left, None),
     };
     let session = match session {
@@ -52,8 +52,8 @@ pub(super) async fn run(client: &mut Client) -> (End, Option<Duration>) {
     (end, Some(since.elapsed()))
 }
 
-/// Forgets what is commanded until there is a connection, or nobody wants one any more.
-async fn left(commands: &mut mpsc::UnboundedReceiver<Command>) {
+/// Forgets what is commanded until nobody wants a connection any more.
+async fn goodbye(commands: &mut mpsc::UnboundedReceiver<Command>) {
     while !matches!(commands.recv().await, Some(Command::Disconnect) | None) {}
 }
 
@@ -115,7 +115,8 @@ impl<'a> Connection<'a> {
             if let Some(goodbye) = self.goodbye
                 && (self.outgoing.is_idle() || Instant::now() >= goodbye.settle_by)
             {
-                return self.leave(goodbye.leave_by).await;
+                self.leave(goodbye.leave_by).await;
+                return End::Left;
             }
             let reading = self.client.queue.len() < UNDELIVERED;
             if !reading {
@@ -293,14 +294,11 @@ impl<'a> Connection<'a> {
         self.network.send(packet).map_err(|error| self.lost(&error))
     }
 
-    async fn leave(&mut self, by: Instant) -> End {
+    async fn leave(&mut self, by: Instant) {
         let goodbye = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
-        if let Err(end) = self.send(&Packet::Disconnect(goodbye)) {
-            return end;
-        }
-        match timeout_at(by, self.network.close()).await {
-            Ok(Err(error)) => self.lost(&error),
-            Ok(Ok(())) | Err(_) => End::Left,
+        if self.network.send(&Packet::Disconnect(goodbye)).is_ok() {
+            // A broker that is gone by then needs none.
+            let _ = timeout_at(by, self.network.close()).await;
         }
     }
 

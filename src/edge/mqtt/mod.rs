@@ -19,6 +19,7 @@
 
 mod backoff;
 mod broker;
+mod codec;
 mod connection;
 mod handshake;
 mod network;

@@ -1,4 +1,4 @@
-//! The bytes to and from a broker, as packets, over TCP or TLS. rumqttc encodes and decodes them.
+//! The bytes to and from a broker, over TCP or TLS, as packets.
 //!
 //! Runs inside of the client's task. What is sent waits in a buffer, and leaves in one write with the
 //! next [`Network::receive`]: a command's PUBACK, reply and updates are one segment, not one each.
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::Error as CodecError;
-use rumqttc::v5::mqttbytes::v5::{Packet, check};
+use rumqttc::v5::mqttbytes::v5::Packet;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
@@ -22,8 +22,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use super::Broker;
-use super::packet::LARGEST_INCOMING;
+use super::{Broker, codec};
 
 /// For one reading.
 const READING: usize = 8 * 1024;
@@ -99,17 +98,7 @@ impl Network {
     /// # Errors
     /// What came is not MQTT 5.
     pub fn received(&mut self) -> Result<Option<Packet>, Error> {
-        let header = match check(self.incoming.iter(), Some(LARGEST_INCOMING)) {
-            Ok(header) => header,
-            Err(CodecError::InsufficientBytes(missing)) => {
-                self.incoming.reserve(missing);
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let mut packet = self.incoming.split_to(header.frame_length());
-        complete(&mut packet);
-        Ok(Some(Packet::read(&mut packet, None)?))
+        Ok(codec::decode(&mut self.incoming)?)
     }
 
     /// Writes what was sent, and says in TLS and TCP that no more comes.
@@ -144,16 +133,4 @@ impl Network {
             }
         }
     }
-}
-
-/// Adds what may be left out, but the codec wants to see: DISCONNECT's reason and properties (MQTT 5,
-/// 3.14.2), and the properties in the CONNACK of a broker that speaks only MQTT 3.1.1.
-fn complete(packet: &mut BytesMut) {
-    let missing: &[u8] = match packet[..] {
-        [0xE0, 0] => &[0, 0],
-        [0xE0, 1, _] | [0x20, 2, _, _] => &[0],
-        _ => return,
-    };
-    packet[1] += missing.len() as u8;
-    packet.extend_from_slice(missing);
 }
