@@ -124,6 +124,7 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         listings: Listings::default(),
         metrics: Metrics::new(),
         deliveries: Deliveries::default(),
+        others: Others::default(),
         clock_trusted: false,
         stop_timeout: config.delivery.stop_timeout,
     };
@@ -156,6 +157,7 @@ struct Daemon {
     listings: Listings,
     metrics: Metrics,
     deliveries: Deliveries,
+    others: Others,
     /// As last published.
     clock_trusted: bool,
     stop_timeout: Duration,
@@ -383,7 +385,7 @@ impl Daemon {
         let mut news = MAX_INPUTS_PER_COMMIT;
         loop {
             let mut late = Vec::new();
-            let mut others = Others::default();
+            let mut others = std::mem::take(&mut self.others);
             while let Some(effect) = self.engine.poll_effect() {
                 match effect {
                     Effect::Persist(_) => {
@@ -404,6 +406,7 @@ impl Daemon {
                 }
             }
             self.carry_out_others(&mut others, &mut late).await?;
+            self.others = others;
             if late.is_empty() {
                 break;
             }
@@ -525,7 +528,7 @@ impl Daemon {
     }
 }
 
-/// Effects since a commit that are neither commits nor frames.
+/// Effects since a commit that are neither commits nor frames; kept for its memory.
 #[derive(Default)]
 struct Others {
     effects: Vec<Effect>,

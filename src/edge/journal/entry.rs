@@ -35,8 +35,9 @@ pub const FORMAT: u8 = 1;
 /// The format and the checksum.
 const HEAD: usize = 1 + 4;
 
-/// Most records are a little shorter.
-const USUAL_BYTES: usize = 1024;
+/// Most records are a little shorter, and the rest is, the meta among it.
+const USUAL_RECORD_BYTES: usize = 1536;
+const USUAL_BYTES: usize = 256;
 
 pub const META: &[u8] = b"m";
 pub const RECORDS: &[u8] = b"c";
@@ -82,7 +83,8 @@ pub fn writes_of(batch: &Batch) -> Writes {
     // A command and its latest update are mostly one object: its JSON is made once.
     let mut made = HashMap::new();
     let mut push = |key: IVec, record: &Arc<Record>| {
-        let body = made.entry(Arc::as_ptr(record)).or_insert_with(|| json(&**record));
+        let body =
+            made.entry(Arc::as_ptr(record)).or_insert_with(|| json(&**record, USUAL_RECORD_BYTES));
         let value = value(&key, body);
         writes.push((key, Some(value)));
     };
@@ -123,7 +125,7 @@ pub fn moved(commands: &[Finished], first: u64, summary: &Summary) -> Writes {
 }
 
 pub fn encode(key: &[u8], content: &impl Serialize) -> IVec {
-    value(key, &json(content))
+    value(key, &json(content, USUAL_BYTES))
 }
 
 /// # Errors
@@ -195,8 +197,8 @@ fn key<const LENGTH: usize>(kind: &[u8], name: [u8; LENGTH]) -> IVec {
     key[..=LENGTH].into()
 }
 
-fn json(content: &impl Serialize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+fn json(content: &impl Serialize, usual: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(usual);
     serde_json::to_writer(&mut bytes, content).expect("the values are plain data");
     bytes
 }
