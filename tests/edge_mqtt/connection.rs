@@ -186,6 +186,25 @@ async fn a_broker_that_hangs_up_while_we_write_has_said_why() {
     assert!(reason.contains("session taken over"), "{reason}");
 }
 
+/// Server Keep Alive: 1 s (MQTT 5, 3.2.2.3.14).
+#[tokio::test]
+async fn an_idle_connection_is_kept_alive_as_the_broker_wants_and_left_when_nothing_comes_back() {
+    let broker = FakeBroker::start().await;
+    let mut agent = Agent::start(options(broker.port));
+    let mut connection = broker.accept().await;
+    connection.send(&[0x20, 6, 0, 0, 3, 0x13, 0, 1]).await;
+    assert_eq!(connection.read().await[0], 0x82, "SUBSCRIBE");
+    connection.send(SUBACK).await;
+    agent.connected().await;
+    // Longer than it may be silent.
+    for _ in 0..4 {
+        assert_eq!(connection.read().await, [0xC0, 0], "PINGREQ");
+        connection.send(&[0xD0, 0]).await;
+    }
+    let reason = agent.disconnected().await;
+    assert!(reason.ends_with("lost: nothing heard for 2 s"), "{reason}");
+}
+
 /// What a broker does that speaks only MQTT 3.1.1 (3.2.2.3).
 #[tokio::test]
 async fn a_broker_that_does_not_speak_mqtt_5_is_said_to() {
@@ -208,19 +227,13 @@ async fn a_packet_whose_parts_do_not_fit_is_not_waited_for() {
 #[tokio::test]
 async fn what_is_not_utf_8_is_delivered_and_nothing_panics() {
     format_all_logs();
-    let broker = FakeBroker::start().await;
-    let mut agent = Agent::start(options(broker.port));
-    let mut connection = broker.accept().await;
-    connection.send(CONNACK).await;
-    connection.send(SUBACK).await;
-    agent.connected().await;
+    let (mut agent, mut connection) = fake_connection().await;
     // Topic "a\xFF", packet id 9, no properties, payload FE 00.
     connection.send(&[0x32, 9, 0, 2, b'a', 0xFF, 0, 9, 0, 0xFE, 0]).await;
     let message = agent.message().await;
     assert_eq!(message.topic, "a\u{FFFD}");
     assert_eq!(message.payload, [0xFE, 0]);
     agent.acknowledge(message);
-    assert_eq!(connection.read().await[0], 0x82, "SUBSCRIBE");
     assert_eq!(connection.read().await, [0x40, 2, 0, 9], "PUBACK");
 }
 
