@@ -373,8 +373,8 @@ mod count {
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/hot_path.txt");
     /// Percent. Hash tables with random keys and the allocator's state leave some room.
     const TOLERANCE: f64 = 3.0;
-    /// The difference is free of what happens once.
-    const TIMES: [u32; 2] = [100, 600];
+    /// The difference is free of what happens once, but for what random keys change in that: 1 % of 500.
+    const TIMES: [u32; 2] = [100, 2100];
 
     /// Compares; more and less are both told, since less is to be kept.
     pub fn compare() -> ExitCode {
