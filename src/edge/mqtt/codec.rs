@@ -21,7 +21,11 @@ pub(super) fn decode(bytes: &mut BytesMut) -> Result<Option<Packet>, Error> {
     };
     let mut packet = bytes.split_to(header.frame_length());
     complete(&mut packet);
-    Packet::read(&mut packet, None).map(Some)
+    match Packet::read(&mut packet, None)? {
+        // A topic alias, and none was offered (MQTT 5, 3.3.2.3.4).
+        Packet::Publish(publish) if publish.topic.is_empty() => Err(Error::MalformedPacket),
+        packet => Ok(Some(packet)),
+    }
 }
 
 /// Adds what may be left out, but the codec wants to see: DISCONNECT's reason and properties (MQTT 5,
@@ -71,6 +75,13 @@ mod tests {
         assert_eq!(decode_all(bytes(&[publish, publish].concat())).unwrap().len(), 2);
         // Its topic is said to have 200 bytes.
         assert!(decode(&mut bytes(&[0x32, 7, 0, 200, b't', 0, 9, 0, b'x'])).is_err());
+    }
+
+    #[test]
+    fn a_message_names_its_topic() {
+        // Topic Alias 1, packet id 9, payload "x".
+        let alias = [0x32, 9, 0, 0, 0, 9, 3, 0x23, 0, 1, b'x'];
+        assert!(matches!(decode(&mut bytes(&alias)), Err(Error::MalformedPacket)));
     }
 
     #[test]
