@@ -11,8 +11,7 @@ use rumqttc::v5::mqttbytes::v5::{
     Publish as PublishPacket,
 };
 use tokio::pin;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::handshake::{self, Session};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, Packet, Publish, SubAck, SubscribeReasonCode,
+    ConnAck, ConnectReturnCode, Packet, Publish as PublishPacket, SubAck, SubscribeReasonCode,
 };
 use rustls::ClientConfig;
 use tokio::time::timeout;
@@ -30,7 +30,7 @@ pub(super) struct Session {
     pub largest_packet: u32,
     pub keep_alive: Duration,
     /// Messages of an old session that came before the SUBACK.
-    pub early: Vec<Publish>,
+    pub early: Vec<PublishPacket>,
 }
 
 /// The error is why not, for an operator.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use rumqttc::v5::mqttbytes::v5::Publish as Packet;
+use rumqttc::v5::mqttbytes::v5::Publish as PublishPacket;
 
 use super::PublishId;
 use super::packet::Prepared;
@@ -33,7 +33,7 @@ impl Outgoing {
     }
 
     /// The next one to send, with its packet id, if the window is open.
-    pub fn next(&mut self) -> Option<Packet> {
+    pub fn next(&mut self) -> Option<PublishPacket> {
         if self.unacknowledged.len() >= self.window {
             return None;
         }

@@ -84,11 +84,8 @@ pub(super) fn of_connack(code: ConnectReturnCode, options: &Options) -> String {
             Some(_) => "the user name or the password is wrong, or the user may not connect",
             None => "it wants a user name and a password, or does not allow this client",
         },
-        ConnectReturnCode::ClientIdentifierNotValid | ConnectReturnCode::BadClientId => {
-            "it does not take this client_id"
-        }
-        ConnectReturnCode::UnsupportedProtocolVersion
-        | ConnectReturnCode::RefusedProtocolVersion => "it does not speak MQTT 5",
+        ConnectReturnCode::ClientIdentifierNotValid => "it does not take this client_id",
+        ConnectReturnCode::UnsupportedProtocolVersion => "it does not speak MQTT 5",
         ConnectReturnCode::Banned => "it has banned this client",
         _ => return format!("refused by the broker: {code:?}"),
     };
