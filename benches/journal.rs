@@ -176,6 +176,7 @@ fn record(number: u64, closed: bool) -> Record {
         idempotency_key: key,
         request_sha256: "5a".repeat(32),
         nonce: None,
+        nonce_expires: None,
         command_type: command.command_type.to_owned(),
         content: command.encode(&serde_json::Map::new(), None).expect("nothing is required"),
         target: Address { system: 1, component: 1 },

@@ -90,7 +90,8 @@ pub async fn run(config: Config, config_path: PathBuf) -> Result<(), Error> {
         Engine::new(settings(&config, session), config.guard.clone(), recovered.last_number);
     let now = clock.now(|_| None);
     engine.recover_set_aside(recovered.set_aside);
-    engine.recover(&now, recovered.open, recovered.outbox, recovered.nonces);
+    engine.recover_nonces(recovered.nonce_entries, recovered.nonces_of_commands);
+    engine.recover(&now, recovered.open, recovered.outbox);
 
     let topics = Topics::new(&config.mqtt.prefix, &config.device_id);
     let (mqtt_sender, mqtt_events) = mpsc::channel(EVENTS);

@@ -432,6 +432,7 @@ fn record(command_type: &str, content: catalog::Encoded, status: Status) -> Reco
         idempotency_key: "key".to_owned(),
         request_sha256: String::new(),
         nonce: None,
+        nonce_expires: None,
         command_type: command_type.to_owned(),
         content,
         target: Address { system: 1, component: 1 },

@@ -170,8 +170,7 @@ fn export(dir: &Path, output: &mut impl Write) -> Result<(), Failure> {
         let (number, record) = entry?;
         writeln!(output, "{}", json!({ "update": record, "outbox_number": number }))?;
     }
-    for entry in reader.nonces() {
-        let (nonce, until) = entry?;
+    for (nonce, until) in reader.nonces()? {
         writeln!(output, "{}", json!({ "nonce": nonce, "until": until }))?;
     }
     Ok(())

@@ -3,7 +3,8 @@
 //! What is forgotten must never be let in again, whatever the clock does: everything that was
 //! forgotten expired by some moment, and a request whose own nonce would have expired by then is
 //! refused, since its nonce may be one of those. Across a restart the clock's persisted floor does
-//! that, so a commit that removes nonces must raise it to the time by which they were forgotten.
+//! that: what expires later is still in the journal. So a commit that removes nonces must raise the
+//! floor to the time by which they were forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,8 +121,8 @@ impl Nonces {
         Ok(())
     }
 
-    /// Forgets what a trusted clock has passed; an untrusted one proves nothing. Returns what the
-    /// journal may remove, in one commit with a floor of the clock at `now` or later.
+    /// Forgets what a trusted clock has passed, and tells it; an untrusted one proves nothing. The journal
+    /// may remove it, in one commit with a floor of the clock at `now` or later.
     pub fn expire(&mut self, now: &Now) -> Vec<NonceKey> {
         let mut expired = Vec::new();
         if !now.wall_trusted {

@@ -150,9 +150,9 @@ pub struct Batch {
     pub outbox: BTreeMap<OutboxNumber, Arc<Record>>,
     /// Entries of earlier commits that the broker has acknowledged, or that gave way to later ones.
     pub published: BTreeSet<OutboxNumber>,
-    /// Used up, and until when.
+    /// Used up by messages that made no command, and until when; a command's is in its record.
     pub nonces: BTreeMap<NonceKey, Timestamp>,
-    /// Nonces of earlier commits that may be forgotten, if the clock's floor is raised with it.
+    /// Such nonces of earlier commits that may be forgotten, if the clock's floor is raised with it.
     pub expired_nonces: BTreeSet<NonceKey>,
 }
 

@@ -23,6 +23,9 @@ pub struct Record {
     pub request_sha256: String,
     /// Of the request that made it, if that was signed.
     pub nonce: Option<NonceKey>,
+    /// Until when the nonce must be remembered; `None` where no later process needs it, and in journals
+    /// of format 3, which have an entry for it.
+    pub nonce_expires: Option<Timestamp>,
     pub command_type: String,
     pub content: Encoded,
     /// System 0: the autopilot's was not known yet; such a command is never sent.
@@ -128,6 +131,7 @@ impl Record {
             idempotency_key: "a".to_owned(),
             request_sha256: String::new(),
             nonce: None,
+            nonce_expires: None,
             command_type: command.command_type.to_owned(),
             content: command.encode(&serde_json::Map::new(), None).expect("nothing is required"),
             target: Address { system: 1, component: 1 },

@@ -56,6 +56,7 @@ fn record(device_id: &str, number: u64, now: Timestamp) -> Record {
         idempotency_key: key,
         request_sha256: "5a".repeat(32),
         nonce: None,
+        nonce_expires: None,
         command_type: command.command_type.to_owned(),
         content: command.encode(&serde_json::Map::new(), None).expect("it needs no field"),
         target: Address { system: 1, component: 1 },

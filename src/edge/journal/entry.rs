@@ -5,7 +5,7 @@
 //! | `c` + number | the command of this [`Record::number`] |
 //! | `i` + command id | its number |
 //! | `m` | [`Meta`], in every commit |
-//! | `n` + hash | a nonce that was used, and until when it is remembered |
+//! | `n` + hash | a nonce that a message used which made no command, and until when it is remembered |
 //! | `o` + number | an outbox entry |
 //! | `s` + number | a segment of the archive, by its first command: its [`Summary`] |
 //! | `u` + number | the command is not closed; no value |
@@ -71,6 +71,11 @@ impl Meta {
 
     pub fn commands(&self) -> u64 {
         self.last_number.saturating_sub(self.removed)
+    }
+
+    /// Nonces that expire before are forgotten.
+    pub fn floor(&self) -> Timestamp {
+        self.clock_floor.unwrap_or_default()
     }
 }
 

@@ -132,8 +132,10 @@ impl Drop for Journal {
 fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> {
     let directory = Directory::create(dir)?;
     let (current, generation, entries, meta) = open_or_begin(&directory)?;
-    let (mut recovered, archive) =
-        reading(dir, || Ok((recover::read(&entries)?, Archive::open(&directory, &entries)?)))?;
+    let (mut recovered, archive) = reading(dir, || {
+        let archive = Archive::open(&directory, &entries)?;
+        Ok((recover::read(&entries, &archive, meta.floor())?, archive))
+    })?;
     recovered.last_number = meta.last_number;
     recovered.clock_floor = meta.clock_floor;
     recovered.set_aside = meta.set_aside;

@@ -19,7 +19,7 @@ use super::generation::Generation;
 use super::segment::{self, Place, Summary};
 use super::store::{Entry, reading};
 use super::writer::Contents;
-use super::{get, open_or_begin};
+use super::{get, open_or_begin, recover};
 use crate::guard::nonces::NonceKey;
 use crate::lifecycle::effect::OutboxNumber;
 use crate::lifecycle::record::Record;
@@ -131,10 +131,14 @@ impl Reader {
     ///
     /// # Errors
     /// Not readable or damaged.
-    pub fn nonces(&self) -> impl Iterator<Item = Result<(NonceKey, Timestamp), Error>> + '_ {
-        self.contents.entries.scan(NONCES).map(|entry| {
-            let (key, value) = entry?;
-            Ok((nonce_of(&key)?, decode(&key, &value)?))
+    pub fn nonces(&self) -> Result<Vec<(NonceKey, Timestamp)>, Error> {
+        let Contents { entries, archive } = &self.contents;
+        reading(self.directory.path(), || {
+            let mut nonces = recover::nonces_of_commands(entries, archive, self.meta.floor())?;
+            for entry in recover::nonce_entries(entries) {
+                nonces.push(entry?);
+            }
+            Ok(nonces)
         })
     }
 
@@ -142,7 +146,7 @@ impl Reader {
     pub fn check(&self) -> Report {
         let mut check = Check {
             contents: &self.contents,
-            last_number: self.meta.last_number,
+            meta: &self.meta,
             numbers: HashSet::new(),
             report: Report {
                 commits: self.meta.commit,
@@ -183,7 +187,7 @@ pub fn set_aside(dir: &Path, name: &str) -> Result<PathBuf, Error> {
 
 struct Check<'journal> {
     contents: &'journal Contents,
-    last_number: u64,
+    meta: &'journal Meta,
     numbers: HashSet<u64>,
     report: Report,
 }
@@ -255,7 +259,9 @@ impl Check<'_> {
     fn command(&mut self, number: u64, record: &Record) -> Result<(), Error> {
         let key = record_key(number);
         self.report.commands += 1;
-        if record.number != number || number > self.last_number {
+        let is_nonce_in_use = record.nonce_expires >= Some(self.meta.floor());
+        self.report.nonces += u64::from(is_nonce_in_use);
+        if record.number != number || number > self.meta.last_number {
             return Err(Error::entry(&key, format!("it holds command {}", record.number)));
         }
         if !self.numbers.insert(number) {

@@ -1,9 +1,14 @@
-//! What the engine must take up again after a restart. It reads nothing else, so the number of
-//! finished commands does not matter.
+//! What the engine must take up again after a restart. Of finished commands it reads only those whose
+//! nonces are remembered, two minutes' worth, and what is not in the archive; so their number does not
+//! matter.
 
+use serde::Deserialize;
+
+use super::archive::Archive;
 use super::entries::Entries;
-use super::entry::{NONCES, OPEN, OUTBOX, decode, nonce_of, number_of, record_key};
+use super::entry::{NONCES, OPEN, OUTBOX, RECORDS, decode, nonce_of, number_of, record_key};
 use super::error::Error;
+use super::segment;
 use crate::guard::nonces::NonceKey;
 use crate::guard::set_aside::SetAside;
 use crate::lifecycle::effect::OutboxNumber;
@@ -17,8 +22,10 @@ pub struct Recovered {
     /// Commands that something can still happen to.
     pub open: Vec<Record>,
     pub outbox: Vec<(OutboxNumber, Record)>,
-    /// Used up, and until when.
-    pub nonces: Vec<(NonceKey, Timestamp)>,
+    /// Nonces with an entry of their own, and until when each is remembered.
+    pub nonce_entries: Vec<(NonceKey, Timestamp)>,
+    /// Those of commands.
+    pub nonces_of_commands: Vec<(NonceKey, Timestamp)>,
     /// The highest [`Record::number`] ever given.
     pub last_number: u64,
     /// The wall clock was here when it could last be trusted.
@@ -29,9 +36,11 @@ pub struct Recovered {
     pub signing_bound: SigningTime,
 }
 
+/// What the entries and the archive hold of it. `floor`: nonces that expire before are forgotten.
+///
 /// # Errors
 /// Not readable or damaged.
-pub fn read(entries: &Entries) -> Result<Recovered, Error> {
+pub fn read(entries: &Entries, archive: &Archive, floor: Timestamp) -> Result<Recovered, Error> {
     let mut recovered = Recovered::default();
     for entry in entries.scan(OPEN) {
         let key = record_key(number_of(&entry?.0)?);
@@ -43,9 +52,54 @@ pub fn read(entries: &Entries) -> Result<Recovered, Error> {
         let (key, value) = entry?;
         recovered.outbox.push((number_of(&key)?, decode(&key, &value)?));
     }
-    for entry in entries.scan(NONCES) {
-        let (key, value) = entry?;
-        recovered.nonces.push((nonce_of(&key)?, decode(&key, &value)?));
-    }
+    recovered.nonce_entries = nonce_entries(entries).collect::<Result<_, _>>()?;
+    recovered.nonces_of_commands = nonces_of_commands(entries, archive, floor)?;
     Ok(recovered)
+}
+
+/// Nonces with an entry of their own.
+///
+/// # Errors
+/// Not readable or damaged.
+pub fn nonce_entries(
+    entries: &Entries,
+) -> impl Iterator<Item = Result<(NonceKey, Timestamp), Error>> {
+    entries.scan(NONCES).map(|entry| {
+        let (key, value) = entry?;
+        Ok((nonce_of(&key)?, decode(&key, &value)?))
+    })
+}
+
+/// The nonces of commands that expire at `floor` or later.
+///
+/// # Errors
+/// Not readable or damaged.
+pub fn nonces_of_commands(
+    entries: &Entries,
+    archive: &Archive,
+    floor: Timestamp,
+) -> Result<Vec<(NonceKey, Timestamp)>, Error> {
+    let mut nonces = Vec::new();
+    let mut look = |key: &[u8], value: &[u8]| {
+        let used: Used = decode(key, value)?;
+        nonces.extend(used.nonce.zip(used.nonce_expires).filter(|(_, expires)| *expires >= floor));
+        Ok(())
+    };
+    for entry in entries.scan(RECORDS) {
+        let (key, value) = entry?;
+        look(&key, &value)?;
+    }
+    for (first, summary) in archive.segments() {
+        if summary.nonces_expire >= Some(floor) {
+            segment::read_values(&archive.path(*first), summary, &mut look)?;
+        }
+    }
+    Ok(nonces)
+}
+
+/// Of a [`Record`] its nonce.
+#[derive(Deserialize)]
+struct Used {
+    nonce: Option<NonceKey>,
+    nonce_expires: Option<Timestamp>,
 }

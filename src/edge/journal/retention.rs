@@ -1,7 +1,7 @@
 //! What leaves the store for the archive, and what leaves the archive.
 //!
 //! A command is moved when it is closed and the broker has its last update. It goes in whole segments,
-//! the oldest first, when the nonces of all its commands are forgotten.
+//! the oldest first, when the nonces of all its commands are forgotten: they are in it alone.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,10 +10,9 @@ use serde::Deserialize;
 
 use super::archive::Archive;
 use super::entries::Entries;
-use super::entry::{RECORDS, decode, nonce_key};
+use super::entry::{RECORDS, decode};
 use super::error::Error;
 use super::segment::Finished;
-use crate::guard::nonces::NonceKey;
 use crate::lifecycle::effect::{Batch, OutboxNumber};
 use crate::lifecycle::request::CommandId;
 use crate::lifecycle::time::{Stamp, Timestamp};
@@ -109,10 +108,8 @@ pub fn movable(entries: &Entries, unpublished: &Unpublished) -> Result<Vec<Finis
     let mut commands = Vec::new();
     for entry in entries.scan(RECORDS) {
         let (key, value) = entry?;
-        let Command { number, command_id, nonce, updated, closed } = decode(&key, &value)?;
+        let Command { number, command_id, nonce_expires, updated, closed } = decode(&key, &value)?;
         if closed && !unpublished.has(number) {
-            let nonce_expires = nonce.map(|nonce| entries.get(&nonce_key(&nonce))).transpose()?;
-            let nonce_expires = nonce_expires.flatten();
             commands.push(Finished { number, command_id, updated, nonce_expires, value });
             if commands.len() == SEGMENT_COMMANDS {
                 break;
@@ -127,7 +124,7 @@ pub fn movable(entries: &Entries, unpublished: &Unpublished) -> Result<Vec<Finis
 struct Command {
     number: u64,
     command_id: CommandId,
-    nonce: Option<NonceKey>,
+    nonce_expires: Option<Timestamp>,
     updated: Stamp,
     closed: bool,
 }

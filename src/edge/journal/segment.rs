@@ -37,7 +37,7 @@ pub struct Summary {
     pub index_crc: u32,
     /// The latest update of a command in it; `None`: one was made while the clock was not trusted.
     pub newest: Option<Timestamp>,
-    /// Until when the nonce of one of them is remembered; earlier versions waited for that first.
+    /// Until when the nonce of one of them must be remembered.
     pub nonces_expire: Option<Timestamp>,
 }
 
@@ -58,7 +58,7 @@ pub struct Finished {
     pub number: u64,
     pub command_id: CommandId,
     pub updated: Stamp,
-    /// `None`: it has none, or that is forgotten.
+    /// Until when its nonce must be remembered.
     pub nonce_expires: Option<Timestamp>,
     pub value: sled::IVec,
 }
@@ -117,6 +117,25 @@ pub fn read_index(path: &Path, summary: &Summary) -> Result<Index, Error> {
     };
     let index = bytes.chunks_exact(INDEX_ENTRY).map(entry).collect::<Option<_>>();
     index.ok_or_else(|| damaged("its index names what is not in it"))
+}
+
+/// Reads every command, as key and value in the store's form.
+///
+/// # Errors
+/// Damaged, missing, the disk's, or `look`'s.
+pub fn read_values(
+    path: &Path,
+    summary: &Summary,
+    mut look: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let index = read_index(path, summary)?;
+    let bytes = fs::read(path).map_err(io_error("read", path))?;
+    index.iter().try_for_each(|(_, place)| {
+        let values = bytes.get(place.offset as usize..);
+        let value = values.and_then(|values| values.get(..place.length as usize));
+        let value = value.ok_or_else(|| Error::damaged(path, "it became shorter"))?;
+        look(&record_key(place.number), value)
+    })
 }
 
 /// # Errors

@@ -2,6 +2,7 @@ mod archive;
 mod damage;
 mod generations;
 mod listing;
+mod nonces;
 mod reader;
 mod write_ahead;
 
@@ -28,6 +29,12 @@ fn record(number: u64, closed: bool) -> Record {
     record.content.params[2] = Some(-1.0 / 3.0);
     record.content.params[4] = Some(47.397_742_1);
     record
+}
+
+/// With a nonce that tells the number.
+fn signed(record: Record, nonce_expires: Timestamp) -> Record {
+    let nonce = NonceKey(u128::from(record.number).to_be_bytes());
+    Record { nonce: Some(nonce), nonce_expires: Some(nonce_expires), ..record }
 }
 
 /// The commands, without updates.
@@ -126,7 +133,7 @@ fn what_was_committed_is_there_after_reopening() {
     let (_, recovered) = open_journal(dir.path()).unwrap();
     assert!(recovered.open.is_empty());
     assert_eq!(recovered.outbox.len(), 1);
-    assert_eq!(recovered.nonces, [(kept, NOW)]);
+    assert_eq!(recovered.nonce_entries, [(kept, NOW)]);
 }
 
 #[test]

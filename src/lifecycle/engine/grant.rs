@@ -5,6 +5,7 @@ use crate::code::{Code, Violation};
 use crate::guard::Refusal;
 use crate::guard::extra_link::LinkId;
 use crate::guard::grants::{Action, Answer, Opener};
+use crate::guard::nonces::Nonce;
 use crate::guard::vehicle::LinkState;
 use crate::lifecycle::effect::{CallId, DeliveryId, Effect, ErrorReply, Reply};
 use crate::lifecycle::request::{CommandId, GrantMessage, Origin, ReplyTo};
@@ -73,8 +74,19 @@ impl Engine {
         self.check_nonce(message.authenticated.as_ref())?;
         self.guard.may_grant(api_id)?;
         self.use_nonce(message.authenticated.as_ref())?;
+        if let Some(authenticated) = &message.authenticated {
+            self.journal_nonce(&authenticated.nonce);
+        }
         self.urgent = !self.batch.is_empty();
         self.act(now, message.action.clone(), Opener::Issuer(api_id.to_owned()))
+    }
+
+    /// No record will hold it, so it gets an entry of its own.
+    fn journal_nonce(&mut self, nonce: &Nonce) {
+        if nonce.durable {
+            self.batch.nonces.insert(nonce.key, nonce.expires);
+            self.nonce_entries.insert(nonce.key);
+        }
     }
 
     fn act(&mut self, now: &Now, action: Action, opener: Opener) -> Result<Answer, Refusal> {

@@ -152,13 +152,7 @@ impl Engine {
         &mut self,
         authenticated: Option<&Authenticated>,
     ) -> Result<(), Refusal> {
-        let Some(authenticated) = authenticated else { return Ok(()) };
-        let nonce = &authenticated.nonce;
-        self.nonces.remember(nonce)?;
-        if nonce.durable {
-            self.batch.nonces.insert(nonce.key, nonce.expires);
-        }
-        Ok(())
+        authenticated.map_or(Ok(()), |it| self.nonces.remember(&it.nonce))
     }
 
     /// Journals the command as ACCEPTED; the guard then lets it into the queue or ends it.
@@ -177,6 +171,7 @@ impl Engine {
         let stamp = Stamp::of(now);
         // Nothing goes to 0: the guard has refused it then.
         let system = self.vehicle.autopilot().system.unwrap_or(0);
+        let nonce = request.authenticated.map(|it| it.nonce);
         self.last_number += 1;
         let record = Record {
             command_id: id,
@@ -184,7 +179,8 @@ impl Engine {
             api_id: request.api_id,
             idempotency_key: request.idempotency_key,
             request_sha256: request.request_sha256,
-            nonce: request.authenticated.map(|it| it.nonce.key),
+            nonce: nonce.map(|it| it.key),
+            nonce_expires: nonce.filter(|it| it.durable).map(|it| it.expires),
             command_type: request.command.command_type.to_owned(),
             content: request.content,
             target: Address { system, component },

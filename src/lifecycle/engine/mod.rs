@@ -18,7 +18,7 @@ mod recover;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::code::Code;
 use crate::guard::autopilot::Autopilot;
 use crate::guard::extra_link::{ExtraLink, LinkId};
 use crate::guard::grants::{GrantId, Grants};
-use crate::guard::nonces::Nonces;
+use crate::guard::nonces::{NonceKey, Nonces};
 use crate::guard::policy::Retransmit;
 use crate::guard::rate::Rates;
 use crate::guard::set_aside::SetAside;
@@ -138,6 +138,8 @@ pub struct Engine {
     vehicle: Vehicle,
     rates: Rates,
     nonces: Nonces,
+    /// Which of them have an entry of their own in the journal.
+    nonce_entries: BTreeSet<NonceKey>,
     grants: Grants,
     /// While signatures of before may still be valid.
     set_aside: Option<SetAside>,
@@ -177,6 +179,7 @@ impl Engine {
             vehicle,
             rates: Rates::default(),
             nonces: Nonces::new(MAX_NONCES),
+            nonce_entries: BTreeSet::new(),
             grants: Grants::new(guard.grant_limits().clone(), settings.session),
             set_aside: None,
             outbox: Outbox::new(settings.max_updates),
@@ -371,7 +374,7 @@ impl Engine {
 
     fn forget_nonces(&mut self, now: &Now) {
         for key in self.nonces.expire(now) {
-            if self.batch.nonces.remove(&key).is_none() {
+            if self.nonce_entries.remove(&key) && self.batch.nonces.remove(&key).is_none() {
                 self.batch.expired_nonces.insert(key);
                 self.write_lazily(now);
             }

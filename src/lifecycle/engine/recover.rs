@@ -16,19 +16,17 @@ use crate::lifecycle::time::{Now, Timestamp};
 use crate::lifecycle::timers::Timer;
 
 impl Engine {
-    /// Takes up what the journal holds: the records that are not closed, the outbox, the nonces. To be
-    /// called once, before any input; the effects that follow end what cannot go on.
+    /// Takes up what the journal holds: the records that are not closed, and the outbox. To be called once,
+    /// before any input; the effects that follow end what cannot go on.
     pub fn recover(
         &mut self,
         now: &Now,
         mut records: Vec<Record>,
         outbox: impl IntoIterator<Item = (OutboxNumber, Record)>,
-        nonces: impl IntoIterator<Item = (NonceKey, Timestamp)>,
     ) {
         if self.settings.forwards {
             self.foreign.forget(now.boot);
         }
-        self.nonces.restore(nonces);
         self.outbox.restore(outbox);
         records.sort_by_key(|record| record.number);
         for record in records {
@@ -87,6 +85,16 @@ impl Engine {
         } else {
             self.on_deadline(now, id);
         }
+    }
+
+    /// Takes up the nonces in use, by entries of their own and by commands. To be called before any input.
+    pub fn recover_nonces(
+        &mut self,
+        entries: Vec<(NonceKey, Timestamp)>,
+        of_commands: Vec<(NonceKey, Timestamp)>,
+    ) {
+        self.nonce_entries.extend(entries.iter().map(|(key, _)| *key));
+        self.nonces.restore(entries.into_iter().chain(of_commands));
     }
 
     /// Takes up that a journal was set aside; nothing, where none was. To be called before any input.

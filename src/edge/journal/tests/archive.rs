@@ -178,11 +178,9 @@ fn a_segment_stays_while_a_nonce_of_its_commands_is_remembered() {
     let last = 2 * SEGMENT;
     let expires = |number| NOW.saturating_add(Duration::from_secs(number));
     for number in 1..=last {
-        let nonce = NonceKey(u128::from(number).to_be_bytes());
         // Not the last one of the segment is the last to expire.
-        let nonces = [(nonce, expires(1000 - number))].into();
-        let record = Record { nonce: Some(nonce), ..record(number, true) };
-        commit_by(&mut writer, &Batch { nonces, ..batch([record]) }, moment(number));
+        let record = signed(record(number, true), expires(1000 - number));
+        commit_by(&mut writer, &batch([record]), moment(number));
     }
     assert_eq!(archived(&writer), (1..=SEGMENT).collect());
     let mut commit_at = |clock_floor| {

@@ -18,6 +18,11 @@ fn filled() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
     (dir, store, checkpoint)
 }
 
+fn recover(writer: &Writer) -> Result<Recovered, Error> {
+    let contents = writer.shared.read().unwrap();
+    recover::read(&contents.entries, &contents.archive, NOW)
+}
+
 #[test]
 fn a_damaged_value_is_an_error_and_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
@@ -40,14 +45,14 @@ fn a_damaged_value_is_an_error_and_stays_as_it_is() {
         let error = look_up().unwrap_err();
         assert!(error.to_string().contains(told), "{error}");
         assert_eq!(error.trouble(), Trouble::Damage);
-        assert!(recover::read(&writer.shared.read().unwrap().entries).is_err());
+        assert!(recover(&writer).is_err());
         assert_eq!(raw(), bad);
     }
     // A good value under another's key.
     assert!(decode::<Record>(&record_key(2), &good).is_err());
     // An open command without its record.
     put(None);
-    let error = recover::read(&writer.shared.read().unwrap().entries).unwrap_err().to_string();
+    let error = recover(&writer).unwrap_err().to_string();
     assert!(error.contains("no record"), "{error}");
     assert!(look_up().unwrap_err().to_string().contains("no record"));
 }
@@ -141,7 +146,7 @@ fn what_is_missing_or_foreign_is_told_and_left_alone() {
         ("current".into(), None, "there is no `current`"),
         ("current".into(), Some(b"generation 7".to_vec()), "not what downlinkd writes"),
         ("current".into(), Some(Vec::new()), "not what downlinkd writes"),
-        ("current".into(), Some(b"{\"format\":4,\"what\":1}".to_vec()), "a newer downlinkd"),
+        ("current".into(), Some(b"{\"format\":5,\"what\":1}".to_vec()), "a newer downlinkd"),
         ("current".into(), Some(from_other("current".as_ref())), "another journal"),
         (checkpoint.clone(), None, "damaged"),
         (checkpoint.clone(), Some(Vec::new()), "no checkpoint"),

@@ -12,7 +12,14 @@ fn filled() -> tempfile::TempDir {
     commit_by(&mut writer, &unpublished, moment(2));
     let rest = (1..=600).filter(|number| *number != 2);
     let nonces = [(NonceKey([1; 16]), NOW)].into();
-    let rest = Batch { nonces, ..batch(rest.map(|number| record(number, number != 1))) };
+    let rest = rest.map(|number| record(number, number != 1));
+    // Seven have a nonce; that of command 500 is forgotten.
+    let rest = rest.map(|record| match record.number {
+        500 => signed(record, Timestamp::default()),
+        4 | 100 | 200 | 301 | 400 | 599 => signed(record, NOW),
+        _ => record,
+    });
+    let rest = Batch { nonces, ..batch(rest) };
     commit_by(&mut writer, &rest, moment(600));
     commit_by(&mut writer, &Batch::default(), moment(600));
     dir
@@ -33,11 +40,15 @@ fn commands_come_in_order_from_wherever_they_are() {
         assert_eq!(found, Some(record(number, number != 1)));
     }
     assert_eq!(reader.outbox().map(|entry| entry.unwrap().0).collect::<Vec<_>>(), [2]);
-    assert_eq!(reader.nonces().count(), 1);
+    let nonces: Vec<NonceKey> = reader.nonces().unwrap().into_iter().map(|it| it.0).collect();
+    assert_eq!(nonces.len(), 7);
+    assert!(
+        nonces.contains(&NonceKey([1; 16])) && nonces.contains(&NonceKey(4_u128.to_be_bytes()))
+    );
     let report = reader.check();
     assert_eq!(report.problems, Vec::<String>::new());
     assert_eq!((report.commands, report.archived, report.open), (600, 256, 1));
-    assert_eq!((report.outbox, report.nonces, report.removed), (1, 1, 0));
+    assert_eq!((report.outbox, report.nonces, report.removed), (1, 7, 0));
 }
 
 #[test]

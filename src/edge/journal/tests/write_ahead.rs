@@ -268,13 +268,13 @@ fn a_journal_of_the_format_without_it_is_read_and_goes_on_in_this_one() {
         assert!(current.contains(from));
         fs::write(dir.path().join("current"), current.replace(from, to)).unwrap();
     };
-    set_format("\"format\":3", "\"format\":1");
+    set_format("\"format\":4", "\"format\":1");
     // Reading changes nothing, nor does a crash before the format is noted.
     assert_eq!(Reader::open(dir.path()).unwrap().check().problems, Vec::<String>::new());
     assert_eq!(found(dir.path()).unwrap().1.len(), 4);
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     commit_by(&mut writer, &announced([record(2, false)]), moment(2));
-    set_format("\"format\":3", "\"format\":3");
+    set_format("\"format\":4", "\"format\":4");
     assert_eq!(found(dir.path()).unwrap().1.len(), 8);
 }
 
@@ -284,8 +284,8 @@ fn a_journal_of_the_format_with_one_log_is_read_and_goes_on_in_this_one() {
     let (expected, _) = three_commits(dir.path());
     fs::remove_file(dir.path().join(OTHER_LOG)).unwrap();
     let current = fs::read_to_string(dir.path().join("current")).unwrap();
-    assert!(current.contains("\"format\":3"));
-    let of_before = current.replace("\"format\":3", "\"format\":2");
+    assert!(current.contains("\"format\":4"));
+    let of_before = current.replace("\"format\":4", "\"format\":2");
     fs::write(dir.path().join("current"), of_before).unwrap();
     assert!(found(dir.path()).unwrap() == expected[3]);
     drop(open(dir.path(), RETENTION).unwrap());

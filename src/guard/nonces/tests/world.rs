@@ -58,7 +58,10 @@ struct World {
     latest: i64,
     process: u32,
     nonces: Nonces,
-    stored: BTreeMap<NonceKey, Timestamp>,
+    /// In entries of their own.
+    entries: BTreeMap<NonceKey, Timestamp>,
+    /// In the records of commands, which stay.
+    records: BTreeMap<NonceKey, Timestamp>,
     floor: i64,
     recorded: Vec<Credentials>,
     accepted: Vec<u32>,
@@ -76,7 +79,8 @@ impl World {
             latest: START - 1_000_000,
             process: 0,
             nonces: Nonces::new(usize::MAX),
-            stored: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            records: BTreeMap::new(),
             floor: START - 1_000_000,
             recorded: Vec::new(),
             accepted: Vec::new(),
@@ -126,7 +130,9 @@ impl World {
             return;
         }
         if genuine.nonce.durable {
-            self.stored.insert(genuine.nonce.key, genuine.nonce.expires);
+            let makes_a_command = number.is_multiple_of(2);
+            let kept = if makes_a_command { &mut self.records } else { &mut self.entries };
+            kept.insert(genuine.nonce.key, genuine.nonce.expires);
         }
         self.commit(&now);
         self.accepted[number] += 1;
@@ -135,7 +141,7 @@ impl World {
     fn expire(&mut self) {
         let now = self.now();
         for key in self.nonces.expire(&now) {
-            self.stored.remove(&key);
+            self.entries.remove(&key);
         }
         self.commit(&now);
     }
@@ -150,7 +156,10 @@ impl World {
         self.process += 1;
         self.latest = self.floor;
         self.nonces = Nonces::new(usize::MAX);
-        self.nonces.restore(self.stored.iter().map(|(key, expires)| (*key, *expires)));
+        let floor = Timestamp::from_secs(self.floor.try_into().unwrap());
+        let of_commands = self.records.iter().filter(|(_, expires)| **expires >= floor);
+        let stored = self.entries.iter().chain(of_commands);
+        self.nonces.restore(stored.map(|(key, expires)| (*key, *expires)));
     }
 
     fn happen(&mut self, event: &Event) {

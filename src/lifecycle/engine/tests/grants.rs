@@ -349,6 +349,29 @@ fn an_issuer_opens_a_grant_by_a_signed_message() {
     assert!(it.engine.grants().views(it.now.boot).is_empty());
 }
 
+/// No record holds it: its entry is removed, also one of before a restart.
+#[test]
+fn the_nonce_of_a_message_is_forgotten_when_a_trusted_clock_has_passed_it() {
+    for crashes in [false, true] {
+        let mut it = flying();
+        let message = signed(&it, "n", true);
+        it.grant_message(flight(1), message.clone());
+        it.drain();
+        if crashes {
+            it.crash(seconds(1));
+        }
+        it.now.wall_trusted = false;
+        it.pass(seconds(1000));
+        it.drain();
+        assert!(it.journal.nonces.contains_key(&message.nonce.key));
+        it.now.wall_trusted = true;
+        it.pass(seconds(1));
+        it.pass(seconds(1));
+        it.drain();
+        assert!(it.journal.nonces.is_empty());
+    }
+}
+
 #[test]
 fn a_message_that_is_not_fresh_opens_nothing() {
     for code in [Code::AuthStale, Code::AuthClockUntrusted] {

@@ -52,11 +52,17 @@ impl ModelJournal {
         self.last_number = last_number;
     }
 
+    pub fn nonces_of_commands(&self) -> impl Iterator<Item = (NonceKey, Timestamp)> {
+        self.records.values().filter_map(|record| record.nonce.zip(record.nonce_expires))
+    }
+
     /// An engine that knows what this journal knows.
     pub fn recover(&self, now: &Now, settings: Settings, guard: Guard) -> Engine {
         let mut engine = Engine::new(settings, guard, self.last_number);
         let open = self.records.values().filter(|record| !record.closed).cloned().collect();
-        engine.recover(now, open, self.outbox.clone(), self.nonces.clone());
+        let entries = self.nonces.clone().into_iter().collect();
+        engine.recover_nonces(entries, self.nonces_of_commands().collect());
+        engine.recover(now, open, self.outbox.clone());
         engine
     }
 }
