@@ -121,10 +121,7 @@ impl Reader {
     /// # Errors
     /// Not readable or damaged.
     pub fn outbox(&self) -> impl Iterator<Item = Result<(OutboxNumber, Record), Error>> + '_ {
-        self.contents.entries.scan(OUTBOX).map(|entry| {
-            let (key, value) = entry?;
-            Ok((number_of(&key)?, decode(&key, &value)?))
-        })
+        recover::outbox(&self.contents.entries)
     }
 
     /// The nonces in use, and until when.
@@ -135,9 +132,7 @@ impl Reader {
         let Contents { entries, archive } = &self.contents;
         reading(self.directory.path(), || {
             let mut nonces = recover::nonces_of_commands(entries, archive, self.meta.floor())?;
-            for entry in recover::nonce_entries(entries) {
-                nonces.push(entry?);
-            }
+            nonces.extend(recover::nonce_entries(entries)?);
             Ok(nonces)
         })
     }

@@ -48,26 +48,33 @@ pub fn read(entries: &Entries, archive: &Archive, floor: Timestamp) -> Result<Re
         let missing = || Error::entry(&key, "an open command has no record");
         recovered.open.push(record.ok_or_else(missing)?);
     }
-    for entry in entries.scan(OUTBOX) {
-        let (key, value) = entry?;
-        recovered.outbox.push((number_of(&key)?, decode(&key, &value)?));
-    }
-    recovered.nonce_entries = nonce_entries(entries).collect::<Result<_, _>>()?;
+    recovered.outbox = outbox(entries).collect::<Result<_, _>>()?;
+    recovered.nonce_entries = nonce_entries(entries)?;
     recovered.nonces_of_commands = nonces_of_commands(entries, archive, floor)?;
     Ok(recovered)
+}
+
+/// The updates that the broker has not got.
+///
+/// # Errors
+/// Not readable or damaged.
+pub fn outbox(entries: &Entries) -> impl Iterator<Item = Result<(OutboxNumber, Record), Error>> {
+    entries.scan(OUTBOX).map(|entry| {
+        let (key, value) = entry?;
+        Ok((number_of(&key)?, decode(&key, &value)?))
+    })
 }
 
 /// Nonces with an entry of their own.
 ///
 /// # Errors
 /// Not readable or damaged.
-pub fn nonce_entries(
-    entries: &Entries,
-) -> impl Iterator<Item = Result<(NonceKey, Timestamp), Error>> {
-    entries.scan(NONCES).map(|entry| {
+pub fn nonce_entries(entries: &Entries) -> Result<Vec<(NonceKey, Timestamp)>, Error> {
+    let nonces = entries.scan(NONCES).map(|entry| {
         let (key, value) = entry?;
         Ok((nonce_of(&key)?, decode(&key, &value)?))
-    })
+    });
+    nonces.collect()
 }
 
 /// The nonces of commands that expire at `floor` or later.
@@ -90,7 +97,7 @@ pub fn nonces_of_commands(
         look(&key, &value)?;
     }
     for (first, summary) in archive.segments() {
-        if summary.nonces_expire >= Some(floor) {
+        if summary.has_nonces_in_use(floor) {
             segment::read_values(&archive.path(*first), summary, &mut look)?;
         }
     }

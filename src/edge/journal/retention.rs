@@ -41,7 +41,7 @@ impl Retention {
     ) -> Vec<(u64, u64)> {
         let mut expired = Vec::new();
         for (first, segment) in archive.segments() {
-            if segment.nonces_expire >= Some(floor) {
+            if segment.has_nonces_in_use(floor) {
                 break;
             }
             let left = commands - segment.commands;

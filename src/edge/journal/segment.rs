@@ -41,6 +41,13 @@ pub struct Summary {
     pub nonces_expire: Option<Timestamp>,
 }
 
+impl Summary {
+    /// Whether a nonce of one of its commands expires at `floor` or later.
+    pub fn has_nonces_in_use(&self, floor: Timestamp) -> bool {
+        self.nonces_expire >= Some(floor)
+    }
+}
+
 /// Where a command stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
