@@ -3,16 +3,14 @@
 //! They share the `response_code` field with the mapped `MAV_RESULT_*` names; the agent never fakes
 //! one of those. Clients match on these strings, so a name never changes once it has shipped.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 macro_rules! codes {
     ($($variant:ident => $text:literal, $meaning:literal;)*) => {
         /// A stable, machine-readable reason, lower case with a dot.
-        #[derive(
-            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-        )]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
-            $(#[doc = $meaning] #[serde(rename = $text)] $variant,)*
+            $(#[doc = $meaning] $variant,)*
         }
 
         impl Code {
@@ -87,6 +85,21 @@ impl Code {
 impl std::fmt::Display for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// As text, also where variants go by their number: these are in the order of the documentation.
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = Self::ALL.iter().find(|code| code.as_str() == text);
+        known.copied().ok_or_else(|| de::Error::custom(format_args!("no code is named {text:?}")))
     }
 }
 

@@ -41,12 +41,18 @@ impl std::fmt::Debug for NonceKey {
 
 impl Serialize for NonceKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&HEXLOWER.encode(&self.0))
+        if serializer.is_human_readable() {
+            return serializer.serialize_str(&HEXLOWER.encode(&self.0));
+        }
+        self.0.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for NonceKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Deserialize::deserialize(deserializer).map(Self);
+        }
         let text = String::deserialize(deserializer)?;
         let bytes = HEXLOWER.decode(text.as_bytes()).map_err(de::Error::custom)?;
         bytes.try_into().map(Self).map_err(|_| de::Error::custom("a nonce's key has 16 bytes"))

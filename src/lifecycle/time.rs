@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
 /// A reading of the clocks, taken once per turn of the loop and handed to the pure middle.
@@ -26,7 +26,7 @@ pub struct Now {
 
 /// Milliseconds since 1970-01-01 UTC, up to the end of the year 9999.
 ///
-/// Text and JSON are RFC 3339 with milliseconds and `Z`: `2026-06-15T00:00:00.000Z`.
+/// Text and JSON are RFC 3339 with milliseconds and `Z`: `2026-06-15T00:00:00.000Z`; the journal has the number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -94,13 +94,21 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        self.0.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        if deserializer.is_human_readable() {
+            return String::deserialize(deserializer)?.parse().map_err(de::Error::custom);
+        }
+        let millis = u64::deserialize(deserializer)?;
+        let time = Some(Self(millis)).filter(|time| *time <= Self::MAX);
+        time.ok_or_else(|| de::Error::custom("a time after the year 9999"))
     }
 }
 

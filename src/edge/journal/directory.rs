@@ -31,7 +31,7 @@ use super::error::{Error, io_error};
 use crate::wire::mavlink::SigningTime;
 
 /// Of the directory's layout and of the values in the store.
-pub const FORMAT: u64 = 4;
+pub const FORMAT: u64 = 5;
 /// A process that was just killed may hold the lock for a moment.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 

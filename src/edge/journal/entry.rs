@@ -1,4 +1,7 @@
-//! Keys and values. A value is a format version, a CRC-32 of key and body, and the body as JSON.
+//! Keys and values. A value is a format version, a CRC-32 of key and body, and the body in postcard's format:
+//! fields one after the other without names, variants by number. So neither may move or go, and
+//! `tests/values.rs` sees to it. A new variant comes last, and so does a new field of a value, whose older
+//! bodies then must be given its default. Before journals had format 5, bodies were JSON.
 //!
 //! | key | value |
 //! |---|---|
@@ -31,13 +34,15 @@ use crate::lifecycle::request::CommandId;
 use crate::lifecycle::time::Timestamp;
 
 /// Of the values, not of sled's own files.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
+/// The one before.
+pub const JSON: u8 = 1;
 /// The format and the checksum.
 const HEAD: usize = 1 + 4;
 
 /// Most records are a little shorter, and the rest is, the meta among it.
-const USUAL_RECORD_BYTES: usize = 1536;
-const USUAL_BYTES: usize = 256;
+const USUAL_RECORD_BYTES: usize = 384;
+const USUAL_BYTES: usize = 64;
 
 pub const META: &[u8] = b"m";
 pub const RECORDS: &[u8] = b"c";
@@ -85,11 +90,12 @@ pub type Writes = Vec<Write>;
 /// All that a batch changes but the meta.
 pub fn writes_of(batch: &Batch) -> Writes {
     let mut writes = Writes::new();
-    // A command and its latest update are mostly one object: its JSON is made once.
+    // A command and its latest update are mostly one object: its body is made once.
     let mut made = HashMap::new();
     let mut push = |key: IVec, record: &Arc<Record>| {
-        let body =
-            made.entry(Arc::as_ptr(record)).or_insert_with(|| json(&**record, USUAL_RECORD_BYTES));
+        let body = made
+            .entry(Arc::as_ptr(record))
+            .or_insert_with(|| packed(&**record, USUAL_RECORD_BYTES));
         let value = value(&key, body);
         writes.push((key, Some(value)));
     };
@@ -130,30 +136,38 @@ pub fn moved(commands: &[Finished], first: u64, summary: &Summary) -> Writes {
 }
 
 pub fn encode(key: &[u8], content: &impl Serialize) -> IVec {
-    value(key, &json(content, USUAL_BYTES))
+    value(key, &packed(content, USUAL_BYTES))
 }
 
 /// # Errors
 /// Damaged, or of another format.
 pub fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(body(key, value)?).map_err(|error| Error::entry(key, error.to_string()))
+    let content = match checked(key, value)? {
+        (JSON, body) => serde_json::from_slice(body).map_err(|error| error.to_string()),
+        (_, body) => match postcard::take_from_bytes(body) {
+            Ok((content, [])) => Ok(content),
+            Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    content.map_err(|message| Error::entry(key, message))
 }
 
-/// The checked body of a value.
+/// The format of a value, and its body, whose checksum fits.
 ///
 /// # Errors
 /// Damaged, or of another format.
-pub fn body<'value>(key: &[u8], value: &'value [u8]) -> Result<&'value [u8], Error> {
+pub fn checked<'value>(key: &[u8], value: &'value [u8]) -> Result<(u8, &'value [u8]), Error> {
     let (head, body) =
         value.split_first_chunk::<HEAD>().ok_or_else(|| Error::entry(key, "too short"))?;
     let [format, crc @ ..] = *head;
-    if format != FORMAT {
+    if !(JSON..=FORMAT).contains(&format) {
         return Err(Error::entry(key, format!("format {format} is not known to this version")));
     }
     if u32::from_le_bytes(crc) != checksum(key, body) {
         return Err(Error::entry(key, "the checksum does not fit"));
     }
-    Ok(body)
+    Ok((format, body))
 }
 
 /// The number at the end of a key.
@@ -202,10 +216,9 @@ fn key<const LENGTH: usize>(kind: &[u8], name: [u8; LENGTH]) -> IVec {
     key[..=LENGTH].into()
 }
 
-fn json(content: &impl Serialize, usual: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(usual);
-    serde_json::to_writer(&mut bytes, content).expect("the values are plain data");
-    bytes
+fn packed(content: &impl Serialize, usual: usize) -> Vec<u8> {
+    let bytes = Vec::with_capacity(usual);
+    postcard::to_extend(content, bytes).expect("the values are plain data")
 }
 
 fn value(key: &[u8], body: &[u8]) -> IVec {

@@ -2,8 +2,6 @@
 //! nonces are remembered, two minutes' worth, and what is not in the archive; so their number does not
 //! matter.
 
-use serde::Deserialize;
-
 use super::archive::Archive;
 use super::entries::Entries;
 use super::entry::{NONCES, OPEN, OUTBOX, RECORDS, decode, nonce_of, number_of, record_key};
@@ -88,8 +86,8 @@ pub fn nonces_of_commands(
 ) -> Result<Vec<(NonceKey, Timestamp)>, Error> {
     let mut nonces = Vec::new();
     let mut look = |key: &[u8], value: &[u8]| {
-        let used: Used = decode(key, value)?;
-        nonces.extend(used.nonce.zip(used.nonce_expires).filter(|(_, expires)| *expires >= floor));
+        let Record { nonce, nonce_expires, .. } = decode(key, value)?;
+        nonces.extend(nonce.zip(nonce_expires).filter(|(_, expires)| *expires >= floor));
         Ok(())
     };
     for entry in entries.scan(RECORDS) {
@@ -102,11 +100,4 @@ pub fn nonces_of_commands(
         }
     }
     Ok(nonces)
-}
-
-/// Of a [`Record`] its nonce.
-#[derive(Deserialize)]
-struct Used {
-    nonce: Option<NonceKey>,
-    nonce_expires: Option<Timestamp>,
 }

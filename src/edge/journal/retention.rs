@@ -6,19 +6,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::archive::Archive;
 use super::entries::Entries;
 use super::entry::{RECORDS, decode};
 use super::error::Error;
 use super::segment::Finished;
 use crate::lifecycle::effect::{Batch, OutboxNumber};
-use crate::lifecycle::request::CommandId;
-use crate::lifecycle::time::{Stamp, Timestamp};
+use crate::lifecycle::record::Record;
+use crate::lifecycle::time::Timestamp;
 
 /// Commands that are moved together, at most.
-pub const SEGMENT_COMMANDS: usize = 256;
+pub const SEGMENT_COMMANDS: usize = 512;
 
 /// How much is kept of finished commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +106,8 @@ pub fn movable(entries: &Entries, unpublished: &Unpublished) -> Result<Vec<Finis
     let mut commands = Vec::new();
     for entry in entries.scan(RECORDS) {
         let (key, value) = entry?;
-        let Command { number, command_id, nonce_expires, updated, closed } = decode(&key, &value)?;
+        let Record { number, command_id, nonce_expires, updated, closed, .. } =
+            decode(&key, &value)?;
         if closed && !unpublished.has(number) {
             commands.push(Finished { number, command_id, updated, nonce_expires, value });
             if commands.len() == SEGMENT_COMMANDS {
@@ -117,14 +116,4 @@ pub fn movable(entries: &Entries, unpublished: &Unpublished) -> Result<Vec<Finis
         }
     }
     Ok(commands)
-}
-
-/// What decides of a [`Record`](crate::lifecycle::record::Record).
-#[derive(Deserialize)]
-struct Command {
-    number: u64,
-    command_id: CommandId,
-    nonce_expires: Option<Timestamp>,
-    updated: Stamp,
-    closed: bool,
 }

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::path::PathBuf;
 
 use super::directory::{Current, Directory};
-use super::entry::{Meta, body};
+use super::entry::{Meta, checked};
 use super::error::Error;
 use super::generation::{Generation, create_store};
 use super::store::{Entry, Store, Write};
@@ -85,7 +85,7 @@ impl Rewrite {
         for (key, value) in &entries {
             // Damage is not carried on. An empty value is a mark.
             if !value.is_empty() {
-                body(key, value).map_err(Failure::Old)?;
+                checked(key, value).map_err(Failure::Old)?;
             }
         }
         let writes = entries.iter().cloned().map(|(key, value)| (key, Some(value)));

@@ -4,6 +4,7 @@ mod generations;
 mod listing;
 mod nonces;
 mod reader;
+mod values;
 mod write_ahead;
 
 use std::fs;
@@ -63,6 +64,22 @@ fn moment(last_number: u64) -> Moment {
 fn commit(journal: &Journal, batch: Batch, last_number: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(journal.commit(batch, moment(last_number))).unwrap();
+}
+
+/// A value as journals before format 5 have it.
+fn json_value(key: &[u8], content: &impl serde::Serialize) -> sled::IVec {
+    let body = serde_json::to_vec(content).unwrap();
+    let crc = crc32fast::hash(&[key, &body].concat()).to_le_bytes();
+    [&[entry::JSON], &crc[..], &body].concat().into()
+}
+
+/// Makes the journal in `dir` one of before.
+fn set_format(dir: &Path, format: u64) {
+    let path = dir.join("current");
+    let current = fs::read_to_string(&path).unwrap();
+    let now = format!("\"format\":{FORMAT}");
+    assert!(current.contains(&now));
+    fs::write(&path, current.replace(&now, &format!("\"format\":{format}"))).unwrap();
 }
 
 /// As the journal's thread does it: the commit, and what may come after it.

@@ -88,7 +88,7 @@ fn in_store(writer: &Writer) -> BTreeSet<u64> {
 fn what_is_finished_when_the_log_is_full_never_reaches_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    let last = fill_log(&mut writer, 10_000);
+    let last = fill_log(&mut writer, 5000);
     assert!(last < SEGMENT);
     assert_eq!(in_store(&writer), (1..=last).filter(|number| number % 10 == 0).collect());
     assert_eq!(archived(&writer), (1..=last).filter(|number| number % 10 != 0).collect());
@@ -179,7 +179,7 @@ fn a_segment_stays_while_a_nonce_of_its_commands_is_remembered() {
     let expires = |number| NOW.saturating_add(Duration::from_secs(number));
     for number in 1..=last {
         // Not the last one of the segment is the last to expire.
-        let record = signed(record(number, true), expires(1000 - number));
+        let record = signed(record(number, true), expires(2000 - number));
         commit_by(&mut writer, &batch([record]), moment(number));
     }
     assert_eq!(archived(&writer), (1..=SEGMENT).collect());
@@ -193,8 +193,8 @@ fn a_segment_stays_while_a_nonce_of_its_commands_is_remembered() {
             known(writer, 1..=last).len() as u64
         })
     };
-    assert_eq!(commit_at(expires(999)), [last; 2]);
-    assert_eq!(commit_at(expires(1000)), [last - SEGMENT; 2]);
+    assert_eq!(commit_at(expires(1999)), [last; 2]);
+    assert_eq!(commit_at(expires(2000)), [last - SEGMENT; 2]);
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn a_damaged_value_is_an_error_and_stays_as_it_is() {
     let raw = || stored().unwrap().1.unwrap();
     let good = raw();
     let look_up = || get(&writer.shared.read().unwrap(), open.command_id);
-    for (at, told) in [(0, "format 2 "), (3, "checksum"), (good.len() - 1, "checksum")] {
+    for (at, told) in [(0, "format 3 "), (3, "checksum"), (good.len() - 1, "checksum")] {
         let mut bad = good.clone();
         bad[at] = bad[at].wrapping_add(1);
         put(Some(&bad));
@@ -146,7 +146,7 @@ fn what_is_missing_or_foreign_is_told_and_left_alone() {
         ("current".into(), None, "there is no `current`"),
         ("current".into(), Some(b"generation 7".to_vec()), "not what downlinkd writes"),
         ("current".into(), Some(Vec::new()), "not what downlinkd writes"),
-        ("current".into(), Some(b"{\"format\":5,\"what\":1}".to_vec()), "a newer downlinkd"),
+        ("current".into(), Some(b"{\"format\":6,\"what\":1}".to_vec()), "a newer downlinkd"),
         ("current".into(), Some(from_other("current".as_ref())), "another journal"),
         (checkpoint.clone(), None, "damaged"),
         (checkpoint.clone(), Some(Vec::new()), "no checkpoint"),

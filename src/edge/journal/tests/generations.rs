@@ -27,20 +27,21 @@ fn found(dir: &Path) -> (Recovered, Writes) {
 
 #[test]
 fn commits_go_on_during_a_rewriting_and_a_crash_may_come_at_any_step() {
+    const BEFORE: u64 = 1500;
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    for number in 1..=400 {
+    for number in 1..=BEFORE {
         let nonces = [(NonceKey([number as u8; 16]), NOW)].into();
         let batch = Batch { nonces, ..announced([record(number, number % 3 == 0)]) };
         commit_by(&mut writer, &batch, moment(number));
     }
     writer.hand_over().unwrap();
     writer.begin().unwrap();
-    let (mut number, mut steps) = (400, 0);
+    let (mut number, mut steps) = (BEFORE, 0);
     while writer.current.generation == 1 {
         // A new command, the end of an old one, and of its updates: on both sides of what is copied.
         number += 1;
-        let old = number - 400 + 7 * steps;
+        let old = number - BEFORE + 7 * steps;
         let mut batch = announced([record(number, false), record(old, true)]);
         batch.outbox.remove(&old);
         batch.published = [old, number - 1].into();

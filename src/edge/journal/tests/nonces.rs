@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::super::entry::{encode, record_key};
+use super::super::entry::record_key;
 use super::super::retention::SEGMENT_COMMANDS;
 use super::*;
 
@@ -98,15 +98,13 @@ fn a_record_of_format_3_has_an_entry_for_its_nonce() {
     let mut json = serde_json::to_value(&signed).unwrap();
     json.as_object_mut().unwrap().remove("nonce_expires").unwrap();
     let record_key = record_key(1);
-    let value = encode(&record_key, &json);
+    let value = json_value(&record_key, &json);
     writer.hand_over().unwrap();
     writer.generation.store.apply([(record_key, Some(value))]).unwrap();
     writer.generation.store.sync().unwrap();
     drop(writer);
     let current = fs::read_to_string(dir.path().join("current")).unwrap();
-    let of_before = current.replace("\"format\":4", "\"format\":3");
-    assert_ne!(of_before, current);
-    fs::write(dir.path().join("current"), of_before).unwrap();
+    set_format(dir.path(), 3);
     let (_, recovered) = open(dir.path(), RETENTION).unwrap();
     assert_eq!(recovered.open, [Record { nonce_expires: None, ..signed }]);
     assert_eq!(recovered.nonce_entries, [(key, expires(1))]);

@@ -4,24 +4,24 @@ use super::super::entry::{open_key, outbox_key};
 use super::super::reader::{Reader, set_aside};
 use super::*;
 
-/// 600 commands, of which 256 are archived, one is open and one is not published.
+/// 1200 commands, of which 512 are archived, one is open and one is not published.
 fn filled() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     let unpublished = announced([record(2, true)]);
     commit_by(&mut writer, &unpublished, moment(2));
-    let rest = (1..=600).filter(|number| *number != 2);
+    let rest = (1..=1200).filter(|number| *number != 2);
     let nonces = [(NonceKey([1; 16]), NOW)].into();
     let rest = rest.map(|number| record(number, number != 1));
-    // Seven have a nonce; that of command 500 is forgotten.
+    // Seven have a nonce; that of command 1000 is forgotten.
     let rest = rest.map(|record| match record.number {
-        500 => signed(record, Timestamp::default()),
-        4 | 100 | 200 | 301 | 400 | 599 => signed(record, NOW),
+        1000 => signed(record, Timestamp::default()),
+        4 | 100 | 200 | 301 | 400 | 1199 => signed(record, NOW),
         _ => record,
     });
     let rest = Batch { nonces, ..batch(rest) };
-    commit_by(&mut writer, &rest, moment(600));
-    commit_by(&mut writer, &Batch::default(), moment(600));
+    commit_by(&mut writer, &rest, moment(1200));
+    commit_by(&mut writer, &Batch::default(), moment(1200));
     dir
 }
 
@@ -34,8 +34,8 @@ fn commands_come_in_order_from_wherever_they_are() {
     let dir = filled();
     let reader = Reader::open(dir.path()).unwrap();
     let numbers: Vec<u64> = reader.commands().map(|record| record.unwrap().number).collect();
-    assert_eq!(numbers, (1..=600).collect::<Vec<_>>());
-    for number in [1, 2, 3, 300, 600] {
+    assert_eq!(numbers, (1..=1200).collect::<Vec<_>>());
+    for number in [1, 2, 3, 300, 1200] {
         let found = reader.get(record(number, true).command_id).unwrap();
         assert_eq!(found, Some(record(number, number != 1)));
     }
@@ -47,7 +47,7 @@ fn commands_come_in_order_from_wherever_they_are() {
     );
     let report = reader.check();
     assert_eq!(report.problems, Vec::<String>::new());
-    assert_eq!((report.commands, report.archived, report.open), (600, 256, 1));
+    assert_eq!((report.commands, report.archived, report.open), (1200, 512, 1));
     assert_eq!((report.outbox, report.nonces, report.removed), (1, 7, 0));
 }
 
@@ -69,14 +69,14 @@ fn it_holds_the_lock_and_leaves_the_rest_alone() {
 #[test]
 fn a_check_finds_what_is_missing_or_does_not_fit() {
     let dir = filled();
-    let id = id_key(record(500, true).command_id);
-    let whole = [(record_key(500), None), (id.clone(), None)];
-    let other = entry::encode(&record_key(500), &record(501, true));
+    let id = id_key(record(1000, true).command_id);
+    let whole = [(record_key(1000), None), (id.clone(), None)];
+    let other = entry::encode(&record_key(1000), &record(1001, true));
     let damage: [(&str, Writes); 7] = [
-        ("599 commands are there", whole.to_vec()),
-        ("command 500 is missing", vec![(record_key(500), None)]),
+        ("1199 commands are there", whole.to_vec()),
+        ("command 1000 is missing", vec![(record_key(1000), None)]),
         ("does not lead to it", vec![(id, None)]),
-        ("holds command 501", vec![(record_key(500), Some(other))]),
+        ("holds command 1001", vec![(record_key(1000), Some(other))]),
         ("open or closed", vec![(open_key(1), None)]),
         (
             "checksum",
@@ -117,7 +117,7 @@ fn setting_aside_keeps_everything_and_may_stop_anywhere() {
     assert!(recovered.open.is_empty() && recovered.outbox.is_empty());
     drop(journal);
     // What was set aside can be read when it is given a place of its own.
-    assert_eq!(Reader::open(&kept).unwrap().commands().count(), 600);
+    assert_eq!(Reader::open(&kept).unwrap().commands().count(), 1200);
     let again = set_aside(dir.path(), "two").unwrap();
     assert!(kept.exists() && again.exists());
 
