@@ -128,14 +128,14 @@ fn rewrite(dir: &Path, commands: u64) {
         stores.next().map_or(0, |store| bytes_in(&store))
     };
     let first = 1_000_000_000;
-    for number in (first..first + 40_000).step_by(64) {
+    for number in (first..first + 80_000).step_by(64) {
         let updates = (number..number + 64).map(|number| (number, record(1, true).into()));
         commit(Batch { outbox: updates.collect(), ..Batch::default() });
     }
-    commit(Batch { published: (first..first + 39_000).collect(), ..Batch::default() });
+    commit(Batch { published: (first..first + 79_000).collect(), ..Batch::default() });
     let before = store();
     let (mut times, started) = (Vec::new(), Instant::now());
-    while started.elapsed() < Duration::from_secs(10) {
+    while started.elapsed() < Duration::from_secs(25) {
         times.push(commit(Batch::default()));
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The MAVLink message that carries a command.
+/// The MAVLink message that carries a command. The journal has numbers for these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Transport {
     /// COMMAND_LONG (76): seven floats.

@@ -23,8 +23,8 @@ pub fn check_content(command: &Command, payload: &Map<String, Value>, content: &
         }
     }
     check_wire(content);
-    let json = serde_json::to_vec(content).expect("plain data");
-    let again: Encoded = serde_json::from_slice(&json).expect("it is journaled as JSON");
+    let journaled = postcard::to_stdvec(content).expect("plain data");
+    let again: Encoded = postcard::from_bytes(&journaled).expect("it was just written");
     assert_eq!(again, *content);
     assert!(content.same_content(&again));
 }

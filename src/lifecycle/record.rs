@@ -11,7 +11,7 @@ use crate::catalog::{Encoded, Transport};
 use crate::guard::nonces::NonceKey;
 use crate::wire::mavlink::{Address, CommandAck};
 
-/// One command, as it stands.
+/// One command, as it stands. The journal has no names of fields: new ones come last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub command_id: CommandId,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::code::Code;
 use crate::wire::mavlink::result_name;
 
-/// Where a command stands.
+/// Where a command stands. The journal has numbers for these: new ones come last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Status {
@@ -48,7 +48,7 @@ impl Status {
     }
 }
 
-/// What decided: the vehicle's COMMAND_ACK.result, or the agent itself.
+/// What decided: the vehicle's COMMAND_ACK.result, or the agent itself. The journal has numbers for these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {

@@ -221,7 +221,7 @@ def test_after_set_aside_nothing_is_sent_again(rig):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system that holds a journal of a few commands."""
+    """A file system that holds an empty journal."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4000k", "tmpfs", folder]
@@ -239,8 +239,9 @@ def check_stops_on_a_disk_that_fails(rig, told):
     for number in range(2000):
         if rig.agent.exit_code() is not None:
             break
-        # What was under way when the disk failed waits out its deadline.
-        changes = {"idempotency_key": f"key-{number}", "timeout_seconds": 5}
+        # Long, so that there is much to write. What was under way when the disk failed waits out its
+        # deadline.
+        changes = {"idempotency_key": f"key-{number:0150}", "timeout_seconds": 5}
         publisher.publish(seeds.request("image_stop_capture", **changes))
         time.sleep(0.005)
     assert rig.agent.wait_end() == IO
@@ -268,6 +269,8 @@ def check_every_command_once(rig):
 def test_a_full_disk_stops_the_agent(rig, small_disk):
     rig.agent.journal = small_disk / "journal"
     rig.start_ready()
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "others").write_bytes(bytes(free - 64 * 1024))
     check_stops_on_a_disk_that_fails(rig, ("failed to", str(small_disk), "make room there"))
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     assert journal(rig, "check").returncode == 0
@@ -277,7 +280,7 @@ def test_a_full_disk_stops_the_agent(rig, small_disk):
 def test_writes_that_fail_stop_the_agent(rig, tmp_path, monkeypatch):
     limited = tmp_path / "limited"
     limited.write_text(
-        f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 2000\nexec {agent_module.BINARY} \"$@\"\n"
+        f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 1100\nexec {agent_module.BINARY} \"$@\"\n"
     )
     limited.chmod(0o755)
     rig.start_ready()

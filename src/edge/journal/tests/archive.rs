@@ -88,7 +88,7 @@ fn in_store(writer: &Writer) -> BTreeSet<u64> {
 fn what_is_finished_when_the_log_is_full_never_reaches_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    let last = fill_log(&mut writer, 5000);
+    let last = fill_log(&mut writer, 3000);
     assert!(last < SEGMENT);
     assert_eq!(in_store(&writer), (1..=last).filter(|number| number % 10 == 0).collect());
     assert_eq!(archived(&writer), (1..=last).filter(|number| number % 10 != 0).collect());
