@@ -199,7 +199,9 @@ impl Daemon {
             }
             self.take_waiting_events()?;
             self.carry_out().await?;
-            self.list()?;
+            if !self.engine.is_commit_next() {
+                self.list()?;
+            }
             self.follow_clock();
             if watchdog.is_some() {
                 systemd::ping_watchdog();
@@ -220,8 +222,8 @@ impl Daemon {
             (Some(span), None) | (None, Some(span)) => span,
             (None, None) => Duration::from_secs(3600),
         };
-        // A list goes on when nothing else is to be done, and the other tasks have had their turn.
-        let lists = !self.listings.is_empty();
+        // These go on when nothing else is to be done, and the other tasks have had their turn.
+        let goes_on = self.engine.is_commit_next() || !self.listings.is_empty();
         tokio::select! {
             biased;
             _ = signals.terminate.recv() => Ok(Woken::Stop),
@@ -237,7 +239,7 @@ impl Daemon {
             request = self.api_events.recv(), if !self.apis.is_empty() => {
                 request.map(Woken::Api).ok_or(Error::AdapterEnded("local API"))
             }
-            () = tokio::task::yield_now(), if lists => Ok(Woken::Time),
+            () = tokio::task::yield_now(), if goes_on => Ok(Woken::Time),
             () = tokio::time::sleep(sleep) => Ok(Woken::Time),
         }
     }
@@ -378,24 +380,24 @@ impl Daemon {
         Ok(self.journal.get(id)?.map(Box::new))
     }
 
-    /// Drains the engine: after each commit its frames, then the rest. What an effect leads to at once
-    /// is handled when the drain is over; what the link told during a commit, right after it: it can
-    /// still stop a frame.
+    /// Drains the engine up to its second commit: what came during the first shares that one. After a
+    /// commit its frames, then the rest. What an effect leads to at once is handled when the drain is
+    /// over; what the link told during the commit, right after it: it can still stop a frame.
     async fn carry_out(&mut self) -> Result<(), Error> {
-        // Bounded, since such news may ask for a commit themselves.
-        let mut news = MAX_INPUTS_PER_COMMIT;
+        let mut committed = false;
         loop {
             let mut late = Vec::new();
             let mut others = std::mem::take(&mut self.others);
-            while let Some(effect) = self.engine.poll_effect() {
+            while !(committed && self.engine.is_commit_next())
+                && let Some(effect) = self.engine.poll_effect()
+            {
                 match effect {
                     Effect::Persist(_) => {
+                        committed = true;
                         self.carry_out_others(&mut others, &mut late).await?;
                         self.carry_out_one(effect, &mut late).await?;
-                        while news > 0
-                            && let Some((link, event)) = self.links.waiting_event()
-                        {
-                            news -= 1;
+                        for _ in 0..MAX_INPUTS_PER_COMMIT {
+                            let Some((link, event)) = self.links.waiting_event() else { break };
                             self.on_link(link, event);
                         }
                     }
@@ -415,8 +417,8 @@ impl Daemon {
                 self.handle(input);
             }
         }
-        if self.leases.wanted().is_some() {
-            // No commit came along that could have taken it.
+        if self.leases.wanted().is_some() && !self.engine.is_commit_next() {
+            // No commit comes along that could take it.
             self.commit(Batch::default()).await?;
         }
         Ok(())

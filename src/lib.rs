@@ -21,9 +21,9 @@
 //!
 //! `catalog`, `guard`, `lifecycle` and `wire` are pure: no clock, file, socket or log; time comes in
 //! as an argument. The engine's contract: [`lifecycle::engine::Engine::handle`] what happened, then
-//! drain `poll_effect` until it is empty, a `Persist` before the next effect is taken and frames before
-//! what else waits since then, then sleep until `poll_timeout`. A `Persist` comes before everything
-//! that makes its content visible.
+//! drain `poll_effect` until it is empty or another commit is next, a `Persist` before the next effect is
+//! taken and frames before what else waits since then, then sleep until `poll_timeout`. A `Persist` comes
+//! before everything that makes its content visible.
 
 #[cfg(feature = "bench")]
 pub mod bench;

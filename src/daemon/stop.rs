@@ -35,6 +35,10 @@ impl Daemon {
             }
             self.carry_out().await?;
         }
+        // Nobody waits any longer; what is known already is for the next start to find.
+        while self.engine.is_commit_next() {
+            self.carry_out().await?;
+        }
         let (outstanding, queued) = (self.engine.outstanding(), self.engine.queued());
         if outstanding + queued > 0 {
             warn!(
@@ -71,6 +75,8 @@ impl Daemon {
     }
 
     fn is_unfinished(&self) -> bool {
-        self.engine.outstanding() > 0 || (self.broker.is_some() && self.engine.unpublished() > 0)
+        self.engine.outstanding() > 0
+            || self.engine.is_commit_next()
+            || (self.broker.is_some() && self.engine.unpublished() > 0)
     }
 }

@@ -68,6 +68,11 @@ impl Outbox {
         self.last
     }
 
+    /// The update that came last.
+    pub fn last(&self) -> OutboxNumber {
+        self.last
+    }
+
     /// Past the limit, drops updates that a later one of the same command replaces, oldest first;
     /// those of finished commands before those of commands under way. What is in flight stays. Returns
     /// what was dropped.
@@ -107,13 +112,19 @@ impl Outbox {
         self.connected = false;
     }
 
-    /// The next update to publish now, if the window has room.
-    pub fn take_next(&mut self) -> Option<(OutboxNumber, Arc<Record>)> {
+    /// The next update to publish now, if the window has room; none after `last`.
+    pub fn next(&self, last: OutboxNumber) -> Option<OutboxNumber> {
         if !self.connected || self.in_flight.len() >= WINDOW {
             return None;
         }
         let held_back = |record: &Record| self.refused.contains(&record.command_id);
-        let number = *self.waiting.iter().find(|(_, record)| !held_back(record))?.0;
+        let (number, _) = self.waiting.range(..=last).find(|(_, record)| !held_back(record))?;
+        Some(*number)
+    }
+
+    /// As [`Outbox::next`]; from now on it is in flight.
+    pub fn take_next(&mut self, last: OutboxNumber) -> Option<(OutboxNumber, Arc<Record>)> {
+        let number = self.next(last)?;
         let record = self.waiting.remove(&number)?;
         self.in_flight.insert(number, record.clone());
         Some((number, record))

@@ -162,6 +162,9 @@ pub struct Engine {
     /// Closed by a batch that has been handed out.
     closed: Vec<CommandId>,
     effects: VecDeque<Effect>,
+    /// Those of them that wait for no commit any more, and the last update of which that is so.
+    ready: VecDeque<Effect>,
+    ready_updates: OutboxNumber,
     /// As last told.
     link_states: BTreeMap<LinkId, LinkState>,
     last_ticket: u64,
@@ -197,6 +200,8 @@ impl Engine {
             closing: Vec::new(),
             closed: Vec::new(),
             effects: VecDeque::new(),
+            ready: VecDeque::new(),
+            ready_updates: 0,
             last_ticket: 0,
             last_number,
             stopping: false,
@@ -250,8 +255,8 @@ impl Engine {
         self.set_aside
     }
 
-    /// A command as it stands, while something can still happen to it. Right after a drain nothing of
-    /// it is to be seen that must be durable first.
+    /// A command as it stands, while something can still happen to it. After a drain nothing of it is
+    /// to be seen that must be durable first.
     pub fn live(&self, id: CommandId) -> Option<&Record> {
         self.live.get(&id).map(|live| &live.record)
     }
@@ -314,30 +319,43 @@ impl Engine {
         self.dispatch(now);
     }
 
-    /// The next thing to do outside; `None`: nothing now.
+    /// The next thing to do outside; `None`: nothing now. What is durable comes before the commit of
+    /// what happened since.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        if self.urgent {
-            self.urgent = false;
-            self.timers.cancel(Timer::LazyWrites);
-            self.closed.append(&mut self.closing);
-            return Some(Effect::Persist(std::mem::take(&mut self.batch)));
-        }
         for id in self.closed.drain(..) {
             self.live.remove(&id);
         }
-        if let Some(effect) = self.effects.pop_front() {
-            if let Effect::Send { ticket, .. } = &effect {
-                self.handed_out(*ticket);
+        self.poll_ready().or_else(|| {
+            self.ready.append(&mut self.effects);
+            self.ready_updates = self.outbox.last();
+            if !std::mem::take(&mut self.urgent) {
+                return self.poll_ready();
             }
-            return Some(effect);
-        }
-        let (number, record) = self.outbox.take_next()?;
-        Some(Effect::Publish { number, record })
+            self.timers.cancel(Timer::LazyWrites);
+            self.closed.append(&mut self.closing);
+            Some(Effect::Persist(std::mem::take(&mut self.batch)))
+        })
+    }
+
+    /// Whether the next thing to do is a commit.
+    pub fn is_commit_next(&self) -> bool {
+        self.urgent && self.ready.is_empty() && self.outbox.next(self.ready_updates).is_none()
     }
 
     /// When [`Input::Tick`] is due at the latest, on the boot clock.
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.timers.next()
+    }
+
+    fn poll_ready(&mut self) -> Option<Effect> {
+        if let Some(effect) = self.ready.pop_front() {
+            if let Effect::Send { ticket, .. } = &effect {
+                self.handed_out(*ticket);
+            }
+            return Some(effect);
+        }
+        let (number, record) = self.outbox.take_next(self.ready_updates)?;
+        Some(Effect::Publish { number, record })
     }
 
     fn handed_out(&mut self, ticket: Ticket) {
@@ -467,8 +485,10 @@ impl Engine {
         );
         if let Some(unsent) = live.unsent.take() {
             self.tickets.remove(&unsent);
-            self.effects
-                .retain(|it| !matches!(it, Effect::Send { ticket, .. } if *ticket == unsent));
+            for effects in [&mut self.ready, &mut self.effects] {
+                effects
+                    .retain(|it| !matches!(it, Effect::Send { ticket, .. } if *ticket == unsent));
+            }
         }
         self.queue.retain(|queued| *queued != id);
         self.free_slot(slot, id);

@@ -22,13 +22,13 @@ fn what_the_broker_refuses_holds_back_its_command_only() {
     for (seq, command) in [(1, ONE), (2, ONE), (1, OTHER)] {
         outbox.push(update(command, seq, Status::Accepted));
     }
-    assert_eq!(outbox.take_next().map(|(number, _)| number), Some(1));
+    assert_eq!(outbox.take_next(OutboxNumber::MAX).map(|(number, _)| number), Some(1));
     outbox.refused(1);
-    assert_eq!(outbox.take_next().map(|(number, _)| number), Some(3));
-    assert_eq!(outbox.take_next(), None);
+    assert_eq!(outbox.take_next(OutboxNumber::MAX).map(|(number, _)| number), Some(3));
+    assert_eq!(outbox.take_next(OutboxNumber::MAX), None);
     outbox.retry();
-    assert_eq!(outbox.take_next().map(|(number, _)| number), Some(1));
-    assert_eq!(outbox.take_next().map(|(number, _)| number), Some(2));
+    assert_eq!(outbox.take_next(OutboxNumber::MAX).map(|(number, _)| number), Some(1));
+    assert_eq!(outbox.take_next(OutboxNumber::MAX).map(|(number, _)| number), Some(2));
     assert!(outbox.published(1) && outbox.published(2) && outbox.published(3));
     assert!(outbox.is_empty());
 }
@@ -70,7 +70,7 @@ fn what_is_in_flight_stays() {
     outbox.connected();
     for seq in 1..=WINDOW as u64 {
         outbox.push(update(ONE, seq, Status::Delivered));
-        assert!(outbox.take_next().is_some());
+        assert!(outbox.take_next(OutboxNumber::MAX).is_some());
     }
     for (seq, status) in [(17, Status::Delivered), (18, Status::Succeeded)] {
         outbox.push(update(ONE, seq, status));
@@ -174,12 +174,12 @@ proptest! {
                 _ => {}
             }
             prop_assert!(outbox.len() <= limit, "{} of {limit}", outbox.len());
-            while outbox.take_next().is_some() {}
+            while outbox.take_next(OutboxNumber::MAX).is_some() {}
         }
         // The broker comes back and takes everything.
         outbox.connected();
         let mut before = BTreeMap::new();
-        while let Some((number, record)) = outbox.take_next() {
+        while let Some((number, record)) = outbox.take_next(OutboxNumber::MAX) {
             outbox.published(number);
             let last = before.insert(record.command_id, record.seq);
             prop_assert!(last < Some(record.seq), "{last:?} before {}", record.seq);

@@ -317,12 +317,12 @@ impl Harness {
         self.input(Input::Query { query, stored, origin });
     }
 
-    /// Carries out all effects, as the daemon does, and tells them in short.
+    /// Carries out all effects in the daemon's order, and tells them in short.
     pub fn drain(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         let mut later = Vec::new();
         loop {
-            while let Some(effect) = self.engine.poll_effect() {
+            while let Some(effect) = poll_effect(&mut self.engine) {
                 if let Some(short) = self.carry_out(effect, &mut later) {
                     told.push(short);
                 }
@@ -448,6 +448,14 @@ impl Harness {
             })
             .collect()
     }
+}
+
+/// What the engine says comes next does come.
+pub fn poll_effect(engine: &mut Engine) -> Option<Effect> {
+    let is_commit_next = engine.is_commit_next();
+    let effect = engine.poll_effect();
+    assert_eq!(matches!(effect, Some(Effect::Persist(_))), is_commit_next, "{effect:?}");
+    effect
 }
 
 pub fn seconds(seconds: u64) -> Duration {

@@ -60,6 +60,31 @@ fn the_way_of_a_command_and_the_order_of_its_effects() {
 }
 
 #[test]
+fn what_is_durable_does_not_wait_for_the_next_commit() {
+    let mut it = Harness::ready();
+    it.request("do_digicam_control", "a");
+    it.drain();
+    it.sent();
+    it.drain();
+    it.request("nav_roi", "b");
+    it.heard_while_committing = vec![Input::CommandAck(LinkId::MAIN, ack(AUTOPILOT, DIGICAM, 0))];
+    assert_eq!(
+        it.drain(),
+        [
+            "persist",
+            "acknowledge",
+            "step ACCEPTED 1",
+            "reply ACCEPTED",
+            "send INT 80",
+            "publish ACCEPTED 1",
+            "persist",
+            "step SUCCEEDED 3",
+            "publish SUCCEEDED 3"
+        ]
+    );
+}
+
+#[test]
 fn by_http_it_is_the_same_way_without_an_acknowledgement() {
     let mut it = Harness::ready();
     let id = it.call("do_digicam_control", "a");

@@ -29,10 +29,11 @@ impl Witness {
             self.acknowledged.insert(command);
         } else {
             // Only a full queue, or an outbox without room, makes no command; its reply comes next.
-            let reply = engine.effects.iter().find_map(|effect| match effect {
-                Effect::Reply { reply, .. } => Some(reply),
-                _ => None,
-            });
+            let reply =
+                engine.ready.iter().chain(&engine.effects).find_map(|effect| match effect {
+                    Effect::Reply { reply, .. } => Some(reply),
+                    _ => None,
+                });
             let is_busy = matches!(
                 reply,
                 Some(Reply::Error(error))

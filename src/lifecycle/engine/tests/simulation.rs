@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::harness::{EXTRA, ModelJournal, guard, learning, now, request, two_links};
+use super::harness::{EXTRA, ModelJournal, guard, learning, now, poll_effect, request, two_links};
 use super::promises::{BY_ANOTHER_LINK, FOR_ANOTHER, Witness};
 use super::*;
 use crate::catalog;
@@ -392,13 +392,17 @@ impl World {
         self.handle(Input::Tick);
     }
 
-    /// With `may_crash`, the process may die after any effect.
+    /// Up to the second commit, as the daemon does. With `may_crash`, the process may die after any effect.
     fn drain(&mut self, may_crash: bool) {
         let mut late = Vec::new();
-        while let Some(effect) = self.engine.poll_effect() {
+        let mut committed = false;
+        while !(committed && self.engine.is_commit_next())
+            && let Some(effect) = poll_effect(&mut self.engine)
+        {
             let is_commit = matches!(effect, Effect::Persist(_));
             self.carry_out(effect, &mut late);
             if is_commit {
+                committed = true;
                 // What the link told meanwhile.
                 self.deliver_link_events();
             }

@@ -13,7 +13,7 @@ use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::harness::{ModelJournal, guard, now, request};
+use super::harness::{ModelJournal, guard, now, poll_effect, request};
 use super::promises::Witness;
 use super::*;
 use crate::lifecycle::effect::DeliveryId;
@@ -146,7 +146,7 @@ struct World {
     /// Frames that leave, of which the link has not spoken.
     leaving: VecDeque<Ticket>,
     witness: Witness,
-    /// The process carries out effects, and takes in nothing.
+    /// The process carries out effects, and takes in nothing, unless a commit is next.
     draining: bool,
     /// The last effect was a commit: the process listens to the link.
     committed: bool,
@@ -205,7 +205,8 @@ impl World {
 
     fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
-        let takes_in = !self.draining && self.inputs < MAX_INPUTS_PER_COMMIT;
+        let is_draining = self.draining && !self.engine.is_commit_next();
+        let takes_in = !is_draining && self.inputs < MAX_INPUTS_PER_COMMIT;
         if self.draining || !self.idle {
             steps.push(Step::Effect);
         }
@@ -294,7 +295,7 @@ impl World {
         self.committed = false;
         self.inputs = 0;
         loop {
-            match self.engine.poll_effect() {
+            match poll_effect(&mut self.engine) {
                 None => {
                     self.draining = false;
                     self.idle = true;
@@ -428,6 +429,7 @@ impl World {
         }
         digest.debug(&(&engine.queue, &engine.in_flight, &engine.late, &engine.tickets));
         digest.debug(&(&engine.closing, &engine.closed, &engine.timers, engine.urgent));
+        digest.debug(&(engine.ready.len(), engine.ready_updates));
         digest.debug(&(&engine.link_states, engine.last_ticket, engine.last_number));
         for (in_flight, number, record) in engine.outbox.entries() {
             digest.debug(&(in_flight, number));
@@ -441,7 +443,7 @@ impl World {
             digest.record(record);
         }
         digest.debug(&engine.batch.published);
-        for effect in &engine.effects {
+        for effect in engine.ready.iter().chain(&engine.effects) {
             match effect {
                 Effect::Step(_) | Effect::Reply { .. } => {}
                 effect => digest.debug(effect),

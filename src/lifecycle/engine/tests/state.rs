@@ -294,13 +294,13 @@ fn what_the_vehicle_says_during_the_commit_still_stops_the_frame() {
         it.drain(),
         [
             "persist",
-            // The refusal is durable before anything of it is visible.
-            "persist",
             "acknowledge",
             "step ACCEPTED 1",
             "reply ACCEPTED",
-            "step FAILED 3",
             "publish ACCEPTED 1",
+            // The refusal is durable before anything of it is visible.
+            "persist",
+            "step FAILED 3",
             "publish FAILED 3"
         ]
     );
