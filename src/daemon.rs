@@ -199,9 +199,7 @@ impl Daemon {
             }
             self.take_waiting_events()?;
             self.carry_out().await?;
-            if !self.engine.is_commit_next() {
-                self.list()?;
-            }
+            self.list()?;
             self.follow_clock();
             if watchdog.is_some() {
                 systemd::ping_watchdog();

@@ -92,7 +92,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Goes on with the first of the lists that somebody waits for; nothing waits to be committed now.
+    /// Goes on with the first of the lists that somebody waits for.
     pub(super) fn list(&mut self) -> Result<(), Error> {
         let Some((listing, reply)) = self.listings.first() else { return Ok(()) };
         let engine = &self.engine;

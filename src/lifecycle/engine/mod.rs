@@ -255,10 +255,11 @@ impl Engine {
         self.set_aside
     }
 
-    /// A command as it stands, while something can still happen to it. After a drain nothing of it is
-    /// to be seen that must be durable first.
+    /// A command as it stands, while something can still happen to it; `None` also while the journal's
+    /// is the one to be seen, since this one must be durable first.
     pub fn live(&self, id: CommandId) -> Option<&Record> {
-        self.live.get(&id).map(|live| &live.record)
+        let waits_for_commit = self.urgent && self.batch.records.contains_key(&id);
+        self.live.get(&id).filter(|_| !waits_for_commit).map(|live| &live.record)
     }
 
     /// Commands that wait for their turn.

@@ -85,6 +85,19 @@ fn what_is_durable_does_not_wait_for_the_next_commit() {
 }
 
 #[test]
+fn what_is_not_durable_is_in_no_list() {
+    let mut it = Harness::ready();
+    let id = it.request("do_digicam_control", "a");
+    assert!(it.engine.live(id).is_none());
+    it.drain();
+    it.sent();
+    assert_eq!(it.engine.live(id).unwrap().status, Status::Delivered);
+    it.drain();
+    it.ack(ack(AUTOPILOT, DIGICAM, 0));
+    assert!(it.engine.live(id).is_none());
+}
+
+#[test]
 fn by_http_it_is_the_same_way_without_an_acknowledgement() {
     let mut it = Harness::ready();
     let id = it.call("do_digicam_control", "a");
