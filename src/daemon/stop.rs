@@ -75,8 +75,6 @@ impl Daemon {
     }
 
     fn is_unfinished(&self) -> bool {
-        self.engine.outstanding() > 0
-            || self.engine.is_commit_next()
-            || (self.broker.is_some() && self.engine.unpublished() > 0)
+        self.engine.outstanding() > 0 || (self.broker.is_some() && self.engine.unpublished() > 0)
     }
 }
