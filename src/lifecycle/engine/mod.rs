@@ -327,7 +327,7 @@ impl Engine {
             self.live.remove(&id);
         }
         self.poll_ready().or_else(|| {
-            self.ready.append(&mut self.effects);
+            std::mem::swap(&mut self.ready, &mut self.effects);
             self.ready_updates = self.outbox.last();
             if !std::mem::take(&mut self.urgent) {
                 return self.poll_ready();
