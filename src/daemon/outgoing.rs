@@ -190,7 +190,7 @@ pub(super) fn log_step(record: &Record) {
     };
     log::log!(
         level,
-        COMMAND_ID = record.command_id.to_string().as_str(),
+        COMMAND_ID:% = record.command_id,
         COMMAND_TYPE = record.command_type.as_str(),
         API_ID = record.api_id.as_str(),
         CODE = code.as_ref();

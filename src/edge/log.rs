@@ -6,7 +6,7 @@
 //! in bursts, so the thread gathers for a moment what follows the first: waking it costs more than
 //! the record. Neither a panic nor the process's end loses what is gathered, SIGKILL does.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -140,109 +140,145 @@ fn start(
     Ok((Logger { level, queue, counters: Arc::clone(&counters) }, counters))
 }
 
-/// A record that owns all that it says.
+/// A record that owns all that it says, in few pieces: another thread frees them, and that is dear.
 #[derive(Clone, Debug)]
 struct Entry {
     time: SystemTime,
     level: Level,
-    target: String,
     module: Option<&'static str>,
     file: Option<&'static str>,
     line: Option<u32>,
-    message: String,
-    fields: Vec<(String, String)>,
+    text: Text,
 }
 
 impl Entry {
     fn copy(record: &Record<'_>) -> Self {
-        let mut fields = Fields(Vec::new());
+        let mut text = Text::new();
+        text.push(record.target());
+        text.push(record.args());
         // Collecting strings cannot fail, and a record is worth more than its fields.
-        let _ = record.key_values().visit(&mut fields);
+        let _ = record.key_values().visit(&mut text);
         Self {
             time: SystemTime::now(),
             level: record.level(),
-            target: record.target().to_owned(),
             module: record.module_path_static(),
             file: record.file_static(),
             line: record.line(),
-            message: record.args().to_string(),
-            fields: fields.0,
+            text,
         }
     }
 
     fn dropped(count: u64) -> Self {
-        Self {
-            time: SystemTime::now(),
-            level: Level::Warn,
-            target: module_path!().to_owned(),
-            module: Some(module_path!()),
-            file: None,
-            line: None,
-            message: "log records were dropped because they could not be written fast enough"
-                .into(),
-            fields: vec![("DROPPED".into(), count.to_string())],
-        }
+        Self::copy(
+            &Record::builder()
+                .level(Level::Warn)
+                .target(module_path!())
+                .module_path_static(Some(module_path!()))
+                .args(format_args!(
+                    "log records were dropped because they could not be written fast enough"
+                ))
+                .key_values(&[("DROPPED", count)])
+                .build(),
+        )
     }
 
     fn send_to(&self, journal: &JournalLog) -> std::io::Result<()> {
         journal.journal_send(
             &Record::builder()
                 .level(self.level)
-                .target(&self.target)
+                .target(self.text.target())
                 .module_path(self.module)
                 .file(self.file)
                 .line(self.line)
-                .key_values(&self.fields)
-                .args(format_args!("{}", self.message))
+                .key_values(&self.text.fields().collect::<Vec<_>>())
+                .args(format_args!("{}", self.text.message()))
                 .build(),
         )
     }
 
     /// `2026-11-21T01:02:03.456Z INFO message KEY=value KEY="two words"`, always one line.
-    fn to_line(&self) -> String {
-        let mut line = format!("{} {} ", Timestamp::from(self.time), self.level);
-        push_escaped(&mut line, &self.message);
-        for (key, value) in &self.fields {
-            line.push(' ');
-            push_escaped(&mut line, key);
-            line.push('=');
+    fn push_line(&self, lines: &mut String) {
+        push(lines, format_args!("{} {} ", Timestamp::from(self.time), self.level));
+        push_escaped(lines, self.text.message());
+        for (key, value) in self.text.fields() {
+            lines.push(' ');
+            push_escaped(lines, key);
+            lines.push('=');
             if value.is_empty() || value.contains([' ', '"', '=']) {
-                line.push('"');
-                push_escaped(&mut line, &value.replace('\\', "\\\\").replace('"', "\\\""));
-                line.push('"');
+                lines.push('"');
+                push_escaped(lines, &value.replace('\\', "\\\\").replace('"', "\\\""));
+                lines.push('"');
             } else {
-                push_escaped(&mut line, value);
+                push_escaped(lines, value);
             }
         }
-        line.push('\n');
-        line
+        lines.push('\n');
     }
 }
 
+/// The target, the message, and the names and values of the fields, one behind the other.
+#[derive(Clone, Debug)]
+struct Text {
+    all: String,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+}
+
+impl Text {
+    /// Room for what most records say.
+    fn new() -> Self {
+        Self { all: String::with_capacity(256), ends: Vec::with_capacity(16) }
+    }
+
+    fn push(&mut self, piece: impl Display) {
+        push(&mut self.all, piece);
+        self.ends.push(self.all.len());
+    }
+
+    fn target(&self) -> &str {
+        self.piece(0)
+    }
+
+    fn message(&self) -> &str {
+        self.piece(1)
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        (2..self.ends.len()).step_by(2).map(|at| (self.piece(at), self.piece(at + 1)))
+    }
+
+    fn piece(&self, index: usize) -> &str {
+        let begin = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[begin..self.ends[index]]
+    }
+}
+
+impl<'kvs> VisitSource<'kvs> for Text {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
+        self.push(key);
+        self.push(value);
+        Ok(())
+    }
+}
+
+fn push(to: &mut String, piece: impl Display) {
+    write!(to, "{piece}").expect("a String can be written to");
+}
+
 /// A line break in a message from outside must not forge a record.
-fn push_escaped(line: &mut String, text: &str) {
-    for character in text.chars() {
-        if character.is_control() {
-            write!(line, "{}", character.escape_default()).expect("a String can be written to");
-        } else {
-            line.push(character);
-        }
+fn push_escaped(lines: &mut String, text: &str) {
+    for piece in text.split_inclusive(char::is_control) {
+        let plain = piece.trim_end_matches(char::is_control);
+        lines.push_str(plain);
+        push(lines, piece[plain.len()..].escape_default());
     }
 }
 
 fn write_to_stderr<'a>(entries: impl IntoIterator<Item = &'a Entry>) {
-    let lines: String = entries.into_iter().map(Entry::to_line).collect();
+    let mut lines = String::new();
+    entries.into_iter().for_each(|entry| entry.push_line(&mut lines));
     // There is no place left to report this to.
     let _ = std::io::stderr().write_all(lines.as_bytes());
-}
-
-struct Fields(Vec<(String, String)>);
-
-impl<'kvs> VisitSource<'kvs> for Fields {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), KvError> {
-        self.0.push((key.as_str().to_owned(), value.to_string()));
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -294,9 +330,10 @@ mod tests {
         drop(guard);
         let lines = sink.lines();
         assert_eq!(lines.len(), 1);
-        assert_eq!(lines[0].message, "refused");
-        assert_eq!(lines[0].target, "downlinkd::daemon");
-        let fields: Vec<_> = lines[0].fields.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let text = &lines[0].text;
+        assert_eq!(text.target(), "downlinkd::daemon");
+        assert_eq!(text.message(), "refused");
+        let fields: Vec<_> = text.fields().collect();
         assert_eq!(fields, [("COMMAND_ID", "8cdb5bf3"), ("CODE", "guard.disabled")]);
     }
 
@@ -310,7 +347,8 @@ mod tests {
             }
         }
         drop(guard);
-        let count = |target: &str| sink.lines().iter().filter(|e| e.target == target).count();
+        let count =
+            |target: &str| sink.lines().iter().filter(|e| e.text.target() == target).count();
         assert_eq!(count("downlinkd"), 3);
         assert_eq!(count("downlinkd::edge"), 3);
         assert_eq!(count("rumqttc::v5::state"), 1);
@@ -340,11 +378,12 @@ mod tests {
         drop(closed);
         drop(guard);
         let entries = sink.lines();
-        let (lines, notices): (Vec<_>, Vec<_>) = entries.iter().partition(|e| e.message == "line");
+        let (lines, notices): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|e| e.text.message() == "line");
         assert!(notices.iter().all(|notice| notice.level == Level::Warn));
-        let dropped = |notice: &&Entry| match &notice.fields[..] {
-            [(key, count)] if key == "DROPPED" => count.parse::<u64>().unwrap(),
-            fields => panic!("{fields:?}"),
+        let dropped = |notice: &&Entry| match notice.text.fields().collect::<Vec<_>>()[..] {
+            [("DROPPED", count)] => count.parse::<u64>().unwrap(),
+            ref fields => panic!("{fields:?}"),
         };
         let dropped: u64 = notices.iter().map(dropped).sum();
         let full = QUEUE as u64;
@@ -394,28 +433,27 @@ mod tests {
 
     #[test]
     fn stderr_gets_one_line_with_quoted_values() {
-        let entry = Entry {
-            time: UNIX_EPOCH + Duration::from_millis(1_795_222_923_456),
-            level: Level::Info,
-            target: "downlinkd".into(),
-            module: None,
-            file: None,
-            line: None,
-            message: "first\nsecond".into(),
-            fields: [
-                ("A", "plain"),
-                ("B", "two words"),
-                ("C", "a\"b\\c"),
-                ("D", ""),
-                ("E", "x\ty"),
-            ]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
-        };
+        let mut entry = Entry::copy(
+            &Record::builder()
+                .level(Level::Info)
+                .target("downlinkd")
+                .args(format_args!("first\nsecond"))
+                .key_values(&[
+                    ("A", "plain"),
+                    ("B", "two words"),
+                    ("C", "a\"b\\c"),
+                    ("D", ""),
+                    ("E", "x\ty\r\n"),
+                ])
+                .build(),
+        );
+        entry.time = UNIX_EPOCH + Duration::from_millis(1_795_222_923_456);
+        let mut lines = String::new();
+        entry.push_line(&mut lines);
         assert_eq!(
-            entry.to_line(),
+            lines,
             "2026-11-21T01:02:03.456Z INFO first\\nsecond A=plain B=\"two words\" \
-             C=\"a\\\"b\\\\c\" D=\"\" E=x\\ty\n"
+             C=\"a\\\"b\\\\c\" D=\"\" E=x\\ty\\r\\n\n"
         );
     }
 }

@@ -89,7 +89,9 @@ pub type Writes = Vec<Write>;
 
 /// All that a batch changes but the meta.
 pub fn writes_of(batch: &Batch) -> Writes {
-    let mut writes = Writes::new();
+    // Nonces are rare; the meta is still to come.
+    let usual = 3 * batch.records.len() + batch.outbox.len() + batch.published.len() + 1;
+    let mut writes = Writes::with_capacity(usual);
     // A command and its latest update are mostly one object: its body is made once.
     let mut made = HashMap::new();
     let mut push = |key: IVec, record: &Arc<Record>| {
