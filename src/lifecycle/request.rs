@@ -15,7 +15,7 @@ pub type CommandId = Uuid;
 /// UUIDv5 in the URL namespace of `device_id/api_id/idempotency_key`. The first two are topic
 /// levels, which hold no `/`, so no two triples share a name.
 pub fn command_id(device_id: &str, api_id: &str, idempotency_key: &str) -> CommandId {
-    let name = format!("{device_id}/{api_id}/{idempotency_key}");
+    let name = [device_id, api_id, idempotency_key].join("/");
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())
 }
 

@@ -123,12 +123,9 @@ pub fn signed_text(
     body: &RequestBody<'_>,
     challenge: Option<&str>,
 ) -> String {
-    let mut text = format!("{method}\n{path}\n{timestamp}\n{nonce}\n{}", body.sha256());
-    if let Some(challenge) = challenge {
-        text.push('\n');
-        text.push_str(challenge);
-    }
-    text
+    let timestamp = timestamp.to_string();
+    let lines = [method, path, &timestamp, nonce, body.sha256()];
+    lines.into_iter().chain(challenge).collect::<Vec<_>>().join("\n")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

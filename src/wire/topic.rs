@@ -50,23 +50,26 @@ impl Topics {
     }
 
     pub fn commands(&self, api_id: &str) -> String {
-        format!("{}/commands/{api_id}", self.base)
+        [&self.base, "commands", api_id].join("/")
     }
 
     pub fn queries(&self, api_id: &str) -> String {
-        format!("{}/queries/{api_id}", self.base)
+        [&self.base, "queries", api_id].join("/")
     }
 
     pub fn grants(&self, api_id: &str) -> String {
-        format!("{}/grants/{api_id}", self.base)
+        [&self.base, "grants", api_id].join("/")
     }
 
     pub fn replies(&self, api_id: &str) -> String {
-        format!("{}/replies/{api_id}", self.base)
+        [&self.base, "replies", api_id].join("/")
     }
 
     pub fn lifecycle(&self, api_id: &str, command_id: Uuid) -> String {
-        format!("{}/lifecycle/{api_id}/{command_id}", self.base)
+        let mut buffer = Uuid::encode_buffer();
+        let command_id = command_id.hyphenated().encode_lower(&mut buffer);
+        // One per update: `format!` would ask for memory several times.
+        [&self.base, "lifecycle", api_id, command_id].join("/")
     }
 
     pub fn presence(&self) -> String {
