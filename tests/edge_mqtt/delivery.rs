@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes::v5::PublishProperties;
 
 use crate::agent::{Agent, COMMANDS, REPLIES, options};
 use crate::broker::Broker;
-use crate::fake::{CONNACK, FakeBroker, SUBACK};
+use crate::fake::{CONNACK, FakeBroker, SUBACK, fake_connection};
 use crate::peer::Peer;
 use crate::proxy::Proxy;
 use crate::{format_all_logs, soon, within};
@@ -261,7 +261,7 @@ async fn a_flood_that_is_not_taken_is_not_read_and_not_lost() {
 
 #[tokio::test]
 async fn a_round_trip_does_not_wait_for_nagle() {
-    // mosquitto has Nagle's algorithm on unless it is told not to; this is about our side.
+    // This is about what we send.
     let broker = Broker::start_with("allow_anonymous true\nset_tcp_nodelay true", |_| ()).await;
     let (mut agent, _) = Agent::connect(options(broker.port)).await;
     let mut peer = Peer::connect(broker.port, REPLIES).await;
@@ -287,5 +287,32 @@ async fn a_round_trip_does_not_wait_for_nagle() {
     times.sort();
     let median = times[times.len() / 2];
     println!("median round trip {median:?}, slowest {:?}", times.last().unwrap());
+    assert!(median < Duration::from_millis(20), "{median:?}");
+}
+
+#[tokio::test]
+async fn what_a_broker_with_nagles_algorithm_sends_does_not_wait_for_a_delayed_ack() {
+    // The algorithm is on, as mosquitto has it unless it is told not to.
+    let (mut agent, mut connection) = fake_connection().await;
+    let mut times = Vec::new();
+    for number in 1..=20 {
+        // Where one answers the other, the kernel delays ACKs, for an answer to take them along.
+        connection.send(&[0x32, 7, 0, 1, b't', 0, number, 0, b'x']).await;
+        let message = agent.message().await;
+        agent.acknowledge(message);
+        assert_eq!(connection.read().await, [0x40, 2, 0, number], "PUBACK");
+        // With QoS 0 there is none.
+        let begin = std::time::Instant::now();
+        for payload in *b"ab" {
+            connection.send(&[0x30, 5, 0, 1, b't', 0, payload]).await;
+        }
+        for payload in *b"ab" {
+            assert_eq!(agent.message().await.payload, [payload]);
+        }
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    let median = times[times.len() / 2];
+    println!("median {median:?}, slowest {:?}", times.last().unwrap());
     assert!(median < Duration::from_millis(20), "{median:?}");
 }

@@ -128,9 +128,24 @@ impl Network {
             }
             self.incoming.reserve(READING);
             let stream = Pin::new(&mut self.stream);
-            if ready!(poll_read_buf(stream, context, &mut self.incoming))? == 0 {
+            let Poll::Ready(read) = poll_read_buf(stream, context, &mut self.incoming) else {
+                self.acknowledge_segments()?;
+                return Poll::Pending;
+            };
+            if read? == 0 {
                 return Poll::Ready(Err(Error::Closed));
             }
         }
+    }
+
+    /// A broker with Nagle's algorithm on, as mosquitto has it unless told otherwise, holds back what
+    /// follows a small packet until TCP acknowledges that one, which else may take 40 ms (tcp(7)).
+    fn acknowledge_segments(&self) -> io::Result<()> {
+        let tcp = match &self.stream {
+            Either::Left(tcp) => tcp,
+            Either::Right(tls) => tls.get_ref().0,
+        };
+        // The kernel forgets it again and again.
+        tcp.set_quickack(true)
     }
 }
