@@ -284,10 +284,7 @@ async fn a_round_trip_does_not_wait_for_nagle() {
         assert_eq!(answer, payload);
         times.push(begin.elapsed());
     }
-    times.sort();
-    let median = times[times.len() / 2];
-    println!("median round trip {median:?}, slowest {:?}", times.last().unwrap());
-    assert!(median < Duration::from_millis(20), "{median:?}");
+    median_is_below_a_delayed_ack(times);
 }
 
 #[tokio::test]
@@ -311,6 +308,11 @@ async fn what_a_broker_with_nagles_algorithm_sends_does_not_wait_for_a_delayed_a
         }
         times.push(begin.elapsed());
     }
+    median_is_below_a_delayed_ack(times);
+}
+
+/// The kernel's takes 40 ms.
+fn median_is_below_a_delayed_ack(mut times: Vec<Duration>) {
     times.sort();
     let median = times[times.len() / 2];
     println!("median {median:?}, slowest {:?}", times.last().unwrap());
