@@ -9,12 +9,11 @@
 
 mod unknown;
 
-use mavlink::{MAV_STX, MAV_STX_V2, calculate_crc, consts};
+use mavlink::{MAV_STX, MAV_STX_V2, consts};
 
 use super::Address;
+use super::checksum::{checksum, crc_extra};
 use unknown::Seeds;
-
-include!(concat!(env!("OUT_DIR"), "/crc_extra.rs"));
 
 const V1_HEADER: usize = consts::STX_SIZE + consts::v1::HEADER_SIZE;
 const V2_HEADER: usize = consts::STX_SIZE + consts::v2::MIN_HEADER_SIZE;
@@ -237,14 +236,12 @@ fn examine(bytes: &[u8]) -> Candidate {
     if bytes.len() < length {
         return Candidate::Incomplete;
     }
-    let checksum = u16::from_le_bytes([bytes[checksum_at], bytes[checksum_at + 1]]);
+    let stated = u16::from_le_bytes([bytes[checksum_at], bytes[checksum_at + 1]]);
     let checked = &bytes[consts::STX_SIZE..checksum_at];
     match crc_extra(message_id(version, bytes)) {
-        Some(extra) if calculate_crc(checked, extra) == checksum => {
-            Candidate::Frame { version, length }
-        }
+        Some(extra) if checksum(checked, extra) == stated => Candidate::Frame { version, length },
         Some(_) => Candidate::BadChecksum,
-        None => match unknown::seed(checked, checksum) {
+        None => match unknown::seed(checked, stated) {
             Some(seed) => Candidate::UnknownMessage { version, length, seed },
             None => Candidate::BadChecksum,
         },
@@ -267,11 +264,6 @@ fn message_id(version: Version, bytes: &[u8]) -> u32 {
         Version::V1 => bytes[5].into(),
         Version::V2 => u32::from_le_bytes([bytes[7], bytes[8], bytes[9], 0]),
     }
-}
-
-pub(super) fn crc_extra(message_id: u32) -> Option<u8> {
-    let index = CRC_EXTRA.binary_search_by_key(&message_id, |&(id, _)| id).ok()?;
-    Some(CRC_EXTRA[index].1)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! MAVLink 1 and 2. Values that come from the vehicle stay raw integers: a COMMAND_ACK with a
 //! number that the dialect does not know must still reach whoever waits for it.
 
+mod checksum;
 mod decode;
 mod encode;
 mod foreign;

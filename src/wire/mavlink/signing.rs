@@ -12,18 +12,19 @@ mod key;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mavlink::consts;
 use mavlink::consts::v2::{
     IFLAG_SIGNED, SIGNATURE_LINK_ID_SIZE as LINK_ID_SIZE,
     SIGNATURE_TIMESTAMP_SIZE as TIMESTAMP_SIZE, SIGNATURE_VALUE_SIZE,
 };
-use mavlink::{calculate_crc, consts};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
 use super::Address;
+use super::checksum::{checksum, crc_extra};
 use super::encode::FrameBytes;
-use super::framer::{Frame, Version, crc_extra};
+use super::framer::{Frame, Version};
 use crate::lifecycle::time::Timestamp;
 
 pub use key::{Key, KeyError};
@@ -214,7 +215,7 @@ fn seal(frame: &FrameBytes, key: &Key, link_id: u8, timestamp: SigningTime) -> F
     bytes[2] |= IFLAG_SIGNED;
     let checksum_at = length - consts::CHECKSUM_SIZE;
     let extra = crc_extra(id).expect("the messages that we write are in the dialect");
-    let checksum = calculate_crc(&bytes[consts::STX_SIZE..checksum_at], extra);
+    let checksum = checksum(&bytes[consts::STX_SIZE..checksum_at], extra);
     bytes[checksum_at..length].copy_from_slice(&checksum.to_le_bytes());
     let timestamp_at = length + LINK_ID_SIZE;
     let signature_at = timestamp_at + TIMESTAMP_SIZE;

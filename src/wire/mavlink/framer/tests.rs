@@ -2,7 +2,7 @@ use mavlink::dialects::development::{
     ATTITUDE_DATA, COMMAND_ACK_DATA, HEARTBEAT_DATA, LOG_DATA_DATA, MavCmd, MavMessage, MavResult,
     STATUSTEXT_DATA,
 };
-use mavlink::{MAVLinkV1MessageRaw, MAVLinkV2MessageRaw, MavHeader, Message};
+use mavlink::{MAVLinkV1MessageRaw, MAVLinkV2MessageRaw, MavHeader, Message, calculate_crc};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -81,19 +81,6 @@ fn drain_to_the_end(framer: &mut Framer, frames: &mut Vec<Vec<u8>>) {
     while framer.resynchronize() {
         drain(framer, frames);
     }
-}
-
-#[test]
-fn crc_extra_is_that_of_the_crate() {
-    assert!(CRC_EXTRA.is_sorted_by(|left, right| left.0 < right.0));
-    let known = (0..100_000).filter(|&id| MavMessage::default_message_from_id(id).is_some());
-    let mut count = 0;
-    for id in known {
-        assert_eq!(crc_extra(id), Some(MavMessage::extra_crc(id)), "message {id}");
-        count += 1;
-    }
-    assert!(count > 200, "{count} messages compared");
-    assert_eq!(crc_extra(0xFF_FFFF), None);
 }
 
 #[test]

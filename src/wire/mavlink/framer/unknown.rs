@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use mavlink::calculate_crc;
+use super::super::checksum::checksum;
 
 /// Message ids that are remembered; noise must not fill the memory.
 const MAX_MESSAGES: usize = 64;
@@ -39,10 +39,11 @@ impl Seeds {
     }
 }
 
-/// The seed that fits, if there is one. `checked`: from behind the marker up to the checksum.
-pub(super) fn seed(checked: &[u8], checksum: u16) -> Option<u8> {
+/// The seed that fits, if there is one. `checked`: from behind the marker up to the checksum, which is
+/// stated behind it.
+pub(super) fn seed(checked: &[u8], stated: u16) -> Option<u8> {
     // The checksum is linear: what a seed changes does not depend on the bytes before it.
-    let change = calculate_crc(checked, 0) ^ checksum;
-    let none = calculate_crc(&[], 0);
-    (0..=u8::MAX).find(|seed| calculate_crc(&[], *seed) ^ none == change)
+    let change = checksum(checked, 0) ^ stated;
+    let none = checksum(&[], 0);
+    (0..=u8::MAX).find(|seed| checksum(&[], *seed) ^ none == change)
 }

@@ -1,3 +1,5 @@
+use mavlink::calculate_crc;
+
 use super::*;
 use crate::catalog::{IntParams, LongParams};
 use crate::wire::mavlink::{Body, CommandFrame, Framer, command, heartbeat};
