@@ -5,6 +5,8 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Endpoint;
 use super::serial::Serial;
 use super::tcp::Tcp;
@@ -65,7 +67,7 @@ pub(super) trait Stream: Send {
     /// Nobody waits for what is received, so it may be read a little later, if that is of use:
     /// meanwhile it stays in the kernel's buffer, far from filling it. For how long; ends with the
     /// next reading.
-    fn rest(&mut self) -> io::Result<Duration> {
+    fn rest(&mut self, _now: Instant) -> io::Result<Duration> {
         Ok(Duration::ZERO)
     }
 
@@ -157,8 +159,8 @@ impl Port {
     }
 
     /// See [`Stream::rest`].
-    pub(super) fn rest(&mut self) -> Result<Duration, Failure> {
-        let rests = self.stream.rest();
+    pub(super) fn rest(&mut self, now: Instant) -> Result<Duration, Failure> {
+        let rests = self.stream.rest(now);
         rests.map_err(|source| Failure::Read { endpoint: self.endpoint.clone(), source })
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serialport::TTYPort;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_serial::SerialPort as _;
 use tokio_serial::{ClearBuffer, DataBits, ErrorKind, FlowControl, Parity, SerialStream, StopBits};
 
@@ -21,22 +22,27 @@ const BITS_PER_BYTE: u64 = 10;
 /// What the line discipline holds (N_TTY_BUF_SIZE, 4096), less a tenth: beyond it RTS would hold the
 /// sender up, and whoever reads so much has not read all.
 const DISCIPLINE_BYTES: u32 = 3712;
-/// A quarter of what the kernel's buffer before the line discipline takes (tty_buffer.c).
-const DRIVER_BYTES: u32 = 16 * 1024;
-const LONGEST_REST: Duration = Duration::from_millis(80);
+/// So many are to come during a rest. When the discipline is nearly full the driver of a USB adapter stops
+/// reading, and the adapter's own buffer is small.
+const AWAITED_BYTES: u32 = 3328;
+const LONGEST_REST: Duration = Duration::from_millis(100);
 const IN_USE: &str = "another process has it open (a second downlinkd, ModemManager, a login console); \
                       stop that one";
 
 pub(super) struct Serial {
     port: TTYPort,
+    /// The same port, without the poll(2) before each reading and writing.
+    quiet: mio_serial::SerialStream,
     /// The same port, registered with the runtime; `None` while it rests.
     stream: Option<SerialStream>,
     rest: Rest,
     baud: u32,
-    /// So many may come during a rest.
-    resting_bytes: u32,
+    rtscts: bool,
     /// The last reading has not taken all.
     has_more: bool,
+    /// When the last rest began, and how much has been read since.
+    rested_at: Instant,
+    read_since: u32,
 }
 
 impl Serial {
@@ -54,9 +60,17 @@ impl Serial {
                 ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, IN_USE),
                 _ => error.into(),
             })?;
-        let resting_bytes = if rtscts { DISCIPLINE_BYTES } else { DRIVER_BYTES };
-        let mut it =
-            Self { port, stream: None, rest: Rest::new()?, baud, resting_bytes, has_more: false };
+        let mut it = Self {
+            quiet: port.try_clone_native()?.try_into()?,
+            port,
+            stream: None,
+            rest: Rest::new()?,
+            baud,
+            rtscts,
+            has_more: false,
+            rested_at: Instant::now(),
+            read_since: 0,
+        };
         it.stream()?;
         Ok(it)
     }
@@ -75,7 +89,7 @@ impl Serial {
 impl Stream for Serial {
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.stream.is_none()
-            && let Ok(length) = self.port.write(bytes)
+            && let Ok(length) = self.quiet.write(bytes)
         {
             return Poll::Ready(Ok(length));
         }
@@ -89,7 +103,7 @@ impl Stream for Serial {
     ) -> Poll<io::Result<usize>> {
         ready!(self.rest.poll_over(context))?;
         let length = if self.stream.is_none()
-            && let Ok(length @ 1..) = self.port.read(buffer)
+            && let Ok(length @ 1..) = self.quiet.read(buffer)
         {
             length
         } else {
@@ -99,6 +113,7 @@ impl Stream for Serial {
             buffer.filled().len()
         };
         self.has_more = length >= DISCIPLINE_BYTES as usize;
+        self.read_since = self.read_since.saturating_add(length as u32);
         Poll::Ready(Ok(length))
     }
 
@@ -111,13 +126,18 @@ impl Stream for Serial {
         Duration::from_micros(bits * 1_000_000 / u64::from(self.baud))
     }
 
-    fn rest(&mut self) -> io::Result<Duration> {
+    fn rest(&mut self, now: Instant) -> io::Result<Duration> {
         if self.has_more {
             return Ok(Duration::ZERO);
         }
         self.stream = None;
-        let rest = self.wire_time(self.resting_bytes).min(LONGEST_REST);
+        let mut rest = awaited(self.read_since, now - self.rested_at).min(LONGEST_REST);
+        if self.rtscts {
+            rest = rest.min(self.wire_time(DISCIPLINE_BYTES));
+        }
         self.rest.begin(rest)?;
+        self.rested_at = now;
+        self.read_since = 0;
         Ok(rest)
     }
 
@@ -132,9 +152,15 @@ impl Stream for Serial {
     }
 }
 
+/// How long [`AWAITED_BYTES`] take if they come as the last did.
+fn awaited(bytes: u32, time: Duration) -> Duration {
+    time * AWAITED_BYTES / bytes.max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::os::fd::OwnedFd;
 
     use rustix::fs::{OFlags, fcntl_setfl};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -143,11 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_reading_cannot_take_is_read_without_a_rest() {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        fcntl_setfl(&master, OFlags::NONBLOCK).unwrap();
-        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let (path, master) = pty();
         let mut serial = Serial::open(&path, 921_600, false).unwrap();
         let mut unread = 0;
         while let Ok(length) = rustix::io::write(&master, &[0; 1024]) {
@@ -161,8 +183,49 @@ mod tests {
             unread -= length;
             let is_full = length >= DISCIPLINE_BYTES as usize;
             full_readings += u32::from(is_full);
-            assert_eq!(serial.rest().unwrap(), if is_full { Duration::ZERO } else { LONGEST_REST });
+            let second = Duration::from_secs(1);
+            let rest = serial.rest(serial.rested_at + second).unwrap();
+            assert_eq!(rest.is_zero(), is_full);
         }
         assert!(full_readings > 0);
+    }
+
+    #[tokio::test]
+    async fn the_more_comes_the_shorter_the_rest() {
+        let (path, master) = pty();
+        let mut serial = Serial::open(&path, 921_600, false).unwrap();
+        let mut rest_after = async |bytes_per_second: u32| {
+            let bytes = bytes_per_second as usize / 50;
+            assert_eq!(rustix::io::write(&master, &vec![0; bytes]).unwrap(), bytes);
+            let mut unread = bytes;
+            while unread > 0 {
+                let mut buffer = [0; 8192];
+                unread -= poll_fn(|context| serial.poll_read(context, &mut buffer)).await.unwrap();
+            }
+            serial.rest(serial.rested_at + Duration::from_millis(20)).unwrap()
+        };
+        for (bytes_per_second, rest) in [(50, 100), (5_000, 100), (41_600, 80), (83_200, 40)] {
+            let expected = Duration::from_millis(rest);
+            assert_eq!(rest_after(bytes_per_second).await, expected, "{bytes_per_second} bytes/s");
+        }
+    }
+
+    #[tokio::test]
+    async fn with_rts_cts_the_sender_is_not_held_up() {
+        let (path, _master) = pty();
+        let mut serial = Serial::open(&path, 921_600, true).unwrap();
+        let rest = serial.rest(serial.rested_at + Duration::from_secs(1)).unwrap();
+        assert_eq!(rest, serial.wire_time(DISCIPLINE_BYTES));
+        assert!(rest < LONGEST_REST);
+    }
+
+    /// The path of one end, and the other.
+    fn pty() -> (String, OwnedFd) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        fcntl_setfl(&master, OFlags::NONBLOCK).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        (path, master)
     }
 }

@@ -231,8 +231,9 @@ impl<'a> Session<'a> {
         if outgoing.ticket.is_none() {
             return self.sent().await;
         }
-        let by = Instant::now() + self.port.drain_bound(self.port.undrained()?);
-        self.drain(by).await
+        let undrained = self.port.undrained()?;
+        let by = Instant::now() + self.port.drain_bound(undrained);
+        self.drain(undrained, by).await
     }
 
     async fn outgoing_due(&mut self) -> Result<(), End> {
@@ -246,13 +247,14 @@ impl<'a> Session<'a> {
             }
             // The rest must not follow later: only a new opening gets the line out of the frame.
             Some(Outgoing { stage: Stage::Writing { .. }, .. }) => Err(self.port.stalled().into()),
-            Some(Outgoing { stage: Stage::Draining { by, .. }, .. }) => self.drain(by).await,
+            Some(Outgoing { stage: Stage::Draining { by, .. }, .. }) => {
+                self.drain(self.port.undrained()?, by).await
+            }
             None => Ok(()),
         }
     }
 
-    async fn drain(&mut self, by: Instant) -> Result<(), End> {
-        let undrained = self.port.undrained()?;
+    async fn drain(&mut self, undrained: u32, by: Instant) -> Result<(), End> {
         let now = Instant::now();
         if undrained > 0 && now >= by {
             return Err(self.port.never_drained(undrained).into());
@@ -331,7 +333,7 @@ impl<'a> Session<'a> {
         }
         let now = Instant::now();
         let may_rest = now >= self.attentive_until && !self.link.forwards.has_peer();
-        let rest = if may_rest { self.port.rest()? } else { Duration::ZERO };
+        let rest = if may_rest { self.port.rest(now)? } else { Duration::ZERO };
         self.pause_at = self.framer.is_holding().then(|| now + rest + STREAM_PAUSE);
         Ok(())
     }

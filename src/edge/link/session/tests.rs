@@ -89,7 +89,7 @@ impl Stream for Scripted {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn rest(&mut self) -> io::Result<Duration> {
+    fn rest(&mut self, _now: Instant) -> io::Result<Duration> {
         let mut script = self.0.lock().unwrap();
         script.resting = script.rest.map(|rest| Box::pin(sleep(rest)));
         Ok(script.rest.unwrap_or_default())
