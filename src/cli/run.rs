@@ -1,5 +1,6 @@
 //! `downlinkd run`
 
+use std::panic::resume_unwind;
 use std::process::ExitCode;
 
 use ::log::LevelFilter;
@@ -27,7 +28,12 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(daemon::run(config, arguments.config.clone())),
+        Ok(runtime) => {
+            // As a task, since the runtime asks epoll once more whenever another one wakes the future that it
+            // blocks on.
+            let agent = runtime.spawn(daemon::run(config, arguments.config.clone()));
+            runtime.block_on(agent).unwrap_or_else(|error| resume_unwind(error.into_panic()))
+        }
         Err(error) => {
             ::log::error!("failed to start the runtime: {error}");
             return ExitCode::FAILURE;
