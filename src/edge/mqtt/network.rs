@@ -31,6 +31,8 @@ pub(super) struct Network {
     stream: Either<TcpStream, TlsStream<TcpStream>>,
     incoming: BytesMut,
     outgoing: BytesMut,
+    /// Something was read that TCP perhaps has not acknowledged.
+    unacknowledged: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +63,8 @@ impl Network {
             }
             None => Either::Left(tcp),
         };
-        Ok(Self { stream, incoming: BytesMut::new(), outgoing: BytesMut::new() })
+        let (incoming, outgoing) = (BytesMut::new(), BytesMut::new());
+        Ok(Self { stream, incoming, outgoing, unacknowledged: false })
     }
 
     /// Leaves with the next [`receive`](Self::receive) or [`close`](Self::close).
@@ -135,17 +138,22 @@ impl Network {
             if read? == 0 {
                 return Poll::Ready(Err(Error::Closed));
             }
+            self.unacknowledged = true;
         }
     }
 
     /// A broker with Nagle's algorithm on, as mosquitto has it unless told otherwise, holds back what
     /// follows a small packet until TCP acknowledges that one, which else may take 40 ms (tcp(7)).
-    fn acknowledge_segments(&self) -> io::Result<()> {
+    fn acknowledge_segments(&mut self) -> io::Result<()> {
         let tcp = match &self.stream {
+            Either::Left(_) if !self.unacknowledged => return Ok(()),
             Either::Left(tcp) => tcp,
+            // Half a record may have been read, which it does not tell.
             Either::Right(tls) => tls.get_ref().0,
         };
-        // The kernel forgets it again and again.
-        tcp.set_quickack(true)
+        // The kernel forgets it with what is written next.
+        tcp.set_quickack(true)?;
+        self.unacknowledged = false;
+        Ok(())
     }
 }
