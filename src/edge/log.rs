@@ -22,7 +22,7 @@ use crate::lifecycle::time::Timestamp;
 /// About one second of the busiest log, and at most a few hundred kilobytes.
 const QUEUE: usize = 1024;
 /// What is logged within this time is written together.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for the last records.
 const FLUSH: Duration = Duration::from_secs(1);
 /// Other crates may warn, but their chatter hides ours.
