@@ -61,8 +61,8 @@ def check_reader(soak):
     until = time.monotonic() + TIMEOUT_S
     while (read := soak.metric("link_frames_total")) < least and time.monotonic() < until:
         time.sleep(0.1)
-    # Heartbeats go on.
-    if not least <= read <= soak.vehicle.noise.frames["intact"]:
+    # Heartbeats go on. One noise in 65536 has a checksum that fits, and a run has over a hundred.
+    if not least <= read <= soak.vehicle.noise.frames["intact"] + 1:
         soak.ledger.violations.append(f"of {intact} intact frames {read} were read")
     return [
         ("frames on the line", soak.vehicle.noise.frames["sent"]),

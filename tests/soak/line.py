@@ -110,10 +110,12 @@ class NoisyLine(Pty):
 
     def write(self, data):
         on_line = self._noise.carry(data)
+        frame = Counter(sent=1, intact=int(self._noise.was_intact))
+        # Before it is written: the agent may have read it before this thread goes on.
+        self._noise.frames.update(frame)
         carried = super().write(on_line)
-        if carried:
-            self._noise.frames["sent"] += 1
-            self._noise.frames["intact"] += self._noise.was_intact
+        if not carried:
+            self._noise.frames.subtract(frame)
         return carried
 
     def read(self):
