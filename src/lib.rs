@@ -11,8 +11,8 @@
 //!   wire/inbound     JSON -> request        catalog         names and numbers -> parameters
 //!   lifecycle/engine intake                 guard           may this command go
 //!   edge/journal     ACCEPTED and "a frame may be out" are durable
-//!   edge/mqtt        PUBACK, create reply, ACCEPTED
-//!   wire/mavlink     the frame              edge/link       written and drained: DELIVERED
+//!   wire/mavlink     the frame              edge/link       written and drained
+//!   edge/mqtt        PUBACK, create reply, ACCEPTED, then DELIVERED
 //!   edge/link        bytes -> frames        wire/mavlink    COMMAND_ACK
 //!   lifecycle/engine answer
 //!   edge/journal     the outcome is durable
@@ -20,10 +20,8 @@
 //! ```
 //!
 //! `catalog`, `guard`, `lifecycle` and `wire` are pure: no clock, file, socket or log; time comes in
-//! as an argument. The engine's contract: [`lifecycle::engine::Engine::handle`] what happened, then
-//! drain `poll_effect` until it is empty or another commit is next, a `Persist` before the next effect is
-//! taken and frames before what else waits since then, then sleep until `poll_timeout`. A `Persist` comes
-//! before everything that makes its content visible.
+//! as an argument. The engine is told what happened, then asked what to do and until when to sleep:
+//! [`lifecycle::engine`] has the contract.
 
 #[cfg(feature = "bench")]
 pub mod bench;
