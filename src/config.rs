@@ -348,7 +348,7 @@ impl RawLink {
             return Err(value("link", "component_id", message));
         }
         for (domain, component) in &self.component_by_domain {
-            if !catalog::all().iter().any(|command| command.domain == domain) {
+            if !catalog::is_domain(domain) {
                 let message = format!("{domain:?} is not a domain of the catalogue");
                 return Err(value("link", "component_by_domain", message));
             }

@@ -53,6 +53,11 @@ pub fn all() -> &'static [Command] {
     &table::COMMANDS
 }
 
+/// Whether any command is of this domain, such as `camera-media`.
+pub fn is_domain(name: &str) -> bool {
+    all().iter().any(|command| command.domain == name)
+}
+
 /// One MAV_CMD.
 #[derive(Debug)]
 pub struct Command {

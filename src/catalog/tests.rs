@@ -38,6 +38,14 @@ fn every_command_is_found_by_name_and_by_id() {
 }
 
 #[test]
+fn domains_are_those_of_commands() {
+    assert!(all().iter().all(|command| is_domain(command.domain)));
+    for unknown in ["", "Navigation", "nav_roi"] {
+        assert!(!is_domain(unknown), "{unknown:?}");
+    }
+}
+
+#[test]
 fn commands_with_a_location_and_only_they_go_as_command_int() {
     for command in all() {
         let expected =

@@ -64,7 +64,7 @@ fn text(arguments: &Arguments) -> Result<String, String> {
 
 fn selected(arguments: &Arguments) -> Result<Vec<&'static Command>, String> {
     if let Some(domain) = &arguments.domain
-        && !catalog::all().iter().any(|command| command.domain == domain)
+        && !catalog::is_domain(domain)
     {
         return Err(suggest::unknown_domain(domain));
     }

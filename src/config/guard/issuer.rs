@@ -78,7 +78,7 @@ impl RawIssuer {
             }
         }
         for domain in &permission.domains {
-            if !catalog::all().iter().any(|command| command.domain == domain) {
+            if !catalog::is_domain(domain) {
                 let message = format!("{domain:?} is not a domain of the catalogue");
                 return Err(value(SECTION, "domains", message));
             }
