@@ -155,15 +155,8 @@ fn plan(arguments: &Arguments) -> Result<Plan, Mistake> {
     Ok(Plan {
         topics: Topics::new(&mqtt.prefix, &device_id),
         options: mqtt::Options {
-            brokers: mqtt.brokers,
-            tls: mqtt.tls,
             client_id: format!("downlinkd-send-{}", Uuid::new_v4().simple()),
-            username: mqtt.username,
-            password: mqtt.password,
-            keep_alive: mqtt.keep_alive,
-            session_expiry: mqtt.session_expiry,
-            subscriptions: Vec::new(),
-            will: None,
+            ..mqtt.options()
         },
         api_id: arguments.issuer.clone(),
         signer,

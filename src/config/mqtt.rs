@@ -11,7 +11,7 @@ use url::{Position, Url};
 
 use super::seconds::Seconds;
 use super::{Mistake, missing, secret, value};
-use crate::edge::mqtt::{Broker, ClientCertificate, Tls, tls};
+use crate::edge::mqtt::{Broker, ClientCertificate, Options, Tls, tls};
 use crate::wire::topic::is_level;
 
 const SECTION: &str = "mqtt";
@@ -32,6 +32,23 @@ pub struct Mqtt {
     pub password: Option<String>,
     pub keep_alive: Duration,
     pub session_expiry: Duration,
+}
+
+impl Mqtt {
+    /// How to reach the brokers, as whom; what to hear is the caller's, and so is a will.
+    pub fn options(&self) -> Options {
+        Options {
+            brokers: self.brokers.clone(),
+            tls: self.tls.clone(),
+            client_id: self.client_id.clone(),
+            username: self.username.clone(),
+            password: self.password.clone(),
+            keep_alive: self.keep_alive,
+            session_expiry: self.session_expiry,
+            subscriptions: Vec::new(),
+            will: None,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

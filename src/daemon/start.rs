@@ -161,17 +161,11 @@ fn settings(config: &Config, session: Uuid) -> Settings {
 
 fn mqtt_options(config: &Config, topics: &Topics, session: Uuid) -> mqtt::Options {
     mqtt::Options {
-        brokers: config.mqtt.brokers.clone(),
-        tls: config.mqtt.tls.clone(),
-        client_id: config.mqtt.client_id.clone(),
-        username: config.mqtt.username.clone(),
-        password: config.mqtt.password.clone(),
-        keep_alive: config.mqtt.keep_alive,
-        session_expiry: config.mqtt.session_expiry,
         subscriptions: topics.subscriptions(),
         will: Some(mqtt::Will {
             topic: topics.presence(),
             payload: outbound::absence(session, &config.device_id),
         }),
+        ..config.mqtt.options()
     }
 }
