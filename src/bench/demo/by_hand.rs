@@ -33,10 +33,7 @@ mod tests {
 
     #[test]
     fn the_vehicle_believes_what_the_script_publishes() {
-        if Command::new("openssl").arg("version").output().is_err() {
-            eprintln!("openssl is not installed: the script is not run");
-            return;
-        }
+        Command::new("openssl").arg("version").output().expect("openssl is not installed");
         let dir = tempfile::tempdir().unwrap();
         for (name, text) in [("mosquitto_pub", MOSQUITTO_PUB), ("mosquitto_sub", MOSQUITTO_SUB)] {
             let path = dir.path().join(name);

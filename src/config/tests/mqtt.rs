@@ -173,7 +173,8 @@ fn keys_are_pkcs_8_pkcs_1_and_sec1_but_not_encrypted_and_of_a_kind_that_is_known
     let dir = files.dir.path();
     let openssl = |arguments: &str| {
         let mut command = Command::new("openssl");
-        let output = command.current_dir(dir).args(arguments.split(' ')).output().unwrap();
+        let output = command.current_dir(dir).args(arguments.split(' ')).output();
+        let output = output.expect("openssl is not installed");
         assert!(output.status.success(), "openssl {arguments}: {output:?}");
     };
     let load = || {
