@@ -73,6 +73,9 @@ impl Code {
                 | Code::StatePrecondition
                 | Code::GuardDisabled
                 | Code::PolicyCommandDenied
+                | Code::GrantMissing
+                | Code::GrantExpired
+                | Code::GrantExhausted
                 | Code::TransportNotReady
                 | Code::TransportLost
                 | Code::TransportWriteFailed

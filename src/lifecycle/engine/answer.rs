@@ -44,10 +44,10 @@ impl Engine {
         let asked = self.in_flight.get(&slot).copied().filter(|id| self.live[id].may_be_out);
         if let Some(id) = asked.filter(|_| by_its_link) {
             self.answered(now, id, ack);
-        } else if let Some(id) = self.waiting_for_another_component(link, &ack) {
-            self.strayed(now, id, ack);
         } else if let Some(id) = self.late.get(&slot).copied().filter(|_| by_its_link) {
             self.answered_late(now, id, ack);
+        } else if let Some(id) = self.waiting_for_another_component(link, &ack) {
+            self.strayed(now, id, ack);
         } else {
             self.effects.push_back(Effect::Unmatched(ack));
         }
@@ -74,7 +74,7 @@ impl Engine {
         }
         let in_progress =
             live.record.ack.as_ref().is_some_and(|it| it.ack.result == result::IN_PROGRESS);
-        let (code, message) = if live.recovered {
+        let (code, message) = if live.recovered && !live.progressed {
             (
                 Code::RestartOutcomeUnknown,
                 "perhaps sent before the agent restarted; no COMMAND_ACK came in time",
@@ -142,9 +142,7 @@ impl Engine {
     fn progressed(&mut self, now: &Now, id: CommandId, ack: CommandAck) {
         let max_progress = self.settings.max_progress;
         let Some(live) = self.live.get_mut(&id) else { return };
-        let progress_before = progress(&live.record);
-        live.recovered = false;
-        live.record.ack = Some(Acknowledged { ack, at: now.wall });
+        live.progressed = true;
         if live.record.timeout_seconds != 0 {
             let since_dispatch = live
                 .record
@@ -161,12 +159,14 @@ impl Engine {
             self.timers.set(Timer::Deadline(id), deadline);
         }
         let Some(live) = self.live.get_mut(&id) else { return };
-        if progress_before == Some(ack.progress) {
-            // The same news again is no update: a vehicle may repeat it many times a second.
+        if live.record.ack.as_ref().is_some_and(|told| told.ack == ack) {
+            // The same news again is no update: a vehicle may repeat it many times a second. So a query
+            // finds it as it was told.
             self.write(id);
             self.write_lazily(now);
             return;
         }
+        live.record.ack = Some(Acknowledged { ack, at: now.wall });
         live.record.cause = Some(Cause::Result(result::IN_PROGRESS));
         live.record.message = Some("the vehicle is working on the command".to_owned());
         self.announce(now, id);
@@ -199,8 +199,8 @@ impl Engine {
         }
     }
 
-    /// The oldest command of this MAV_CMD that went out by this link and waits for another component
-    /// of the same system.
+    /// The oldest command of this MAV_CMD that went out by this link and whose outcome somebody waits
+    /// for, from another component of the same system.
     fn waiting_for_another_component(&self, link: LinkId, ack: &CommandAck) -> Option<CommandId> {
         self.in_flight
             .iter()
@@ -210,6 +210,7 @@ impl Engine {
                     && target.system == ack.source.system
                     && self.vehicle.link_of(target.component) == link
                     && self.live[id].may_be_out
+                    && !self.live[id].record.is_terminal()
             })
             .map(|(_, id)| *id)
             .min_by_key(|id| self.live[id].record.number)
@@ -238,9 +239,4 @@ impl Engine {
         let message = format!("the vehicle answered {} after the timeout", cause.response_code());
         self.finish(now, id, Status::UnmatchedResponse, cause, message);
     }
-}
-
-/// The latest progress told, in percent or 255 for unknown.
-fn progress(record: &Record) -> Option<u8> {
-    record.ack.as_ref().filter(|it| it.ack.result == result::IN_PROGRESS).map(|it| it.ack.progress)
 }

@@ -139,7 +139,8 @@ impl Engine {
         if dispatch.sent_at.is_some() {
             return;
         }
-        dispatch.sent_at = Some(now.wall);
+        // When an earlier process sent it nobody knows better than by when it was to.
+        dispatch.sent_at = Some(if live.recovered { dispatch.at.wall } else { now.wall });
         // The number is passed only where a doubt was told meanwhile.
         live.record.seq = dispatch.delivered_seq.max(live.record.seq + 1);
         live.record.status = Status::Delivered;

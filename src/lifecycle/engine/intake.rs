@@ -38,7 +38,9 @@ impl Engine {
         let reply = if let Err(refusal) = checked {
             refused(request, refusal)
         } else if let Some(record) = known {
-            if record.command_type == request.command.command_type
+            // What the publisher leaves open may be another thing today than when it was sent first.
+            if is_repetition
+                || record.command_type == request.command.command_type
                 // The publisher names no system: which one it was makes no other content.
                 && record.target.component == component
                 && record.content.same_content(&request.content)

@@ -92,6 +92,8 @@ struct Live {
     deadline: Duration,
     /// It was dispatched by an earlier process.
     recovered: bool,
+    /// The vehicle told this process that it works on it.
+    progressed: bool,
     /// It waits since before a restart, so the vehicle may yet have to tell its state.
     waits_for_state: bool,
     /// It waits since before a restart, and its link has not been ready since.
@@ -116,6 +118,7 @@ impl Live {
             record,
             deadline,
             recovered: false,
+            progressed: false,
             waits_for_state: false,
             waits_for_link: false,
             retransmit: None,

@@ -74,6 +74,7 @@ fn without_a_grant_no_frame() {
     let id = it.request("nav_takeoff", "a");
     it.drain();
     it.expect(id, Status::Failed, Code::GrantMissing);
+    assert_eq!(it.record(id).frame_sent(), Some(false));
     assert!(it.frames.is_empty());
 }
 

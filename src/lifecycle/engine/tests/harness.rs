@@ -88,6 +88,7 @@ pub struct Harness {
     pub heard_while_committing: Vec<Input>,
     tickets: Vec<Ticket>,
     deliveries: u64,
+    bodies: u64,
 }
 
 impl Harness {
@@ -149,6 +150,7 @@ impl Harness {
             heard_while_committing: Vec::new(),
             tickets: Vec::new(),
             deliveries: 0,
+            bodies: 0,
         };
         it.input(Input::BrokerConnected);
         it
@@ -255,8 +257,13 @@ impl Harness {
         self.request_from(request(command, key), Origin::Http(CallId(1)))
     }
 
-    fn request_from(&mut self, request: CommandRequest, origin: Origin) -> CommandId {
+    fn request_from(&mut self, mut request: CommandRequest, origin: Origin) -> CommandId {
         let id = request.command_id;
+        if request.request_sha256.is_empty() {
+            // Of no other request, so that it is no repetition by its body.
+            self.bodies += 1;
+            request.request_sha256 = format!("body {}", self.bodies);
+        }
         self.input(Input::Request {
             request: Box::new(request),
             stored: self.journal.records.get(&id).cloned().map(Box::new),
@@ -559,7 +566,6 @@ pub fn request(command_type: &str, key: &str) -> CommandRequest {
         target_component: None,
         timeout_seconds: None,
         message_expiry: None,
-        // Of no other request, so that nothing here is a repetition by its body.
         request_sha256: String::new(),
         authenticated: None,
     }

@@ -298,6 +298,13 @@ fn the_same_key_with_other_content_is_a_conflict() {
     // How long to wait is no content.
     it.with_request("do_digicam_control", "a", |request| request.timeout_seconds = Some(7));
     assert_eq!(it.drain(), ["acknowledge", "reply DELIVERED duplicate"]);
+    // Nor is what the configuration makes of the same body today.
+    let body = it.record(id).request_sha256;
+    it.with_request("do_digicam_control", "a", |request| {
+        request.target_component = Some(100);
+        request.request_sha256 = body;
+    });
+    assert_eq!(it.drain(), ["acknowledge", "reply DELIVERED duplicate"]);
     assert_eq!(it.frames.len(), 1);
 }
 
@@ -400,9 +407,11 @@ fn progress_restarts_the_wait_within_its_bound() {
     assert_eq!(it.drain(), ["persist", "step DELIVERED 3", "publish DELIVERED 3"]);
     it.pass(seconds(29));
     it.drain();
-    // The same news is no update, but it counts.
+    // The same news is no update, and is found as it was told; but it counts.
+    let told = it.record(id).ack;
     it.ack(progress(10));
     assert_eq!(it.drain(), [""; 0]);
+    assert_eq!(it.record(id).ack, told);
     it.pass(seconds(29));
     it.drain();
     assert_eq!(it.record(id).status, Status::Delivered);
@@ -423,6 +432,18 @@ fn progress_restarts_the_wait_within_its_bound() {
     it.expect(id, Status::TimedOut, Code::TimeoutProgress);
     let waited = it.now.boot - started;
     assert!(waited >= seconds(600) && waited < seconds(620), "{waited:?}");
+}
+
+#[test]
+fn progress_of_unknown_extent_is_news_by_what_else_it_tells() {
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    for (result_param2, seq) in [(0, 3), (1, 4), (1, 4), (2, 5)] {
+        it.ack(CommandAck { progress: 255, result_param2, ..ack(AUTOPILOT, DIGICAM, 5) });
+        it.drain();
+        let record = it.record(id);
+        assert_eq!((record.seq, record.ack.unwrap().ack.result_param2), (seq, result_param2));
+    }
 }
 
 #[test]
@@ -515,6 +536,60 @@ fn an_answer_of_another_component_is_remembered() {
     it.ack(ack(AUTOPILOT, DIGICAM, 0));
     it.drain();
     assert_eq!(it.record(id).status, Status::Succeeded);
+}
+
+/// Two commands of one MAV_CMD to two components, and the second one's answer comes after its time.
+#[test]
+fn a_late_answer_is_not_another_components_stray() {
+    for (timeout, before, after) in [
+        (1, Status::TimedOut, Status::UnmatchedResponse),
+        // Nobody waited.
+        (0, Status::Delivered, Status::Succeeded),
+    ] {
+        let mut it = Harness::ready();
+        let waits = it.request_and_send("image_stop_capture", "a");
+        let late = it.with_request("image_stop_capture", "b", |request| {
+            request.target_component = Some(CAMERA.component);
+            request.timeout_seconds = Some(timeout);
+        });
+        it.drain();
+        it.sent();
+        it.pass(seconds(2));
+        it.drain();
+        assert_eq!(it.record(late).status, before);
+        it.ack(ack(CAMERA, STOP_CAPTURE, 0));
+        it.drain();
+        assert_eq!(it.record(late).status, after);
+        assert_eq!(it.record(waits).stray, None);
+        it.pass(seconds(30));
+        it.drain();
+        it.expect(waits, Status::TimedOut, Code::TimeoutAck);
+    }
+}
+
+#[test]
+fn an_answer_of_another_component_is_for_whom_somebody_waits() {
+    const GIMBAL: Address = Address { system: 1, component: 154 };
+    let mut it = Harness::ready();
+    let nobody_waits =
+        it.with_request("image_stop_capture", "a", |it| it.timeout_seconds = Some(0));
+    it.drain();
+    it.sent();
+    it.drain();
+    it.ack(ack(GIMBAL, STOP_CAPTURE, 2));
+    assert_eq!(it.drain(), ["unmatched 2001"]);
+    let waits = it.with_request("image_stop_capture", "b", |request| {
+        request.target_component = Some(CAMERA.component);
+    });
+    it.drain();
+    it.sent();
+    it.drain();
+    it.ack(ack(GIMBAL, STOP_CAPTURE, 2));
+    assert_eq!(it.drain(), [""; 0]);
+    it.pass(seconds(30));
+    it.drain();
+    assert_eq!(it.record(waits).status, Status::UnmatchedResponse);
+    assert_eq!(it.record(nobody_waits).status, Status::Delivered);
 }
 
 #[test]

@@ -34,6 +34,33 @@ fn a_command_that_may_be_out_is_never_sent_again() {
 }
 
 #[test]
+fn what_the_vehicle_says_since_makes_it_no_command_of_this_process() {
+    let mut it = Harness::ready();
+    let id = it.request("nav_roi", "a");
+    it.drain();
+    let dispatched = it.record(id).dispatch.unwrap().at.wall;
+    it.crash(seconds(5));
+    it.link_up();
+    it.drain();
+    it.ack(CommandAck { progress: 10, ..ack(AUTOPILOT, ROI, 5) });
+    it.drain();
+    assert_eq!(it.record(id).dispatch.unwrap().sent_at, Some(dispatched), "not when it answered");
+    // COMMAND_LONG_ONLY
+    it.ack(ack(AUTOPILOT, ROI, 7));
+    it.drain();
+    assert_eq!(it.record(id).status, Status::Failed);
+    assert_eq!(it.frames.len(), 1, "what let it in may be gone");
+
+    let mut it = Harness::ready();
+    let id = it.request_and_send("nav_roi", "a");
+    it.crash(seconds(5));
+    it.ack(CommandAck { progress: 10, ..ack(AUTOPILOT, ROI, 5) });
+    it.pass(seconds(30));
+    it.drain();
+    it.expect(id, Status::TimedOut, Code::TimeoutProgress);
+}
+
+#[test]
 fn no_number_is_used_twice_when_delivered_was_published_but_not_durable() {
     let mut it = Harness::ready();
     let id = it.request_and_send("do_digicam_control", "a");
