@@ -277,6 +277,14 @@ impl Grants {
         which: impl Fn(&Grant) -> bool,
     ) -> Vec<GrantId> {
         let mut ids = Vec::new();
+        if !matches!(ending, Ending::Exhausted | Ending::Expired) {
+            // What it was used up by may still wait. That it has ended is told already.
+            let used_up = self.ended.iter_mut().filter(|it| it.ending == Ending::Exhausted);
+            for ended in used_up.filter(|it| !it.grant.is_over(now) && which(&it.grant)) {
+                (ended.ending, ended.at) = (ending, now);
+                ids.push(ended.grant.id);
+            }
+        }
         for grant in self.held.extract_if(.., |grant| which(grant)) {
             ids.push(grant.id);
             self.changed = true;

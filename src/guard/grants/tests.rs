@@ -125,6 +125,34 @@ fn a_grant_is_used_up_by_its_count() {
 }
 
 #[test]
+fn a_grant_that_is_used_up_can_still_be_taken_back() {
+    let take_back: [fn(&mut Grants, GrantId); 4] = [
+        |grants, id| assert_eq!(grants.revoke(at(2), Some(id)), [id]),
+        |grants, id| assert_eq!(grants.revoke(at(2), None), [id]),
+        |grants, id| assert_eq!(grants.link_lost(at(2)), [id]),
+        |grants, _| grants.reconfigure(at(2), &grants.limits.clone(), true),
+    ];
+    for take_back in take_back {
+        let mut grants = grants();
+        let id = grants.open(at(0), ANA, GrantRequest { count: 1, ..flight() }).unwrap().id;
+        grants.consume(at(1), id);
+        assert_eq!(grants.take_changes(), Some(vec![(id, Ending::Exhausted)]));
+        assert_eq!(grants.holds(at(1), id), Ok(()));
+        take_back(&mut grants, id);
+        assert_eq!(refused(grants.holds(at(2), id)), Code::GrantMissing);
+        // Once, and its end is told once.
+        assert_eq!(grants.revoke(at(3), Some(id)), []);
+        assert_eq!(grants.take_changes(), None);
+    }
+    // With its time over nothing is left to take back.
+    let mut grants = grants();
+    let id = grants.open(at(0), ANA, GrantRequest { count: 1, ..flight() }).unwrap().id;
+    grants.consume(at(1), id);
+    assert_eq!(grants.revoke(at(60), Some(id)), []);
+    assert_eq!(refused(grants.holds(at(60), id)), Code::GrantExpired);
+}
+
+#[test]
 fn a_check_alone_counts_nothing() {
     let mut grants = grants();
     let id = grants.open(at(0), ANA, flight()).unwrap().id;
