@@ -60,6 +60,14 @@ impl Encoded {
         })
     }
 
+    /// Whether it means another place in COMMAND_LONG, which names no frame: PX4 takes what it holds as
+    /// MAV_FRAME_GLOBAL.
+    pub fn needs_frame(&self) -> bool {
+        const GLOBAL: u8 = 0;
+        const GLOBAL_INT: u8 = 5;
+        !matches!(self.frame, GLOBAL | GLOBAL_INT)
+    }
+
     /// Whether both put the same frame on the wire in the command's own form.
     pub fn same_content(&self, other: &Encoded) -> bool {
         if (self.command, self.transport) != (other.command, other.transport) {

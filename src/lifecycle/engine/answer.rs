@@ -7,7 +7,7 @@ use crate::catalog::Transport;
 use crate::code::Code;
 use crate::guard::extra_link::LinkId;
 use crate::lifecycle::effect::Effect;
-use crate::lifecycle::record::{Acknowledged, Record};
+use crate::lifecycle::record::Acknowledged;
 use crate::lifecycle::request::CommandId;
 use crate::lifecycle::status::{Cause, Status};
 use crate::lifecycle::time::Now;

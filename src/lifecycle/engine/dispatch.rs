@@ -227,9 +227,10 @@ impl Engine {
     }
 }
 
+/// `None`: the form cannot say the same.
 fn body(content: &Encoded, transport: Transport) -> Option<Body> {
     match transport {
-        Transport::CommandLong => Some(Body::Long(content.long())),
+        Transport::CommandLong => (!content.needs_frame()).then(|| Body::Long(content.long())),
         Transport::CommandInt => {
             content.int().map(|params| Body::Int { frame: content.frame, params })
         }

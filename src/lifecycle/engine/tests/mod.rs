@@ -632,6 +632,24 @@ fn the_other_form_goes_out_once() {
 }
 
 #[test]
+fn a_place_in_a_frame_of_its_own_has_no_other_form() {
+    // MAV_FRAME_LOCAL_NED is 1, in metres, which COMMAND_LONG would make degrees.
+    for (frame, frames) in [(0, 2), (1, 1), (3, 1), (5, 2)] {
+        let mut it = Harness::ready();
+        let id = it.with_request("nav_roi", "a", |request| request.content.frame = frame);
+        it.drain();
+        it.sent();
+        it.ack(ack(AUTOPILOT, ROI, 7));
+        it.drain();
+        assert_eq!(it.frames.len(), frames, "MAV_FRAME {frame}");
+        if frames == 1 {
+            let record = it.record(id);
+            assert_eq!((record.status, record.cause), (Status::Failed, Some(Cause::Result(7))));
+        }
+    }
+}
+
+#[test]
 fn nobody_waits_with_timeout_zero() {
     let mut it = Harness::ready();
     let id = it.with_request("do_digicam_control", "a", |it| it.timeout_seconds = Some(0));
