@@ -260,7 +260,7 @@ impl World {
             custom_mode: 0,
             system_status: 3,
         };
-        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat), &mut on_effect);
+        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat, Duration::ZERO), &mut on_effect);
         let request = request(self.commands, self.now.wall);
         let delivery = DeliveryId(self.commands);
         let origin = Origin::Mqtt { reply_to: ReplyTo::default(), delivery };

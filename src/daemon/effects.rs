@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use log::info;
 
-use super::{Daemon, Error, MAX_INPUTS_PER_COMMIT, local_api, outgoing, signing};
+use super::{Daemon, Error, local_api, outgoing, signing};
 use crate::code::Code;
 use crate::edge::{journal, link, mqtt};
 use crate::guard::extra_link::LinkId;
@@ -38,10 +38,7 @@ impl Daemon {
                         committed = true;
                         self.carry_out_others(&mut others, &mut late).await?;
                         self.carry_out_one(effect, &mut late).await?;
-                        for _ in 0..MAX_INPUTS_PER_COMMIT {
-                            let Some((link, event)) = self.links.waiting_event() else { break };
-                            self.on_link(link, event);
-                        }
+                        self.hear_what_came_meanwhile();
                     }
                     Effect::Send { .. } => {
                         self.carry_out_one(effect, &mut late).await?;
@@ -64,6 +61,15 @@ impl Daemon {
             self.commit(Batch::default()).await?;
         }
         Ok(())
+    }
+
+    /// A commit may have taken long: what held before it need not hold for its frames.
+    fn hear_what_came_meanwhile(&mut self) {
+        for _ in 0..self.links.waiting_events() {
+            let Some((link, event)) = self.links.waiting_event() else { break };
+            self.on_link(link, event);
+        }
+        self.handle(Input::Tick);
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<(), Error> {

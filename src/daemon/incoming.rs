@@ -27,15 +27,15 @@ impl Daemon {
                 warn!("the link {} is closed: {reason}", self.links.describe(link));
                 Input::LinkClosed(link)
             }
-            link::Event::Heartbeat(heartbeat) => {
-                self.handle(Input::Heartbeat(link, heartbeat));
+            link::Event::Heartbeat { heartbeat, at } => {
+                self.handle(Input::Heartbeat(link, heartbeat, at.elapsed()));
                 // By now it may be the target.
                 self.autopilots.hear(&heartbeat, self.engine.autopilot());
                 return;
             }
             // The autopilot's alone counts, and it is behind the main link.
-            link::Event::Telemetry(_) if link != LinkId::MAIN => return,
-            link::Event::Telemetry(telemetry) => Input::Telemetry(telemetry),
+            link::Event::Telemetry { .. } if link != LinkId::MAIN => return,
+            link::Event::Telemetry { telemetry, at } => Input::Telemetry(telemetry, at.elapsed()),
             link::Event::CommandAck(ack) => Input::CommandAck(link, ack),
             link::Event::ForeignCommand(command) => Input::ForeignCommand(command),
             link::Event::ForwardOpened { endpoint } => {

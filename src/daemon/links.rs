@@ -91,6 +91,10 @@ impl Links {
         links.find_map(|(id, link)| Some((id, link.events.try_recv().ok()?)))
     }
 
+    pub fn waiting_events(&self) -> usize {
+        self.0.iter().map(|link| link.events.len()).sum()
+    }
+
     pub fn send(&self, id: LinkId, send: link::Send) {
         self.0[usize::from(id.0)].handle.send(send);
     }

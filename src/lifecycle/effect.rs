@@ -74,9 +74,10 @@ pub enum Input {
     },
     LinkOpened(LinkId),
     LinkClosed(LinkId),
-    Heartbeat(LinkId, Heartbeat),
-    /// By the main link.
-    Telemetry(Telemetry),
+    /// And how long ago it came.
+    Heartbeat(LinkId, Heartbeat, Duration),
+    /// By the main link, so long ago.
+    Telemetry(Telemetry, Duration),
     CommandAck(LinkId, CommandAck),
     /// A command of another went to the vehicle by our main link.
     ForeignCommand(ForeignCommand),

@@ -94,9 +94,16 @@ pub enum Event {
     Closed {
         reason: String,
     },
-    Heartbeat(Heartbeat),
+    /// `at`: when it came.
+    Heartbeat {
+        heartbeat: Heartbeat,
+        at: Instant,
+    },
     CommandAck(CommandAck),
-    Telemetry(Telemetry),
+    Telemetry {
+        telemetry: Telemetry,
+        at: Instant,
+    },
     /// A whole frame of another, with a command in it, was written to the vehicle.
     ForeignCommand(ForeignCommand),
     /// The socket of a forward is open.

@@ -343,9 +343,13 @@ impl<'a> Session<'a> {
             self.link.forwards.vehicle_said(&frame);
             self.link.gate.count(&frame);
             let event = match mavlink::decode(&frame) {
-                Some(Received::Heartbeat(heartbeat)) => Event::Heartbeat(heartbeat),
+                Some(Received::Heartbeat(heartbeat)) => {
+                    Event::Heartbeat { heartbeat, at: Instant::now() }
+                }
                 Some(Received::CommandAck(ack)) => Event::CommandAck(ack),
-                Some(Received::Telemetry(telemetry)) => Event::Telemetry(telemetry),
+                Some(Received::Telemetry(telemetry)) => {
+                    Event::Telemetry { telemetry, at: Instant::now() }
+                }
                 None => continue,
             };
             match self.link.gate.admit(&frame) {

@@ -43,12 +43,12 @@ impl Engine {
         }
     }
 
-    /// Takes back first frames that still wait among the effects, when news of the vehicle's state have
-    /// come meanwhile.
+    /// Takes back frames that still wait among the effects, when news of the vehicle have come
+    /// meanwhile or what was known of it is too old by now; but no copy of one that is out.
     fn withdraw(&mut self, now: &Now) {
         let is_unsent = |ticket, id| {
             let live = self.live.get(id);
-            live.is_some_and(|live| live.unsent == Some(ticket) && !live.may_be_out)
+            live.is_some_and(|live| live.unsent == Some(ticket) && live.confirmation == 0)
         };
         let waiting: Vec<CommandId> = self
             .tickets
@@ -57,8 +57,12 @@ impl Engine {
             .map(|(_, id)| *id)
             .collect();
         for id in waiting {
+            let target = self.live[&id].record.target;
             if let Err(refusal) = self.recheck(now, id) {
                 self.finish(now, id, Status::Failed, refusal.code, refusal.message);
+            } else if !self.vehicle.ready_for(target, now.boot) {
+                let message = format!("{target} was lost before the frame could be written");
+                self.finish(now, id, Status::Failed, Code::TransportLost, message);
             }
         }
     }

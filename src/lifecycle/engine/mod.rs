@@ -301,8 +301,12 @@ impl Engine {
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
             Input::LinkOpened(link) => self.vehicle.opened(link),
             Input::LinkClosed(link) => self.vehicle.closed(link),
-            Input::Heartbeat(link, heartbeat) => self.on_heartbeat(now, link, &heartbeat),
-            Input::Telemetry(telemetry) => self.vehicle.telemetry(&telemetry, now.boot),
+            Input::Heartbeat(link, heartbeat, age) => {
+                self.on_heartbeat(link, &heartbeat, now.boot.saturating_sub(age));
+            }
+            Input::Telemetry(telemetry, age) => {
+                self.vehicle.telemetry(&telemetry, now.boot.saturating_sub(age));
+            }
             Input::Tick => {}
             Input::CommandAck(link, ack) => self.on_command_ack(now, link, ack),
             Input::ForeignCommand(command) => self.foreign.passed(command, now.boot),
@@ -386,9 +390,9 @@ impl Engine {
         }
     }
 
-    fn on_heartbeat(&mut self, now: &Now, link: LinkId, heartbeat: &Heartbeat) {
+    fn on_heartbeat(&mut self, link: LinkId, heartbeat: &Heartbeat, heard: Duration) {
         let was_known = self.vehicle.autopilot().system.is_some();
-        self.vehicle.heartbeat(link, heartbeat, now.boot);
+        self.vehicle.heartbeat(link, heartbeat, heard);
         if let Some(autopilot) = self.vehicle.autopilot().address().filter(|_| !was_known) {
             self.effects.push_back(Effect::Learned(autopilot));
         }

@@ -511,7 +511,7 @@ async fn with_a_key_only_what_is_signed_counts() {
     read(signed.as_slice());
     running.settle().await;
     let seen = running.seen();
-    let [Event::Heartbeat(heartbeat), replayed] = &seen[..] else { panic!("{seen:?}") };
+    let [Event::Heartbeat { heartbeat, .. }, replayed] = &seen[..] else { panic!("{seen:?}") };
     assert_eq!(heartbeat.source, AUTOPILOT);
     assert_eq!(*replayed, rejected(Rejection::Replayed, 1));
 
@@ -539,7 +539,7 @@ async fn a_vehicle_whose_time_is_ahead_is_followed_once_that_is_durable() {
     running.settle().await;
     // Before the heartbeat that makes the link ready.
     let seen = running.seen();
-    let [Event::SigningLease { until }, Event::Heartbeat(_)] = seen[..] else {
+    let [Event::SigningLease { until }, Event::Heartbeat { .. }] = seen[..] else {
         panic!("{seen:?}");
     };
     assert!(until > ahead);

@@ -9,9 +9,9 @@ use crate::wire::mavlink::ForeignCommand;
 fn both_ready() -> Harness {
     let mut it = Harness::with_settings(two_links(settings()), guard(Mode::Guarded, []));
     it.input(Input::LinkOpened(LinkId::MAIN));
-    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
+    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT), Duration::ZERO));
     it.input(Input::LinkOpened(EXTRA));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA)));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA), Duration::ZERO));
     it.drain();
     it
 }
@@ -105,11 +105,15 @@ fn each_link_is_ready_by_its_own_port_and_component() {
     expect(&mut it, "a", "the link camera is not ready: its port is not open");
     it.input(Input::LinkOpened(EXTRA));
     assert_eq!(it.engine.link_state(EXTRA), LinkState::Open);
-    it.input(Input::Heartbeat(EXTRA, heartbeat(AUTOPILOT)));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(Address { system: 2, component: 100 })));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(AUTOPILOT), Duration::ZERO));
+    it.input(Input::Heartbeat(
+        EXTRA,
+        heartbeat(Address { system: 2, component: 100 }),
+        Duration::ZERO,
+    ));
     expect(&mut it, "b", "no heartbeat of component 1/100 has come by it within 3 s");
     it.input(Input::LinkClosed(LinkId::MAIN));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA)));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA), Duration::ZERO));
     assert_eq!(it.engine.link_state(LinkId::MAIN), LinkState::Closed);
     assert_eq!(it.engine.link_state(EXTRA), LinkState::Ready);
     let id = stop_capture_now(&mut it, "c");
@@ -135,7 +139,7 @@ fn a_link_that_is_lost_ends_only_what_waits_for_it() {
                 it.pass(seconds(2));
                 let (other, source) =
                     if lost == EXTRA { (LinkId::MAIN, AUTOPILOT) } else { (EXTRA, CAMERA) };
-                it.input(Input::Heartbeat(other, heartbeat(source)));
+                it.input(Input::Heartbeat(other, heartbeat(source), Duration::ZERO));
                 it.pass(seconds(1));
             }
             it.drain();
@@ -154,13 +158,17 @@ fn only_the_component_that_falls_silent_loses_its_commands() {
     settings.extra_links[0].components.insert(101);
     let mut it = Harness::with_settings(settings, guard(Mode::Guarded, []));
     it.input(Input::LinkOpened(EXTRA));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA)));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA), Duration::ZERO));
     // Open and not ready: the other camera has never spoken.
     assert_eq!(it.engine.link_state(EXTRA), LinkState::Open);
     stop_capture_now(&mut it, "a");
     let waits = stop_capture(&mut it, "b");
     it.pass(seconds(2));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(Address { system: 1, component: 101 })));
+    it.input(Input::Heartbeat(
+        EXTRA,
+        heartbeat(Address { system: 1, component: 101 }),
+        Duration::ZERO,
+    ));
     assert_eq!(it.engine.link_state(EXTRA), LinkState::Ready);
     assert_eq!(it.record(waits).status, Status::Accepted);
     it.pass(seconds(1));
@@ -193,7 +201,7 @@ fn a_command_whose_link_is_not_ready_holds_up_no_other() {
     it.drain();
     assert_eq!(it.links[3..], [LinkId::MAIN]);
     it.input(Input::LinkOpened(EXTRA));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA)));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA), Duration::ZERO));
     it.drain();
     assert_eq!(it.links[3..], [LinkId::MAIN, EXTRA]);
     assert!(it.record(camera).dispatch.is_some());
@@ -208,7 +216,7 @@ fn a_retransmission_and_the_other_form_go_by_the_same_link_while_it_is_ready() {
         guard(Mode::Guarded, [("image_stop_capture", rule)]),
     );
     it.input(Input::LinkOpened(EXTRA));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA)));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA), Duration::ZERO));
     stop_capture_now(&mut it, "a");
     it.pass(seconds(1));
     it.drain();
@@ -220,7 +228,7 @@ fn a_retransmission_and_the_other_form_go_by_the_same_link_while_it_is_ready() {
     it.drain();
     assert_eq!(it.links.len(), 2);
     it.input(Input::LinkOpened(EXTRA));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA)));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA), Duration::ZERO));
     it.input(Input::CommandAck(EXTRA, ack(CAMERA, STOP_CAPTURE, 8)));
     it.drain();
     assert_eq!(it.links, [EXTRA; 3]);
@@ -257,7 +265,7 @@ fn grants_stay_with_the_main_link() {
     it.input(Input::LinkClosed(LinkId::MAIN));
     assert!(matches!(it.ended_grants()[..], [(_, Ending::LinkLost)]));
     it.input(Input::LinkOpened(EXTRA));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA)));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(CAMERA), Duration::ZERO));
     it.grant(request());
     it.drain();
     assert_eq!(it.grant_replies.pop().unwrap().unwrap_err().code, Code::TransportNotReady);

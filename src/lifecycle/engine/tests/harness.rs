@@ -208,7 +208,7 @@ impl Harness {
     /// Of the autopilot and the camera.
     pub fn heartbeat(&mut self) {
         for source in [AUTOPILOT, CAMERA] {
-            self.input(Input::Heartbeat(LinkId::MAIN, heartbeat(source)));
+            self.input(Input::Heartbeat(LinkId::MAIN, heartbeat(source), Duration::ZERO));
         }
     }
 
@@ -352,6 +352,7 @@ impl Harness {
                 for input in std::mem::take(&mut self.heard_while_committing) {
                     self.input(input);
                 }
+                self.input(Input::Tick);
                 "persist".to_owned()
             }
             Effect::Acknowledge(_) => "acknowledge".to_owned(),

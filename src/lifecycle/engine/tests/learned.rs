@@ -20,7 +20,7 @@ fn open(mode: Mode) -> Harness {
 }
 
 fn hear(it: &mut Harness, source: Address) {
-    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(source)));
+    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(source), Duration::ZERO));
 }
 
 fn open_and_hear(it: &mut Harness, source: Address) {
@@ -130,8 +130,8 @@ fn an_extra_link_leads_to_the_learned_systems_components_and_teaches_nothing() {
     for link in [LinkId::MAIN, EXTRA] {
         it.input(Input::LinkOpened(link));
     }
-    it.input(Input::Heartbeat(EXTRA, heartbeat(ANOTHER)));
-    it.input(Input::Heartbeat(EXTRA, heartbeat(ITS_CAMERA)));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(ANOTHER), Duration::ZERO));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(ITS_CAMERA), Duration::ZERO));
     let early = it.with_request("image_stop_capture", "early", to_camera);
     it.drain();
     it.expect(early, Status::Failed, Code::TransportNotReady);
@@ -140,9 +140,13 @@ fn an_extra_link_leads_to_the_learned_systems_components_and_teaches_nothing() {
 
     hear(&mut it, VEHICLE);
     assert_eq!(it.engine.link_state(EXTRA), LinkState::Open, "who was heard before is not known");
-    it.input(Input::Heartbeat(EXTRA, heartbeat(Address { system: 5, ..ITS_CAMERA })));
+    it.input(Input::Heartbeat(
+        EXTRA,
+        heartbeat(Address { system: 5, ..ITS_CAMERA }),
+        Duration::ZERO,
+    ));
     assert_eq!(it.engine.link_state(EXTRA), LinkState::Open);
-    it.input(Input::Heartbeat(EXTRA, heartbeat(ITS_CAMERA)));
+    it.input(Input::Heartbeat(EXTRA, heartbeat(ITS_CAMERA), Duration::ZERO));
     let id = it.with_request("image_stop_capture", "a", to_camera);
     it.drain();
     it.sent();
@@ -211,7 +215,7 @@ fn what_may_be_out_waits_for_the_answer_of_whom_it_went_to() {
             let mut it = Harness::with_settings(settings, guard(Mode::Guarded, []));
             it.input(Input::LinkOpened(EXTRA));
             open_and_hear(&mut it, VEHICLE);
-            it.input(Input::Heartbeat(EXTRA, heartbeat(ITS_CAMERA)));
+            it.input(Input::Heartbeat(EXTRA, heartbeat(ITS_CAMERA), Duration::ZERO));
             let id = it.with_request("image_stop_capture", "a", |request| {
                 request.target_component = (target == ITS_CAMERA).then_some(target.component);
             });

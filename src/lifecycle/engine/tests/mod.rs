@@ -204,8 +204,12 @@ fn a_target_component_must_be_allowed_by_its_rule() {
 fn a_component_that_was_never_heard_is_refused_by_name() {
     let mut it = Harness::new(Mode::Guarded);
     it.input(Input::LinkOpened(LinkId::MAIN));
-    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
-    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(Address { system: 2, component: 100 })));
+    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT), Duration::ZERO));
+    it.input(Input::Heartbeat(
+        LinkId::MAIN,
+        heartbeat(Address { system: 2, component: 100 }),
+        Duration::ZERO,
+    ));
     it.drain();
     let to_camera = |request: &mut CommandRequest| request.target_component = Some(100);
     let refused = it.with_request("image_stop_capture", "a", to_camera);
@@ -213,7 +217,7 @@ fn a_component_that_was_never_heard_is_refused_by_name() {
     it.expect(refused, Status::Failed, Code::TransportNotReady);
     let message = it.record(refused).message.unwrap();
     assert!(message.contains("component 1/100"), "{message}");
-    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(CAMERA)));
+    it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(CAMERA), Duration::ZERO));
     it.with_request("image_stop_capture", "b", to_camera);
     it.drain();
     assert_eq!(it.frames.len(), 1);
@@ -775,7 +779,7 @@ fn a_heartbeat_of_somebody_else_makes_no_link_ready() {
     let mut it = Harness::new(Mode::Guarded);
     it.input(Input::LinkOpened(LinkId::MAIN));
     for source in [CAMERA, Address { system: 2, component: 1 }, US] {
-        it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(source)));
+        it.input(Input::Heartbeat(LinkId::MAIN, heartbeat(source), Duration::ZERO));
     }
     it.drain();
     assert_eq!(it.engine.link_state(LinkId::MAIN), LinkState::Open);

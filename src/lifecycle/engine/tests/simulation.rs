@@ -177,11 +177,19 @@ impl World {
     }
 
     fn autopilot_speaks(&mut self) {
-        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(self.on_board(AUTOPILOT.component))));
+        self.handle(Input::Heartbeat(
+            LinkId::MAIN,
+            heartbeat(self.on_board(AUTOPILOT.component)),
+            Duration::ZERO,
+        ));
     }
 
     fn camera_speaks(&mut self) {
-        self.handle(Input::Heartbeat(EXTRA, heartbeat(self.on_board(CAMERA.component))));
+        self.handle(Input::Heartbeat(
+            EXTRA,
+            heartbeat(self.on_board(CAMERA.component)),
+            Duration::ZERO,
+        ));
     }
 
     /// Another autopilot on the line, or that of the vehicle once more. Who speaks first where that
@@ -193,7 +201,7 @@ impl World {
         }
         self.seen.other_autopilots += usize::from(system != self.vehicle);
         let source = Address { system, ..AUTOPILOT };
-        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(source)));
+        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(source), Duration::ZERO));
         let command = catalog::find(COMMANDS[self.chance.below(4) as usize]).unwrap();
         let answer = ack(source, command.mavlink_command_id, self.chance.below(4) as u8);
         self.answers.push((self.now.boot, LinkId::MAIN, answer));

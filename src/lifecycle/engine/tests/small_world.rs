@@ -197,7 +197,7 @@ impl World {
         for input in [
             Input::BrokerConnected,
             Input::LinkOpened(LinkId::MAIN),
-            Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)),
+            Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT), Duration::ZERO),
         ] {
             self.handle(input);
         }
@@ -365,7 +365,7 @@ impl World {
 
     fn pass(&mut self, span: Duration) {
         self.sleep(span);
-        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT)));
+        self.handle(Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT), Duration::ZERO));
     }
 
     fn crash(&mut self, restart: Restart) {

@@ -20,13 +20,18 @@ fn disarmed_and_landed() -> Rule {
 }
 
 fn armed(it: &mut Harness) {
-    it.input(Input::Heartbeat(LinkId::MAIN, Heartbeat { base_mode: 0x9D, ..heartbeat(AUTOPILOT) }));
+    it.input(heartbeat_when_armed(Duration::ZERO));
+}
+
+fn heartbeat_when_armed(age: Duration) -> Input {
+    let heartbeat = Heartbeat { base_mode: 0x9D, ..heartbeat(AUTOPILOT) };
+    Input::Heartbeat(LinkId::MAIN, heartbeat, age)
 }
 
 impl Harness {
     fn landed_state(&mut self, landed_state: u8) {
         let report = Report::ExtendedSysState { landed_state };
-        self.input(Input::Telemetry(Telemetry { source: AUTOPILOT, report }));
+        self.input(Input::Telemetry(Telemetry { source: AUTOPILOT, report }, Duration::ZERO));
     }
 
     fn land(&mut self) {
@@ -256,6 +261,52 @@ fn neither_a_copy_nor_the_other_form_goes_out_in_the_wrong_state() {
     it.expect(id, Status::Failed, Code::StatePrecondition);
     assert_eq!(it.record(id).frame_sent(), Some(true));
     assert_eq!(it.frames.len(), 1);
+
+    // Nor when the news come while it is written down.
+    let mut it = on_the_ground(disarmed_and_landed());
+    let id = it.request_and_send(STATUS, "a");
+    it.ack(ack(AUTOPILOT, CAPTURE_STATUS, 8));
+    it.heard_while_committing = vec![heartbeat_when_armed(Duration::ZERO)];
+    it.drain();
+    it.expect(id, Status::Failed, Code::StatePrecondition);
+    assert_eq!(it.frames.len(), 1);
+}
+
+#[test]
+fn what_is_known_of_the_vehicle_grows_old_during_a_commit() {
+    let rule = Rule {
+        require: Requirements { max_heartbeat_age: Some(seconds(2)), ..Requirements::default() },
+        ..Rule::default()
+    };
+    for (commit_takes, age, code) in [
+        // The last heartbeat came before it, or in it, or not lately enough.
+        (1, None, None),
+        (2, None, Some(Code::StateUnknown)),
+        (2, Some(1), None),
+        (6, Some(1), None),
+        (6, Some(2), Some(Code::StateUnknown)),
+    ] {
+        let mut it = on_the_ground(rule.clone());
+        it.commit_takes = seconds(commit_takes);
+        let id = it.request(STATUS, "a");
+        it.heard_while_committing = age
+            .map(|age| Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT), seconds(age)))
+            .into_iter()
+            .collect();
+        it.drain();
+        assert_eq!(it.frames.len(), usize::from(code.is_none()), "{commit_takes} s, {age:?}");
+        if let Some(code) = code {
+            it.expect(id, Status::Failed, code);
+        }
+    }
+    // Without such a rule the link must still be there.
+    let mut it = on_the_ground(Rule::default());
+    it.commit_takes = seconds(3);
+    let id = it.request(STATUS, "a");
+    it.drain();
+    it.expect(id, Status::Failed, Code::TransportLost);
+    assert_eq!(it.record(id).frame_sent(), Some(false));
+    assert!(it.frames.is_empty());
 }
 
 #[test]
@@ -285,11 +336,9 @@ fn a_policy_shortens_what_a_request_leaves_open() {
 
 #[test]
 fn what_the_vehicle_says_during_the_commit_still_stops_the_frame() {
-    let heartbeat_when_armed =
-        || Input::Heartbeat(LinkId::MAIN, Heartbeat { base_mode: 0x9D, ..heartbeat(AUTOPILOT) });
     let mut it = on_the_ground(disarmed_and_landed());
     let id = it.request(STATUS, "a");
-    it.heard_while_committing = vec![heartbeat_when_armed()];
+    it.heard_while_committing = vec![heartbeat_when_armed(Duration::ZERO)];
     assert_eq!(
         it.drain(),
         [
@@ -309,8 +358,11 @@ fn what_the_vehicle_says_during_the_commit_still_stops_the_frame() {
     assert!(it.frames.is_empty());
     // A rule that does not ask for it, and news that change nothing, cost nothing.
     for (rule, news) in [
-        (Rule::default(), heartbeat_when_armed()),
-        (disarmed_and_landed(), Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT))),
+        (Rule::default(), heartbeat_when_armed(Duration::ZERO)),
+        (
+            disarmed_and_landed(),
+            Input::Heartbeat(LinkId::MAIN, heartbeat(AUTOPILOT), Duration::ZERO),
+        ),
     ] {
         let mut it = on_the_ground(rule);
         it.request(STATUS, "a");
