@@ -122,9 +122,10 @@ impl Daemon {
         self.carry_out().await?;
         systemd::ready();
         self.tell_systemd();
-        let watchdog = systemd::watchdog_interval();
+        let mut watchdog = systemd::Watchdog::start();
         loop {
-            match self.wait(watchdog, &mut signals).await? {
+            let longest = watchdog.as_ref().map(systemd::Watchdog::due_in);
+            match self.wait(longest, &mut signals).await? {
                 Woken::Link(link, event) => self.on_link(link, event),
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
                 Woken::Api(request) => self.on_api(request)?,
@@ -136,8 +137,8 @@ impl Daemon {
             self.carry_out().await?;
             self.list()?;
             self.follow_clock();
-            if watchdog.is_some() {
-                systemd::ping_watchdog();
+            if let Some(watchdog) = &mut watchdog {
+                watchdog.ping_if_due();
             }
         }
         self.stop(&mut signals).await

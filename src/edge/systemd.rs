@@ -1,8 +1,8 @@
 //! What the service manager is told (sd_notify). Outside of systemd every call does nothing.
 //!
-//! Called from the daemon's loop: each is one datagram to a local socket and does not wait.
+//! Called from the daemon's loop: each is a socket of its own with one datagram, and does not wait.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
@@ -21,18 +21,36 @@ pub fn stopping() {
     notify(&NotifyState::Stopping);
 }
 
-/// How often to call [`ping_watchdog`]: half of WatchdogSec=, as sd_watchdog_enabled(3) advises.
-/// `None` when no watchdog is set for this process.
-pub fn watchdog_interval() -> Option<Duration> {
-    let mut micros = 0;
-    // false: the variables stay, since changing the environment is unsound with other threads.
-    let enabled = sd_notify::watchdog_enabled(false, &mut micros);
-    (enabled && micros > 0).then(|| Duration::from_micros(micros) / 2)
+/// The watchdog that the service manager has set for this process, and that must hear of it in time.
+#[derive(Debug)]
+pub struct Watchdog {
+    interval: Duration,
+    pinged: Instant,
 }
 
-/// Tells the watchdog that the loop still turns.
-pub fn ping_watchdog() {
-    notify(&NotifyState::Watchdog);
+impl Watchdog {
+    /// `None`: there is none.
+    pub fn start() -> Option<Self> {
+        let mut micros = 0;
+        // false: the variables stay, since changing the environment is unsound with other threads.
+        let enabled = sd_notify::watchdog_enabled(false, &mut micros);
+        // Half of WatchdogSec=, as sd_watchdog_enabled(3) advises.
+        let interval = Duration::from_micros(micros) / 2;
+        (enabled && micros > 0).then(|| Self { interval, pinged: Instant::now() })
+    }
+
+    /// Until [`Watchdog::ping_if_due`] is to be called again.
+    pub fn due_in(&self) -> Duration {
+        self.interval.saturating_sub(self.pinged.elapsed())
+    }
+
+    /// Tells that the loop still turns.
+    pub fn ping_if_due(&mut self) {
+        if self.due_in().is_zero() {
+            notify(&NotifyState::Watchdog);
+            self.pinged = Instant::now();
+        }
+    }
 }
 
 fn notify(state: &NotifyState<'_>) {
@@ -55,8 +73,12 @@ mod tests {
     fn child() {
         ready();
         status("link up");
-        if watchdog_interval() == Some(Duration::from_secs(5)) {
-            ping_watchdog();
+        if let Some(mut watchdog) = Watchdog::start() {
+            // Due very soon, and then not for a while.
+            std::thread::sleep(watchdog.due_in());
+            watchdog.ping_if_due();
+            watchdog.interval = Duration::from_secs(3600);
+            watchdog.ping_if_due();
         }
         stopping();
     }
@@ -89,7 +111,7 @@ mod tests {
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         run_child(|command| {
-            command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "10000000");
+            command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "2");
         });
         for expected in ["READY=1\n", "STATUS=link up\n", "WATCHDOG=1\n", "STOPPING=1\n"] {
             let mut buffer = [0; 64];
