@@ -122,6 +122,11 @@ impl Guard {
         &self.grant_limits
     }
 
+    /// The same guard, with what `other` has of the vehicle's components.
+    pub fn with_components_of(self, other: &Self) -> Self {
+        Self { policy: self.policy.with_components_of(&other.policy), ..self }
+    }
+
     /// Where a command goes, given the component that its request names.
     pub fn component(&self, command: &Command, requested: Option<u8>) -> u8 {
         self.policy.component(command, requested)

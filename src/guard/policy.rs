@@ -98,6 +98,12 @@ impl Policy {
         Self { rules: rules.into_iter().collect(), domain_components, autopilot }
     }
 
+    /// The same rules, with what `other` has of the vehicle's components.
+    pub fn with_components_of(self, other: &Self) -> Self {
+        let domain_components = other.domain_components.clone();
+        Self { domain_components, autopilot: other.autopilot, ..self }
+    }
+
     /// Where the command goes: to the component that the request names, else by rule, by domain,
     /// to the autopilot.
     pub fn component(&self, command: &Command, requested: Option<u8>) -> u8 {

@@ -35,6 +35,9 @@ pub struct Timers {
 impl Timers {
     /// Sets or moves a timer to a point on the boot clock.
     pub fn set(&mut self, timer: Timer, at: Duration) {
+        if self.at.get(&timer) == Some(&at) {
+            return;
+        }
         self.cancel(timer);
         self.at.insert(timer, at);
         self.due.insert((at, timer));

@@ -36,46 +36,49 @@ impl Requirements {
             })?;
         }
         if let Some(armed) = self.armed {
-            demand("armed", state.armed(now), |is| is == armed, armed)?;
+            demand("armed", state.armed(now), |is| is == armed, || armed.to_string())?;
         }
         if let Some(landed) = self.landed {
-            demand("landed", state.landed(now), |is| is == landed, landed)?;
+            demand("landed", state.landed(now), |is| is == landed, || landed.to_string())?;
         }
         if !self.modes.is_empty() {
-            let names: Vec<String> = self.modes.iter().map(FlightMode::to_string).collect();
-            let must = names.join(" or ");
+            let names = || self.modes.iter().map(FlightMode::to_string).collect::<Vec<_>>();
+            let must = || names().join(" or ");
             demand("mode", state.mode(now), |is| self.modes.contains(&is), must)?;
         }
         if self.home_set {
-            demand("home_set", state.home_set(now), |is| is, true)?;
+            demand("home_set", state.home_set(now), |is| is, || true.to_string())?;
         }
         if let Some(minimum) = self.min_gps_fix {
-            let must = format!("at least {minimum}");
+            let must = || format!("at least {minimum}");
             demand("the GPS fix", state.gps_fix(now), |is| is >= minimum, must)?;
         }
         if let Some(minimum) = self.min_battery {
-            let must = format!("at least {minimum}");
+            let must = || format!("at least {minimum}");
             demand("the battery's percentage", state.battery(now), |is| is >= minimum, must)?;
         }
         Ok(())
     }
 }
 
+/// `must`: what it is to be, asked for when it is not.
 fn demand<T: Copy + Display>(
     what: &str,
     known: Result<T, Unknown>,
     holds: impl FnOnce(T) -> bool,
-    must: impl Display,
+    must: impl FnOnce() -> String,
 ) -> Result<(), Refusal> {
-    let is = known.map_err(|unknown| not_known(what, unknown, &must))?;
-    if holds(is) {
-        return Ok(());
+    match known {
+        Ok(is) if holds(is) => Ok(()),
+        Ok(is) => {
+            let message = format!("{what} is {is}; the policy wants it to be {}", must());
+            Err(Refusal::new(Code::StatePrecondition, message))
+        }
+        Err(unknown) => Err(not_known(what, unknown, &must())),
     }
-    let message = format!("{what} is {is}; the policy wants it to be {must}");
-    Err(Refusal::new(Code::StatePrecondition, message))
 }
 
-fn not_known(what: &str, unknown: Unknown, must: &impl Display) -> Refusal {
+fn not_known(what: &str, unknown: Unknown, must: &str) -> Refusal {
     let message = format!("{what} is not known: {unknown}; the policy wants it to be {must}");
     Refusal::new(Code::StateUnknown, message)
 }

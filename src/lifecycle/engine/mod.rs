@@ -219,10 +219,11 @@ impl Engine {
         &self.grants
     }
 
-    /// From now on another guard judges: new commands, and those that wait for their turn.
+    /// From now on another guard judges: new commands, and those that wait for their turn. Where
+    /// commands go stays as it is, since the links do.
     pub fn replace_guard(&mut self, now: &Now, guard: Guard) {
         self.grants.reconfigure(now.boot, guard.grant_limits(), guard.mode() != self.guard.mode());
-        self.guard = guard;
+        self.guard = guard.with_components_of(&self.guard);
         for id in self.queue.clone() {
             let live = &self.live[&id];
             match self.permit(now, &live.record, live.grant) {

@@ -23,7 +23,7 @@ use harness::{AUTOPILOT, CAMERA, Harness, US, ack, heartbeat, seconds};
 use super::*;
 use crate::catalog::Transport;
 use crate::guard::Mode;
-use crate::guard::policy::Rule;
+use crate::guard::policy::{Policy, Rule};
 use crate::lifecycle::effect::Reply;
 use crate::lifecycle::request::CommandRequest;
 use crate::wire::mavlink::{Body, CommandAck};
@@ -924,6 +924,16 @@ fn a_new_guard_judges_what_waits_and_what_has_not_left() {
     it.ack(ack(AUTOPILOT, DIGICAM, 0));
     it.drain();
     assert_eq!(it.record(out).status, Status::Succeeded);
+}
+
+#[test]
+fn a_new_guard_leaves_where_commands_go() {
+    let mut it = Harness::ready();
+    let policy = Policy::new(100, BTreeMap::new(), [("do_digicam_control", Rule::default())]);
+    let now = it.now;
+    it.engine.replace_guard(&now, Guard::example(Mode::Guarded, policy));
+    let id = it.request_and_send("do_digicam_control", "a");
+    assert_eq!(it.record(id).target, AUTOPILOT);
 }
 
 #[test]
