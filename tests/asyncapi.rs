@@ -1,6 +1,7 @@
 //! `config/asyncapi.yaml` says what the agent really reads and writes, no more and no less.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use downlinkd::catalog::{self, Risk, Transport};
@@ -342,7 +343,7 @@ fn sent() -> BTreeMap<&'static str, Vec<Value>> {
         replies.iter().map(|reply| parsed(&outbound::reply(DEVICE_ID, reply))).collect()
     };
     let created = [false, true].map(|duplicate| {
-        let record = Box::new(records[0].clone());
+        let record = Arc::new(records[0].clone());
         Reply::Created { record, duplicate }
     });
     let found = |record: &Record| {

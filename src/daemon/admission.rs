@@ -24,6 +24,8 @@ use crate::wire::topic::{Kind, Topics};
 
 /// Replies to those who did not authenticate: enough for somebody who set up a publisher wrongly.
 const UNKNOWN_SENDERS: (u32, Duration) = (5, Duration::from_secs(1));
+/// Replies to messages that could not be read far enough to ask who they are from.
+const UNREADABLE: (u32, Duration) = (50, Duration::from_millis(50));
 /// Queries of one issuer's name, which anyone can send.
 const QUERIES: (u32, Duration) = (50, Duration::from_millis(50));
 
@@ -68,18 +70,20 @@ pub struct Admission {
     /// Of this process, as presence tells it.
     challenge: String,
     unknown_senders: RateLimit,
+    unreadable: RateLimit,
     /// Of issuers that the guard knows, so there are few.
     queries: HashMap<String, RateLimit>,
 }
 
 impl Admission {
     pub fn new(device_id: String, topics: Topics, challenge: String) -> Self {
-        let (burst, interval) = UNKNOWN_SENDERS;
+        let rate_limit = |(burst, interval)| RateLimit::new(burst, interval);
         Self {
             device_id,
             topics,
             challenge,
-            unknown_senders: RateLimit::new(burst, interval),
+            unknown_senders: rate_limit(UNKNOWN_SENDERS),
+            unreadable: rate_limit(UNREADABLE),
             queries: HashMap::new(),
         }
     }
@@ -128,7 +132,7 @@ impl Admission {
         now: &Now,
     ) -> Result<Box<CommandRequest>, Denied> {
         let sent = Sent::by_http(submission);
-        check_size(sent.payload).map_err(|violation| self.limited(sent.payload, violation, now))?;
+        check_size(sent.payload).map_err(|it| self.unreadable(sent.payload, it, now))?;
         let Signed { api_id, body, authenticated } = self.authenticate(guard, None, sent, now)?;
         let mut request = inbound::read_request(&body, &api_id, &self.device_id, None)?;
         request.authenticated = authenticated;
@@ -170,7 +174,7 @@ impl Admission {
         message: &Message,
         now: &Now,
     ) -> Result<Admitted, Denied> {
-        check_envelope(message).map_err(|it| self.limited(&message.payload, it, now))?;
+        check_envelope(message).map_err(|it| self.unreadable(&message.payload, it, now))?;
         let sent = Sent::by_mqtt(message);
         let Signed { body, authenticated, .. } =
             self.authenticate(guard, Some(api_id), sent, now)?;
@@ -187,7 +191,7 @@ impl Admission {
         message: &Message,
         now: &Now,
     ) -> Result<Admitted, Denied> {
-        check_envelope(message).map_err(|it| self.limited(&message.payload, it, now))?;
+        check_envelope(message).map_err(|it| self.unreadable(&message.payload, it, now))?;
         let sent = Sent::by_mqtt(message);
         let Signed { body, authenticated, .. } =
             self.authenticate(guard, Some(api_id), sent, now)?;
@@ -207,16 +211,16 @@ impl Admission {
     ) -> Result<Signed<'message>, Denied> {
         let unwrapped = signature::unwrap(sent.payload, sent.properties);
         let Unwrapped { body, credentials } =
-            unwrapped.map_err(|violation| self.limited(sent.payload, violation, now))?;
+            unwrapped.map_err(|violation| self.unreadable(sent.payload, violation, now))?;
         let signer = credentials.as_ref().map(|credentials| credentials.api_id.as_str());
         let Some(api_id) = named.or(signer) else {
             let refusal = Refusal::new(Code::AuthFailed, "the request names no issuer");
-            return Err(self.unauthenticated("", sent.payload, &refusal, now));
+            return Err(self.unauthenticated("", &body, &refusal, now));
         };
         let clock = Clock { wall: now.wall, trusted: now.wall_trusted, challenge: &self.challenge };
         let authenticated = guard
             .authenticate(api_id, sent.method, sent.path, &body, credentials.as_ref(), &clock)
-            .map_err(|refusal| self.unauthenticated(api_id, sent.payload, &refusal, now))?;
+            .map_err(|refusal| self.unauthenticated(api_id, &body, &refusal, now))?;
         Ok(Signed { api_id: api_id.to_owned(), body, authenticated })
     }
 
@@ -230,7 +234,7 @@ impl Admission {
         guard
             .knows(api_id)
             .map_err(|refusal| self.unauthenticated(api_id, &message.payload, &refusal, now))?;
-        check_envelope(message).map_err(|it| self.limited(&message.payload, it, now))?;
+        check_envelope(message).map_err(|it| self.unreadable(&message.payload, it, now))?;
         if self.queries.len() > 64 && !self.queries.contains_key(api_id) {
             // Only where nobody is asked who they are: names cost memory.
             self.queries.clear();
@@ -244,27 +248,24 @@ impl Admission {
         Ok(Admitted::Query(query))
     }
 
-    /// The sender learns nothing that helps to guess; the log does.
+    /// The sender learns nothing that helps to guess; the log does. `body`: what is signed, or is not.
     fn unauthenticated(
         &mut self,
         api_id: &str,
-        payload: &[u8],
+        body: &[u8],
         refusal: &Refusal,
         now: &Now,
     ) -> Denied {
-        let text = "the request could not be authenticated";
-        let denied = self.limited(payload, Violation::whole(refusal.code, text), now);
-        if denied.reply.is_some() {
+        let is_told = self.unknown_senders.take(now.boot);
+        if is_told {
             warn!(API_ID = api_id, CODE = refusal.code.as_str(); "refused: {}", refusal.message);
         }
-        denied
+        let text = "the request could not be authenticated";
+        Denied::telling(is_told, body, Violation::whole(refusal.code, text))
     }
 
-    /// The answer names the message by its hash: nobody's is hashed for no answer.
-    fn limited(&mut self, payload: &[u8], violation: Violation, now: &Now) -> Denied {
-        let code = violation.code;
-        let told = self.unknown_senders.take(now.boot);
-        Denied { code, reply: told.then(|| Box::new(inbound::refused(payload, violation))) }
+    fn unreadable(&mut self, payload: &[u8], violation: Violation, now: &Now) -> Denied {
+        Denied::telling(self.unreadable.take(now.boot), payload, violation)
     }
 }
 
@@ -285,6 +286,14 @@ impl<'message> Sent<'message> {
             payload: &submission.body,
             properties: &submission.headers,
         }
+    }
+}
+
+impl Denied {
+    /// The answer names the message by its hash: nobody's is hashed for no answer.
+    fn telling(is_told: bool, message: &[u8], violation: Violation) -> Self {
+        let code = violation.code;
+        Self { code, reply: is_told.then(|| Box::new(inbound::refused(message, violation))) }
     }
 }
 

@@ -87,7 +87,13 @@ impl Daemon {
         let stored = self.stored(command_id)?;
         let origin = Origin::Http(self.calls.add(Caller::Anybody, reply));
         let request_sha256 = sha256(b"");
-        let query = Query { command_id, api_id: None, request_id: None, request_sha256 };
+        let query = Query {
+            command_id,
+            api_id: None,
+            idempotency_key: None,
+            request_id: None,
+            request_sha256,
+        };
         self.handle(Input::Query { query, stored, origin });
         Ok(())
     }

@@ -166,7 +166,7 @@ impl Batch {
 /// The answer to a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    Created { record: Box<Record>, duplicate: bool },
+    Created { record: Arc<Record>, duplicate: bool },
     Found { record: Box<Record>, request_id: Option<String> },
     Grant { answer: Answer, request_id: Option<String> },
     Error(ErrorReply),

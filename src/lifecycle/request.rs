@@ -58,6 +58,8 @@ pub struct Query {
     pub command_id: CommandId,
     /// Only a command of this issuer is found; `None`: whoever's it is.
     pub api_id: Option<String>,
+    /// By which it was asked for, if it was, for an error reply.
+    pub idempotency_key: Option<String>,
     /// Echoed in the answer.
     pub request_id: Option<String>,
     /// Lower-case hex SHA-256 of the message, for an error reply.

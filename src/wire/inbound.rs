@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::request_body::{RequestBody, sha256};
 use super::topic::VENDOR;
+use super::unique;
 use crate::catalog::{self, Command, MAX_UNKNOWN, shorten};
 use crate::code::{Code, Violation};
 use crate::lifecycle::effect::ErrorReply;
@@ -96,10 +97,13 @@ pub fn read_query(body: &[u8], api_id: &str, device_id: &str) -> Result<Query, E
     let request_id = collect(read_optional_text(&object, "request_id"), &mut violations).flatten();
     let by_id = object.contains_key("command_id");
     let by_key = object.contains_key("idempotency_key");
+    let mut idempotency_key = None;
     let id = match (by_id, by_key) {
         (true, false) => collect(read_command_id(&object), &mut violations),
-        (false, true) => collect(read_idempotency_key(&object), &mut violations)
-            .map(|key| command_id(device_id, api_id, key)),
+        (false, true) => {
+            idempotency_key = collect(read_idempotency_key(&object), &mut violations);
+            idempotency_key.map(|key| command_id(device_id, api_id, key))
+        }
         _ => {
             violations.push(Violation::new(
                 Code::RequestInvalid,
@@ -113,12 +117,13 @@ pub fn read_query(body: &[u8], api_id: &str, device_id: &str) -> Result<Query, E
         Some(id) if violations.is_empty() => Ok(Query {
             command_id: id,
             api_id: Some(api_id.to_owned()),
+            idempotency_key: idempotency_key.map(str::to_owned),
             request_id: request_id.map(str::to_owned),
             request_sha256,
         }),
         _ => Err(ErrorReply {
             request_id: request_id.map(str::to_owned),
-            ..error(violations, None, request_sha256)
+            ..error(violations, idempotency_key.map(str::to_owned), request_sha256)
         }),
     }
 }
@@ -146,7 +151,7 @@ pub(super) fn collect<T>(read: Result<T, Violation>, violations: &mut Vec<Violat
 }
 
 pub(super) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Violation> {
-    match serde_json::from_slice(body) {
+    match unique::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(Violation::whole(
             Code::EnvelopeMalformed,

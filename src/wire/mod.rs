@@ -9,3 +9,4 @@ pub mod request_body;
 pub mod signature;
 pub mod status;
 pub mod topic;
+mod unique;

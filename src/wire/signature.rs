@@ -247,8 +247,8 @@ fn read_properties(properties: &[(String, String)]) -> Result<Option<Credentials
     fields.credentials().map(Some)
 }
 
-/// An object with `auth` or `body` is an envelope; no request has such a field. Everything else is
-/// left to those who read requests.
+/// An object with `auth`, or with nothing but `body`, is an envelope; no request has such a field.
+/// Everything else is left to those who read requests.
 fn read_envelope(payload: &[u8]) -> Result<Option<(Credentials, String)>, Violation> {
     // Most messages are none, and nothing of them need be kept to see that.
     if let Ok(Outline { auth: false, body: false }) = serde_json::from_slice(payload) {
@@ -258,21 +258,29 @@ fn read_envelope(payload: &[u8]) -> Result<Option<(Credentials, String)>, Violat
     if !members.iter().any(|(name, _)| matches!(name.as_str(), "auth" | "body")) {
         return Ok(None);
     }
-    let (mut auth, mut body) = (None, None);
+    let (mut auth, mut body, mut foreign) = (None, None, None);
     for (name, value) in members {
         let place = match name.as_str() {
             "auth" => &mut auth,
             "body" => &mut body,
             _ => {
-                let name = shorten(&name);
-                let message = format!("an envelope holds auth and body, and no {name:?}");
-                return Err(malformed(name, message));
+                foreign.get_or_insert(name);
+                continue;
             }
         };
         if place.replace(value).is_some() {
             let message = format!("{name} stands twice");
             return Err(malformed(name, message));
         }
+    }
+    match foreign {
+        Some(_) if auth.is_none() => return Ok(None),
+        Some(name) => {
+            let name = shorten(&name);
+            let message = format!("an envelope holds auth and body, and no {name:?}");
+            return Err(malformed(name, message));
+        }
+        None => {}
     }
     let auth = match auth {
         Some(Json::Object(auth)) => auth,

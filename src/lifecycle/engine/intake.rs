@@ -1,5 +1,6 @@
 //! A message arrives: a request becomes a command, a duplicate finds its own, a query reads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Engine, Live};
@@ -27,7 +28,8 @@ impl Engine {
         self.acknowledge(&origin);
         let component = self.guard.component(request.command, request.target_component);
         let id = request.command_id;
-        let known = self.live.get(&id).map(|live| Box::new(live.record.clone())).or(stored);
+        let live = self.live.get(&id).map(|live| live.record.clone());
+        let known = live.or(stored.map(|record| *record));
         // What was recorded and is played back may only find its own command, whatever its age.
         let is_repetition =
             known.as_ref().is_some_and(|record| record.request_sha256 == request.request_sha256);
@@ -45,7 +47,7 @@ impl Engine {
                 && record.target.component == component
                 && record.content.same_content(&request.content)
             {
-                Reply::Created { record, duplicate: true }
+                Reply::Created { record: Arc::new(record), duplicate: true }
             } else {
                 conflict(request, &record)
             }
@@ -84,7 +86,7 @@ impl Engine {
                         None => format!("there is no command {id}"),
                     },
                 )],
-                idempotency_key: None,
+                idempotency_key: query.idempotency_key,
                 command_id: Some(id),
                 request_id: query.request_id,
                 request_sha256: query.request_sha256,
@@ -211,7 +213,7 @@ impl Engine {
         self.live.insert(id, Live::new(record, now.boot + wait));
         self.announce(now, id);
         self.urgent = true;
-        let accepted = Box::new(self.live[&id].record.clone());
+        let accepted = self.batch.records[&id].clone();
         match decision {
             Ok(clearance) => {
                 self.clear(now, id, clearance);

@@ -45,7 +45,10 @@ fn field_of(payload: &[u8], properties: &[(String, String)]) -> Option<String> {
 #[test]
 fn a_plain_body_stays_as_it_is() {
     let others = properties(&[("traceparent", "00-1"), ("X-Api-Idle", "1")]);
-    for payload in [BODY.as_bytes(), b"", b"[]", b"{\"auth\":", b"\xff\xfe", b"\"auth\""] {
+    let stray_member = br#"{"vendor":"px4","body":1}"#;
+    for payload in
+        [BODY.as_bytes(), b"", b"[]", b"{\"auth\":", b"\xff\xfe", b"\"auth\"", stray_member]
+    {
         let unwrapped = unwrap(payload, &others).unwrap();
         assert_eq!((unwrapped.credentials, &unwrapped.body[..]), (None, payload));
     }

@@ -318,8 +318,13 @@ impl Harness {
     }
 
     fn query_from(&mut self, id: CommandId, api_id: Option<String>, origin: Origin) {
-        let query =
-            Query { command_id: id, api_id, request_id: None, request_sha256: String::new() };
+        let query = Query {
+            command_id: id,
+            api_id,
+            idempotency_key: None,
+            request_id: None,
+            request_sha256: String::new(),
+        };
         let stored = self.journal.records.get(&id).cloned().map(Box::new);
         self.input(Input::Query { query, stored, origin });
     }

@@ -54,7 +54,11 @@ impl Witness {
             let code = error.violations[0].code;
             assert_ne!(code, Code::IdempotencyConflict, "no key ever has another content");
         }
-        let (Reply::Created { record, .. } | Reply::Found { record, .. }) = reply else { return };
+        let record: &Record = match reply {
+            Reply::Created { record, .. } => record,
+            Reply::Found { record, .. } => record,
+            _ => return,
+        };
         let durable = journal.records.get(&record.command_id).expect("an answer before its commit");
         if record.is_terminal() {
             assert!(durable.seq >= record.seq, "an outcome is told before it is durable");
