@@ -32,7 +32,10 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
             // As a task, since the runtime asks epoll once more whenever another one wakes the future that it
             // blocks on.
             let agent = runtime.spawn(daemon::run(config, arguments.config.clone()));
-            runtime.block_on(agent).unwrap_or_else(|error| resume_unwind(error.into_panic()))
+            let result = runtime.block_on(agent);
+            // Dropped, it would wait for a name that is being looked up.
+            runtime.shutdown_background();
+            result.unwrap_or_else(|error| resume_unwind(error.into_panic()))
         }
         Err(error) => {
             ::log::error!("failed to start the runtime: {error}");

@@ -5,10 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::net::sockopt::{set_socket_linger, set_tcp_user_timeout};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::WRITE_BOUND;
 use super::port::Stream;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,6 +22,9 @@ impl Tcp {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port)))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s"))??;
+        // The kernel would send a frame again for minutes, and after we are gone.
+        set_tcp_user_timeout(&stream, WRITE_BOUND.as_millis() as u32)?;
+        set_socket_linger(&stream, Some(Duration::ZERO))?;
         Self::of(stream)
     }
 
