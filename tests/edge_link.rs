@@ -84,7 +84,11 @@ impl Agent {
     }
 
     fn send(&self, ticket: u64) {
-        self.handle.send(Send { ticket, frame: image_stop_capture(ticket) });
+        self.handle.send(Send {
+            ticket,
+            frame: image_stop_capture(ticket),
+            within: Duration::from_secs(30),
+        });
     }
 }
 
@@ -286,7 +290,7 @@ async fn serial_carries_commands_out_and_acks_in() {
     };
     let body = Body::Int { frame: 0, params };
     let frame = CommandFrame { target: AUTOPILOT, command: 195, confirmation: 0, body };
-    agent.handle.send(Send { ticket: 8, frame });
+    agent.handle.send(Send { ticket: 8, frame, within: Duration::from_secs(30) });
     agent.expect(Event::Sent { ticket: 8 }).await;
     let (second, message) = vehicle.command().await;
     let MavMessage::COMMAND_INT(data) = message else { panic!("{message:?}") };

@@ -126,14 +126,12 @@ impl Daemon {
             }
             Effect::Send { link, ticket, frame, not_after } => {
                 // The commit took its time; a frame must never go out late.
-                if self.now().boot < not_after {
-                    self.links.send(link, link::Send { ticket: ticket.0, frame });
+                let within = not_after.saturating_sub(self.now().boot);
+                if within.is_zero() {
+                    let message = outgoing::TOO_LATE.to_owned();
+                    late.push(Input::NotSent { ticket, code: Code::TimeoutQueue, message });
                 } else {
-                    late.push(Input::NotSent {
-                        ticket,
-                        code: Code::TimeoutQueue,
-                        message: "the deadline passed before the frame could be written".to_owned(),
-                    });
+                    self.links.send(link, link::Send { ticket: ticket.0, frame, within });
                 }
             }
             Effect::Unmatched(ack) => {

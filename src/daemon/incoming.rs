@@ -3,7 +3,7 @@
 use log::{error, info, warn};
 
 use super::admission::{Admitted, Denied};
-use super::{Daemon, Error, signing};
+use super::{Daemon, Error, outgoing, signing};
 use crate::code::Code;
 use crate::config::Config;
 use crate::edge::{link, mqtt};
@@ -53,9 +53,10 @@ impl Daemon {
                         Code::TransportLost,
                         "the link closed before the frame could be written".to_owned(),
                     ),
-                    link::NotSent::WriteFailed(reason) => (
+                    link::NotSent::TooLate => (Code::TimeoutQueue, outgoing::TOO_LATE.to_owned()),
+                    failed @ (link::NotSent::NoRoom | link::NotSent::WriteFailed(_)) => (
                         Code::TransportWriteFailed,
-                        format!("the frame could not be written: {reason}"),
+                        format!("the frame could not be written: {failed}"),
                     ),
                 };
                 Input::NotSent { ticket: Ticket(ticket), code, message }

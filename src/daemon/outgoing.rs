@@ -17,6 +17,9 @@ use crate::wire::mavlink::CommandAck;
 use crate::wire::outbound::{self, Presence, PresentClock, PresentExtraLink, PresentLink};
 use crate::wire::topic::VENDOR;
 
+/// Why a command is TIMED_OUT that was not sent.
+pub(super) const TOO_LATE: &str = "the deadline passed before the frame could be written";
+
 impl Daemon {
     /// A lifecycle update; its PUBACK comes back as an event.
     pub(super) fn publish_update(&self, id: mqtt::PublishId, record: &Record) {

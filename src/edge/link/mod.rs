@@ -49,8 +49,11 @@ pub use forward::{
     Direction, ForwardCounts, ForwardEndpoint, ForwardEndpointError, ForwardOptions,
 };
 
-/// From [`Handle::send`] until the frame's last byte must be in the kernel's buffer.
+/// From [`Handle::send`] until the frame must have begun, if it may go so late, and from then on until its
+/// last byte must be in the kernel's buffer.
 const WRITE_BOUND: Duration = Duration::from_secs(2);
+/// Before the end of the time for a frame and its answer: what is known by then is told in time.
+const MARGIN: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -148,6 +151,11 @@ pub enum NotSent {
     /// Or, with `udpin`, no peer is known yet.
     #[error("the port was closed before any byte was written")]
     Lost,
+    /// Its time was over.
+    #[error("the port took no byte in time")]
+    TooLate,
+    #[error("failed to begin the frame: no room for it within 2 s")]
+    NoRoom,
     #[error("{0}")]
     WriteFailed(String),
 }
@@ -158,6 +166,8 @@ pub struct Send {
     /// Names the frame in the event that answers it.
     pub ticket: u64,
     pub frame: CommandFrame,
+    /// So much time is left for it and its answer.
+    pub within: Duration,
 }
 
 /// The way to the task. Dropping it ends the task once the frames that were sent before are
@@ -180,7 +190,7 @@ impl Handle {
     /// Never blocks. Does nothing once the task has ended, which it does when nobody receives its
     /// events any more.
     pub fn send(&self, send: Send) {
-        let _ = self.queue.send(Queued { send, by: Instant::now() + WRITE_BOUND });
+        let _ = self.queue.send(Queued { send, at: Instant::now() });
     }
 
     /// From now on these timestamps may be used, too.
@@ -206,7 +216,20 @@ impl Handle {
 #[derive(Debug)]
 struct Queued {
     send: Send,
-    by: Instant,
+    at: Instant,
+}
+
+impl Queued {
+    /// When its first byte must be in the kernel's buffer, and why it is not sent otherwise.
+    fn begin_by(&self) -> (Instant, NotSent) {
+        let (bound, end) = (self.at + WRITE_BOUND, self.answer_by());
+        if end <= bound { (end, NotSent::TooLate) } else { (bound, NotSent::NoRoom) }
+    }
+
+    /// When an answer must have been read.
+    fn answer_by(&self) -> Instant {
+        self.at + self.send.within.saturating_sub(MARGIN)
+    }
 }
 
 /// Starts the task on the current tokio runtime.

@@ -65,9 +65,9 @@ pub(super) trait Stream: Send {
     }
 
     /// Nobody waits for what is received, so it may be read a little later, if that is of use:
-    /// meanwhile it stays in the kernel's buffer, far from filling it. For how long; ends with the
-    /// next reading.
-    fn rest(&mut self, _now: Instant) -> io::Result<Duration> {
+    /// meanwhile it stays in the kernel's buffer, far from filling it. For how long, `longest` at
+    /// most; ends with the next reading.
+    fn rest(&mut self, _now: Instant, _longest: Duration) -> io::Result<Duration> {
         Ok(Duration::ZERO)
     }
 
@@ -159,8 +159,8 @@ impl Port {
     }
 
     /// See [`Stream::rest`].
-    pub(super) fn rest(&mut self, now: Instant) -> Result<Duration, Failure> {
-        let rests = self.stream.rest(now);
+    pub(super) fn rest(&mut self, now: Instant, longest: Duration) -> Result<Duration, Failure> {
+        let rests = self.stream.rest(now, longest);
         rests.map_err(|source| Failure::Read { endpoint: self.endpoint.clone(), source })
     }
 

@@ -1,18 +1,20 @@
 //! A serial port: 8N1, with RTS/CTS or no flow control, opened exclusively.
 //!
-//! Registered with the runtime, it wakes the thread for every few bytes that come, whether anybody reads
-//! them or not. So while it [rests](Stream::rest) it is not.
+//! Watched by the runtime, it wakes the thread for every few bytes that come, whether anybody reads them
+//! or not. So while it [rests](Stream::rest) it is not. Nothing is closed for that: serialport's closing
+//! would take the exclusiveness off the port.
 
 use std::io::{self, Read as _, Write as _};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mio_serial::SerialStream;
 use serialport::TTYPort;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 use tokio_serial::SerialPort as _;
-use tokio_serial::{ClearBuffer, DataBits, ErrorKind, FlowControl, Parity, SerialStream, StopBits};
+use tokio_serial::{ClearBuffer, DataBits, ErrorKind, FlowControl, Parity, StopBits};
 
 use super::port::Stream;
 use super::rest::Rest;
@@ -26,15 +28,16 @@ const DISCIPLINE_BYTES: u32 = 3712;
 /// reading, and the adapter's own buffer is small.
 const AWAITED_BYTES: u32 = 3328;
 const LONGEST_REST: Duration = Duration::from_millis(100);
+/// None at all would not end: it is what takes the time off a timer.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
 const IN_USE: &str = "another process has it open (a second downlinkd, ModemManager, a login console); \
                       stop that one";
 
 pub(super) struct Serial {
-    port: TTYPort,
-    /// The same port, without the poll(2) before each reading and writing.
-    quiet: mio_serial::SerialStream,
-    /// The same port, registered with the runtime; `None` while it rests.
-    stream: Option<SerialStream>,
+    /// Without the poll(2) that serialport has before each reading and writing.
+    port: SerialStream,
+    /// The same port, to be watched.
+    watch: Watch,
     rest: Rest,
     baud: u32,
     rtscts: bool,
@@ -60,40 +63,41 @@ impl Serial {
                 ErrorKind::NoDevice => io::Error::new(io::ErrorKind::ResourceBusy, IN_USE),
                 _ => error.into(),
             })?;
-        let mut it = Self {
-            quiet: port.try_clone_native()?.try_into()?,
-            port,
-            stream: None,
+        Ok(Self {
+            watch: Watch { resting: Some(port.try_clone_native()?), watched: None },
+            port: port.try_into()?,
             rest: Rest::new()?,
             baud,
             rtscts,
             has_more: false,
             rested_at: Instant::now(),
             read_since: 0,
-        };
-        it.stream()?;
-        Ok(it)
-    }
-
-    fn stream(&mut self) -> io::Result<Pin<&mut SerialStream>> {
-        let stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => self.port.try_clone_native()?.try_into()?,
-        };
-        Ok(Pin::new(self.stream.insert(stream)))
+        })
     }
 }
 
-// By polls, since the crate's readable() and writable() never clear the readiness and would spin;
-// without flush(), since that is a blocking tcdrain(3).
+impl Drop for Serial {
+    /// Else closing would block the runtime: it waits for up to 30 s until the buffer is empty.
+    fn drop(&mut self) {
+        self.discard_undrained();
+    }
+}
+
+// Without flush(), since that is a blocking tcdrain(3).
 impl Stream for Serial {
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.stream.is_none()
-            && let Ok(length) = self.quiet.write(bytes)
+        if self.watch.rests()
+            && let Ok(length) = self.port.write(bytes)
         {
             return Poll::Ready(Ok(length));
         }
-        self.stream()?.poll_write(context, bytes)
+        let watched = self.watch.begin()?;
+        loop {
+            let mut ready = ready!(watched.poll_write_ready(context))?;
+            if let Ok(written) = ready.try_io(|_| self.port.write(bytes)) {
+                return Poll::Ready(written);
+            }
+        }
     }
 
     fn poll_read(
@@ -102,15 +106,22 @@ impl Stream for Serial {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.rest.poll_over(context))?;
-        let length = if self.stream.is_none()
-            && let Ok(length @ 1..) = self.quiet.read(buffer)
+        let length = if self.watch.rests()
+            && let Ok(length @ 1..) = self.port.read(buffer)
         {
             length
         } else {
             // Nothing came, or the port is gone: this will tell.
-            let mut buffer = ReadBuf::new(buffer);
-            ready!(self.stream()?.poll_read(context, &mut buffer))?;
-            buffer.filled().len()
+            let watched = self.watch.begin()?;
+            loop {
+                let mut ready = ready!(watched.poll_read_ready(context))?;
+                let Ok(read) = ready.try_io(|_| self.port.read(buffer)) else { continue };
+                if matches!(read, Ok(length) if (1..buffer.len()).contains(&length)) {
+                    // That was all: what comes next makes it ready again (epoll(7), edge-triggered).
+                    ready.clear_ready();
+                }
+                break read?;
+            }
         };
         self.has_more = length >= DISCIPLINE_BYTES as usize;
         self.read_since = self.read_since.saturating_add(length as u32);
@@ -126,12 +137,13 @@ impl Stream for Serial {
         Duration::from_micros(bits * 1_000_000 / u64::from(self.baud))
     }
 
-    fn rest(&mut self, now: Instant) -> io::Result<Duration> {
+    fn rest(&mut self, now: Instant, longest: Duration) -> io::Result<Duration> {
         if self.has_more {
             return Ok(Duration::ZERO);
         }
-        self.stream = None;
-        let mut rest = awaited(self.read_since, now - self.rested_at).min(LONGEST_REST);
+        self.watch.end();
+        let rest = awaited(self.read_since, now - self.rested_at);
+        let mut rest = rest.min(LONGEST_REST).min(longest).max(SHORTEST_REST);
         if self.rtscts {
             rest = rest.min(self.wire_time(DISCIPLINE_BYTES));
         }
@@ -145,10 +157,37 @@ impl Stream for Serial {
         self.rest.end();
     }
 
-    /// Else closing would block the runtime: it waits for up to 30 s until the buffer is empty.
     fn discard_undrained(&self) {
         // Fails when the device is gone, and then there is nothing to discard.
         let _ = self.port.clear(ClearBuffer::Output);
+    }
+}
+
+/// One of the two has the port.
+struct Watch {
+    resting: Option<TTYPort>,
+    watched: Option<AsyncFd<TTYPort>>,
+}
+
+impl Watch {
+    fn rests(&self) -> bool {
+        self.resting.is_some()
+    }
+
+    fn begin(&mut self) -> io::Result<&AsyncFd<TTYPort>> {
+        if let Some(port) = self.resting.take() {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            #[expect(deprecated, reason = "for a TTYPort, which owns its descriptor, it is sound")]
+            let watched = AsyncFd::with_interest(port, interest)?;
+            self.watched = Some(watched);
+        }
+        self.watched.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn end(&mut self) {
+        if let Some(watched) = self.watched.take() {
+            self.resting = Some(watched.into_inner());
+        }
     }
 }
 
@@ -184,7 +223,7 @@ mod tests {
             let is_full = length >= DISCIPLINE_BYTES as usize;
             full_readings += u32::from(is_full);
             let second = Duration::from_secs(1);
-            let rest = serial.rest(serial.rested_at + second).unwrap();
+            let rest = serial.rest(serial.rested_at + second, second).unwrap();
             assert_eq!(rest.is_zero(), is_full);
         }
         assert!(full_readings > 0);
@@ -202,7 +241,7 @@ mod tests {
                 let mut buffer = [0; 8192];
                 unread -= poll_fn(|context| serial.poll_read(context, &mut buffer)).await.unwrap();
             }
-            serial.rest(serial.rested_at + Duration::from_millis(20)).unwrap()
+            serial.rest(serial.rested_at + Duration::from_millis(20), LONGEST_REST).unwrap()
         };
         for (bytes_per_second, rest) in [(50, 100), (5_000, 100), (41_600, 80), (83_200, 40)] {
             let expected = Duration::from_millis(rest);
@@ -214,7 +253,8 @@ mod tests {
     async fn with_rts_cts_the_sender_is_not_held_up() {
         let (path, _master) = pty();
         let mut serial = Serial::open(&path, 921_600, true).unwrap();
-        let rest = serial.rest(serial.rested_at + Duration::from_secs(1)).unwrap();
+        let second = Duration::from_secs(1);
+        let rest = serial.rest(serial.rested_at + second, second).unwrap();
         assert_eq!(rest, serial.wire_time(DISCIPLINE_BYTES));
         assert!(rest < LONGEST_REST);
     }

@@ -1,5 +1,6 @@
 //! One opened port, until it fails: frames out, one at a time, and frames in.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use super::forward::Forwarded;
 use super::port::{Activity, Failure, Port};
 use super::task::{Link, Stopped};
-use super::{Event, NotSent, Queued, WRITE_BOUND};
+use super::{Event, NotSent, Queued, Send, WRITE_BOUND};
 use crate::wire::mavlink::{self, FrameBytes, Framer, Received};
 
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ pub(super) struct Session<'a> {
     /// The port rests after each reading but until then: a wake-up for every frame of a stream costs
     /// more than its reading.
     attentive_until: Instant,
+    /// When answers must have been read, of the frames that have begun.
+    answers_by: BTreeSet<Instant>,
     heartbeat: Interval,
     heartbeat_is_due: bool,
     outgoing: Option<Outgoing>,
@@ -63,6 +66,8 @@ struct Outgoing {
     ticket: Option<u64>,
     frame: Frame,
     stage: Stage,
+    /// Why it is not sent if it does not begin.
+    unless_begun: NotSent,
 }
 
 #[derive(Debug)]
@@ -101,6 +106,7 @@ impl<'a> Session<'a> {
             frames_before: framed.frames,
             pause_at: None,
             attentive_until: Instant::now(),
+            answers_by: BTreeSet::new(),
             heartbeat,
             heartbeat_is_due: false,
             outgoing: None,
@@ -114,7 +120,7 @@ impl<'a> Session<'a> {
                 let frame = mavlink::heartbeat(self.link.sequence, self.link.options.source);
                 if let Some(frame) = self.link.gate.seal(frame) {
                     self.heartbeat_is_due = false;
-                    self.begin(None, frame, Instant::now() + WRITE_BOUND);
+                    self.begin(None, frame, Instant::now() + WRITE_BOUND, NotSent::Lost);
                 }
             }
             let wake = self.wait().await;
@@ -173,29 +179,38 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn take(&mut self, Queued { send, by }: Queued) -> Result<(), End> {
-        let ticket = send.ticket;
+    async fn take(&mut self, queued: Queued) -> Result<(), End> {
+        let Send { ticket, frame, .. } = queued.send;
+        let (by, unless_begun) = queued.begin_by();
         if !self.port.has_peer() {
             self.link.emit(Event::NotSent { ticket, cause: NotSent::Lost }).await?;
         } else if Instant::now() >= by {
-            self.link.emit(not_begun(ticket)).await?;
+            self.link.emit(Event::NotSent { ticket, cause: unless_begun }).await?;
         } else {
-            let frame = mavlink::command(self.link.sequence, self.link.options.source, &send.frame);
+            let frame = mavlink::command(self.link.sequence, self.link.options.source, &frame);
             match self.link.gate.seal(frame) {
-                Some(frame) => self.begin(Some(ticket), frame, by),
+                Some(frame) => {
+                    self.port.attend();
+                    self.attentive_until = Instant::now() + ANSWER_TIME;
+                    self.answers_by.insert(queued.answer_by());
+                    self.begin(Some(ticket), frame, by, unless_begun);
+                }
                 None => self.link.emit(not_signed(ticket)).await?,
             }
         }
         Ok(())
     }
 
-    fn begin(&mut self, ticket: Option<u64>, frame: FrameBytes, by: Instant) {
-        if ticket.is_some() {
-            self.port.attend();
-            self.attentive_until = Instant::now() + ANSWER_TIME;
-        }
+    fn begin(
+        &mut self,
+        ticket: Option<u64>,
+        frame: FrameBytes,
+        by: Instant,
+        unless_begun: NotSent,
+    ) {
         let stage = Stage::Writing { written: 0, by };
-        self.outgoing = Some(Outgoing { ticket, frame: Frame::Own(Box::new(frame)), stage });
+        let frame = Frame::Own(Box::new(frame));
+        self.outgoing = Some(Outgoing { ticket, frame, stage, unless_begun });
     }
 
     /// Drops the frame of another if it is too late for it, or looks whether the line is free.
@@ -216,13 +231,18 @@ impl<'a> Session<'a> {
             && let Some(Waiting { frame, .. }) = self.forwarded.take()
         {
             let stage = Stage::Writing { written: 0, by: Instant::now() + WRITE_BOUND };
-            self.outgoing = Some(Outgoing { ticket: None, frame: Frame::Forwarded(frame), stage });
+            let frame = Frame::Forwarded(frame);
+            let unless_begun = NotSent::Lost;
+            self.outgoing = Some(Outgoing { ticket: None, frame, stage, unless_begun });
         }
         let Some(outgoing) = &mut self.outgoing else { return Ok(()) };
-        let Stage::Writing { written, .. } = &mut outgoing.stage else { return Ok(()) };
-        if *written == 0 && matches!(outgoing.frame, Frame::Own(_)) {
-            // A frame that was dropped before its first byte has not used its number.
-            self.link.sequence = self.link.sequence.wrapping_add(1);
+        let Stage::Writing { written, by } = &mut outgoing.stage else { return Ok(()) };
+        if *written == 0 {
+            *by = Instant::now() + WRITE_BOUND;
+            if matches!(outgoing.frame, Frame::Own(_)) {
+                // A frame that was dropped before its first byte has not used its number.
+                self.link.sequence = self.link.sequence.wrapping_add(1);
+            }
         }
         *written += length;
         if *written < outgoing.frame.as_slice().len() {
@@ -238,10 +258,11 @@ impl<'a> Session<'a> {
 
     async fn outgoing_due(&mut self) -> Result<(), End> {
         match self.outgoing {
-            Some(Outgoing { ticket, stage: Stage::Writing { written: 0, .. }, .. }) => {
-                self.outgoing = None;
-                if let Some(ticket) = ticket {
-                    self.link.emit(not_begun(ticket)).await?;
+            Some(Outgoing { stage: Stage::Writing { written: 0, .. }, .. }) => {
+                if let Some(Outgoing { ticket: Some(ticket), unless_begun: cause, .. }) =
+                    self.outgoing.take()
+                {
+                    self.link.emit(Event::NotSent { ticket, cause }).await?;
                 }
                 Ok(())
             }
@@ -333,9 +354,22 @@ impl<'a> Session<'a> {
         }
         let now = Instant::now();
         let may_rest = now >= self.attentive_until && !self.link.forwards.has_peer();
-        let rest = if may_rest { self.port.rest(now)? } else { Duration::ZERO };
+        let rest = if may_rest {
+            let longest = self.longest_rest(now);
+            self.port.rest(now, longest)?
+        } else {
+            Duration::ZERO
+        };
         self.pause_at = self.framer.is_holding().then(|| now + rest + STREAM_PAUSE);
         Ok(())
+    }
+
+    /// What comes in time must not be read too late.
+    fn longest_rest(&mut self, now: Instant) -> Duration {
+        while self.answers_by.first().is_some_and(|by| *by <= now) {
+            self.answers_by.pop_first();
+        }
+        self.answers_by.first().map_or(Duration::MAX, |by| *by - now)
     }
 
     async fn pass_on(&mut self) -> Result<(), End> {
@@ -428,11 +462,6 @@ impl From<Stopped> for End {
     fn from(_: Stopped) -> Self {
         Self::Stopped
     }
-}
-
-fn not_begun(ticket: u64) -> Event {
-    let reason = "failed to begin the frame: no room for it within 2 s".to_owned();
-    Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
 }
 
 fn not_signed(ticket: u64) -> Event {

@@ -17,7 +17,7 @@ use super::*;
 use crate::catalog::LongParams;
 use crate::edge::link::gate::Gate;
 use crate::edge::link::port::Stream;
-use crate::edge::link::{Counters, Endpoint, Lease, Options, Send, Signing};
+use crate::edge::link::{Counters, Endpoint, Lease, MARGIN, Options, Signing};
 use crate::wire::mavlink::{
     Address, Body, CommandAck, CommandFrame, Frame, Key, Rejection, Signer, SigningTime,
 };
@@ -89,10 +89,11 @@ impl Stream for Scripted {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn rest(&mut self, _now: Instant) -> io::Result<Duration> {
+    fn rest(&mut self, _now: Instant, longest: Duration) -> io::Result<Duration> {
         let mut script = self.0.lock().unwrap();
-        script.resting = script.rest.map(|rest| Box::pin(sleep(rest)));
-        Ok(script.rest.unwrap_or_default())
+        let rest = script.rest.map(|rest| rest.min(longest));
+        script.resting = rest.map(|rest| Box::pin(sleep(rest)));
+        Ok(rest.unwrap_or_default())
     }
 
     fn attend(&mut self) {
@@ -167,8 +168,12 @@ impl Running {
     }
 
     fn send(&self, ticket: u64) {
-        let send = Send { ticket, frame: COMMAND };
-        self.queue.send(Queued { send, by: Instant::now() + WRITE_BOUND }).unwrap();
+        self.send_within(ticket, Duration::from_secs(30));
+    }
+
+    fn send_within(&self, ticket: u64, within: Duration) {
+        let send = Send { ticket, frame: COMMAND, within };
+        self.queue.send(Queued { send, at: Instant::now() }).unwrap();
     }
 
     /// What was reported since the last look.
@@ -193,6 +198,10 @@ fn command_bytes(sequence: u8) -> Vec<u8> {
 }
 
 /// COMMAND_ACK of MAVLink 1: 2001, accepted.
+fn not_begun(ticket: u64) -> Event {
+    Event::NotSent { ticket, cause: NotSent::NoRoom }
+}
+
 fn ack_bytes() -> Vec<u8> {
     let mut frame = vec![0xFE, 3, 0, 1, 1, 77, 0xD1, 0x07, 0];
     let checksum = ::mavlink::calculate_crc(&frame[1..], 143);
@@ -297,6 +306,46 @@ async fn a_frame_that_cannot_be_begun_is_dropped_and_the_port_stays_open() {
     running.settle().await;
     let written = running.port.change(|script| script.written.split_off(HEARTBEAT_LENGTH));
     assert_eq!(written, mavlink::heartbeat(1, AGENT).as_slice());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_does_not_begin_when_its_time_is_over() {
+    let mut running = Running::start().await;
+    let within = Duration::from_secs(1);
+    running.send_within(1, within);
+    running.pass(within - MARGIN - MILLISECOND).await;
+    assert_eq!(running.seen(), []);
+    running.pass(2 * MILLISECOND).await;
+    let too_late = |ticket| Event::NotSent { ticket, cause: NotSent::TooLate };
+    assert_eq!(running.seen(), [too_late(1)]);
+    running.send_within(2, MARGIN);
+    running.settle().await;
+    assert_eq!(running.seen(), [too_late(2)]);
+    // Once begun it has the time that every frame has.
+    running.port.change(|script| script.room = HEARTBEAT_LENGTH + 10);
+    running.send_within(3, within);
+    running.pass(within).await;
+    running.port.change(|script| script.room = 1000);
+    running.settle().await;
+    assert_eq!(running.seen(), [Event::Sent { ticket: 3 }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_ends_before_the_time_for_an_answer_does() {
+    let rest = Duration::from_millis(100);
+    let mut running = Running::start().await;
+    running.port.change(|script| (script.room, script.rest) = (1000, Some(rest)));
+    running.send_within(1, Duration::from_secs(2));
+    // Past the time in which nothing rests.
+    running.pass(Duration::from_millis(1930)).await;
+    running.port.change(|script| script.to_read.push_back(Ok(vec![0])));
+    running.settle().await;
+    running.seen();
+    running.port.change(|script| script.to_read.push_back(Ok(ack_bytes())));
+    running.pass(Duration::from_millis(49)).await;
+    assert_eq!(running.seen(), []);
+    running.pass(2 * MILLISECOND).await;
+    assert!(matches!(running.seen()[..], [Event::CommandAck(_)]));
 }
 
 #[tokio::test(start_paused = true)]
