@@ -5,7 +5,6 @@
 //! `{"auth":{"api_id":…,"timestamp":…,"nonce":…,"signature":…},"body":"<the body as a string>"}`.
 //! Nothing here is believed yet; [`crate::guard::authentication`] judges it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -60,7 +59,7 @@ impl Credentials {
                     Field::Timestamp => self.timestamp.into(),
                     other => self.value(other)?.into(),
                 };
-                Some((field.path()["auth.".len()..].to_owned(), value))
+                Some((field.member().to_owned(), value))
             })
             .collect();
         json!({ "auth": auth, "body": body }).to_string()
@@ -128,7 +127,7 @@ pub fn signed_text(
     lines.into_iter().chain(challenge).collect::<Vec<_>>().join("\n")
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     ApiId,
     Timestamp,
@@ -159,6 +158,11 @@ impl Field {
         }
     }
 
+    /// The name in the envelope's `auth`.
+    fn member(self) -> &'static str {
+        &self.path()["auth.".len()..]
+    }
+
     /// The path in the envelope.
     const fn path(self) -> &'static str {
         match self {
@@ -175,16 +179,17 @@ impl Field {
 /// The fields as text, and how this way of signing names them.
 struct Fields {
     name: fn(Field) -> &'static str,
-    values: BTreeMap<Field, String>,
+    /// In the order of [`Field::ALL`].
+    values: [Option<String>; 6],
 }
 
 impl Fields {
     fn new(name: fn(Field) -> &'static str) -> Self {
-        Self { name, values: BTreeMap::new() }
+        Self { name, values: Default::default() }
     }
 
     fn add(&mut self, field: Field, value: String) -> Result<(), Violation> {
-        if self.values.insert(field, value).is_none() {
+        if self.values[field as usize].replace(value).is_none() {
             return Ok(());
         }
         Err(self.wrong(field, "stands twice"))
@@ -211,7 +216,7 @@ impl Fields {
     }
 
     fn optional(&mut self, field: Field) -> Result<Option<String>, Violation> {
-        let Some(value) = self.values.remove(&field) else { return Ok(None) };
+        let Some(value) = self.values[field as usize].take() else { return Ok(None) };
         let max_len = match field {
             Field::Signature => 128,
             // An issuer may have a name in any script.
@@ -241,7 +246,7 @@ fn read_properties(properties: &[(String, String)]) -> Result<Option<Credentials
             fields.add(field, value.clone())?;
         }
     }
-    if fields.values.is_empty() {
+    if fields.values.iter().all(Option::is_none) {
         return Ok(None);
     }
     fields.credentials().map(Some)
@@ -300,9 +305,8 @@ fn read_envelope(payload: &[u8]) -> Result<Option<(Credentials, String)>, Violat
 fn read_auth(members: Vec<(String, Json)>) -> Result<Credentials, Violation> {
     let mut fields = Fields::new(Field::path);
     for (name, value) in members {
-        let path = format!("auth.{name}");
-        let Some(field) = Field::ALL.into_iter().find(|it| it.path() == path) else {
-            let known = Field::ALL.map(|it| &it.path()["auth.".len()..]).join(", ");
+        let Some(field) = Field::ALL.into_iter().find(|it| it.member() == name) else {
+            let known = Field::ALL.map(Field::member).join(", ");
             let name = shorten(&name);
             let message = format!("auth has no field {name:?}; the fields are {known}");
             return Err(malformed(format!("auth.{name}"), message));

@@ -97,7 +97,7 @@ pub fn writes_of(batch: &Batch) -> Writes {
     let mut push = |key: IVec, record: &Arc<Record>| {
         let body = made
             .entry(Arc::as_ptr(record))
-            .or_insert_with(|| packed(&**record, USUAL_RECORD_BYTES));
+            .or_insert_with(|| packed(&**record, Vec::with_capacity(USUAL_RECORD_BYTES)));
         let value = value(&key, body);
         writes.push((key, Some(value)));
     };
@@ -138,7 +138,12 @@ pub fn moved(commands: &[Finished], first: u64, summary: &Summary) -> Writes {
 }
 
 pub fn encode(key: &[u8], content: &impl Serialize) -> IVec {
-    value(key, &packed(content, USUAL_BYTES))
+    let mut value = Vec::with_capacity(USUAL_BYTES);
+    value.resize(HEAD, FORMAT);
+    let mut value = packed(content, value);
+    let crc = checksum(key, &value[HEAD..]);
+    value[1..HEAD].copy_from_slice(&crc.to_le_bytes());
+    value.into()
 }
 
 /// # Errors
@@ -218,8 +223,8 @@ fn key<const LENGTH: usize>(kind: &[u8], name: [u8; LENGTH]) -> IVec {
     key[..=LENGTH].into()
 }
 
-fn packed(content: &impl Serialize, usual: usize) -> Vec<u8> {
-    let bytes = Vec::with_capacity(usual);
+/// Behind what `bytes` already hold.
+fn packed(content: &impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
     postcard::to_extend(content, bytes).expect("the values are plain data")
 }
 
