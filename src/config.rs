@@ -165,11 +165,9 @@ impl Source {
 
     /// Whether the mistake can be this source's. A list of tables counts as a whole.
     fn sets(&self, mistake: &Mistake) -> bool {
-        let name = format!("{}.{}", mistake.section, mistake.key);
-        [mistake.section, &name]
-            .iter()
-            .filter(|name| name.contains('.'))
-            .any(|name| self.values.get::<config::Value>(name).is_ok())
+        let Mistake { section, key, .. } = mistake;
+        self.values.get_array(section).is_ok()
+            || self.values.get::<config::Value>(&format!("{section}.{key}")).is_ok()
     }
 }
 

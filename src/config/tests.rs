@@ -128,6 +128,20 @@ fn a_mistake_names_its_file_and_key() {
         let message = error.unwrap_err().to_string();
         assert!(message.contains("10-a.toml"), "{message}");
     }
+    let forward = "[[forward]]\nendpoint = \"udpin:127.0.0.1:1\"\n";
+    let error = load(&[("downlinkd.toml", GOOD), ("conf.d/20-b.toml", &forward.repeat(2))]);
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("20-b.toml: [forward] endpoint: "), "{message}");
+
+    // A later file with the section, but without the key, has no part in it.
+    let error = load(&[
+        ("downlinkd.toml", GOOD),
+        ("conf.d/10-a.toml", "[guard.grant]\nmax_count = 0\n"),
+        ("conf.d/20-b.toml", "[guard.grant]\nmax_duration = 60\n"),
+    ]);
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("10-a.toml: [guard.grant] max_count: 0"), "{message}");
+
     let error = load(&[("downlinkd.toml", "[device]\n"), ("conf.d/10-a.toml", "[mqtt]\n")]);
     let message = error.unwrap_err().to_string();
     assert!(message.contains("downlinkd.toml: [device] id"), "{message}");
