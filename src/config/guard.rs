@@ -20,18 +20,10 @@ use rule::RawRule;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawGuard {
-    mode: RawMode,
+    mode: Option<String>,
     issuer: Vec<RawIssuer>,
     command: Vec<RawRule>,
     grant: RawGrant,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawMode {
-    #[default]
-    Disabled,
-    Guarded,
 }
 
 impl RawGuard {
@@ -41,10 +33,7 @@ impl RawGuard {
     }
 
     pub(super) fn check(self, link: &Link) -> Result<Guard, Mistake> {
-        let mode = match self.mode {
-            RawMode::Disabled => Mode::Disabled,
-            RawMode::Guarded => Mode::Guarded,
-        };
+        let mode = self.mode.map_or(Ok(Mode::Disabled), |name| mode(&name))?;
         let mut issuers = BTreeMap::new();
         let mut keys = BTreeMap::new();
         for issuer in self.issuer {
@@ -73,4 +62,12 @@ impl RawGuard {
         let policy = Policy::new(link.target.component, link.component_by_domain.clone(), rules);
         Ok(Guard::new(mode, issuers, keys, policy, self.grant.check()?))
     }
+}
+
+fn mode(name: &str) -> Result<Mode, Mistake> {
+    let known = [Mode::Disabled, Mode::Guarded].into_iter().find(|mode| mode.as_str() == name);
+    known.ok_or_else(|| {
+        let message = format!("{name:?} is not known; it must be \"disabled\" or \"guarded\"");
+        value("guard", "mode", message)
+    })
 }

@@ -274,6 +274,18 @@ fn two_person_grants_are_by_risk_and_by_command() {
 }
 
 #[test]
+fn a_grant_is_required_for_the_risks_that_are_named() {
+    for (text, expected) in [
+        ("", Limits::default().required_for),
+        ("required_for = []", [].into()),
+        ("required_for = [\"query\", \"critical\"]", [Risk::Query, Risk::Critical].into()),
+    ] {
+        let config = load(&[("downlinkd.toml", &with_section("guard.grant", text))]).unwrap();
+        assert_eq!(config.guard.grant_limits().required_for, expected, "{text}");
+    }
+}
+
+#[test]
 fn the_socket_is_found_without_the_secrets() {
     let text = format!(
         "{}\n[api]\nsocket = \"/tmp/a.sock\"\n",
@@ -321,7 +333,12 @@ fn mistakes() {
             "twice",
         ),
         ("guard", "command = [{type = \"nav_roi\", target_component = 0}]", "target_component"),
-        ("guard", "mode = \"open\"", "open"),
+        (
+            "guard",
+            "mode = \"open\"",
+            "[guard] mode: \"open\" is not known; it must be \"disabled\" or \"guarded\"",
+        ),
+        ("guard", "mode = \"Guarded\"", "\"Guarded\" is not known"),
         ("guard", "mode = \"guarded\"", "issuer"),
         (
             "guard",
@@ -371,8 +388,17 @@ fn mistakes() {
         ("guard", "command = [{type = \"nav_roi\", max_timeout = \"6min\"}]", "1 to 300"),
         ("guard.grant", "max_duration = \"25h\"", "86400"),
         ("guard.grant", "max_count = 0", "1 to 1000"),
-        ("guard.grant", "two_person = [\"criticl\"]", "criticl"),
-        ("guard.grant", "required_for = [\"all\"]", "all"),
+        (
+            "guard.grant",
+            "two_person = [\"criticl\"]",
+            "two_person: \"criticl\" is neither a risk (query, payload, flight, critical) nor a command",
+        ),
+        (
+            "guard.grant",
+            "required_for = [\"flight\", \"all\"]",
+            "[guard.grant] required_for: \"all\" is no risk; it must be of query, payload, flight, \
+             critical",
+        ),
         ("api", "port = 1", "port"),
         ("api", "listen = \"localhost:8080\"", "ADDRESS:PORT"),
         ("api", "listen = 65536", "65535"),

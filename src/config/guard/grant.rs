@@ -16,7 +16,7 @@ const MAX_COUNT: u32 = 1000;
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawGrant {
-    required_for: BTreeSet<Risk>,
+    required_for: Option<Vec<String>>,
     max_duration: Seconds<1, 86_400>,
     max_count: u32,
     /// Risks and command types.
@@ -27,7 +27,7 @@ impl Default for RawGrant {
     fn default() -> Self {
         let limits = Limits::default();
         Self {
-            required_for: limits.required_for,
+            required_for: None,
             max_duration: Seconds(limits.max_duration.as_secs()),
             max_count: limits.max_count,
             two_person: Vec::new(),
@@ -44,21 +44,45 @@ impl RawGrant {
         }
         let mut two_person = TwoPerson::default();
         for name in &self.two_person {
-            if let Some(risk) = Risk::ALL.into_iter().find(|risk| risk.as_str() == name) {
+            if let Some(risk) = risk(name) {
                 two_person.risks.insert(risk);
             } else if let Some(command) = catalog::find(name) {
                 two_person.commands.insert(command.command_type);
             } else {
-                let message = format!("{name:?} is neither a risk nor a command of the catalogue");
+                let message = format!(
+                    "{name:?} is neither a risk ({}) nor a command of the catalogue",
+                    risks().join(", ")
+                );
                 return Err(value(SECTION, "two_person", message));
             }
         }
+        let limits = Limits::default();
         Ok(Limits {
             max_duration: self.max_duration.duration(),
             max_count: self.max_count,
-            required_for: self.required_for,
+            required_for: self
+                .required_for
+                .map_or(Ok(limits.required_for), |names| required_for(&names))?,
             two_person,
-            ..Limits::default()
+            ..limits
         })
     }
+}
+
+fn required_for(names: &[String]) -> Result<BTreeSet<Risk>, Mistake> {
+    let known = |name: &String| {
+        risk(name).ok_or_else(|| {
+            let message = format!("{name:?} is no risk; it must be of {}", risks().join(", "));
+            value(SECTION, "required_for", message)
+        })
+    };
+    names.iter().map(known).collect()
+}
+
+fn risk(name: &str) -> Option<Risk> {
+    Risk::ALL.into_iter().find(|risk| risk.as_str() == name)
+}
+
+fn risks() -> [&'static str; 4] {
+    Risk::ALL.map(Risk::as_str)
 }
