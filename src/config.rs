@@ -13,6 +13,7 @@ pub mod publisher;
 mod seconds;
 pub mod secrets;
 mod signing;
+mod strict;
 mod target_system;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,12 @@ pub enum Error {
     Invalid { origin: String, message: String },
     #[error("{origin}: [{section}] {key}: {message}")]
     Value { origin: String, section: &'static str, key: &'static str, message: String },
+}
+
+impl Error {
+    fn invalid(origin: &str, error: &config::ConfigError) -> Self {
+        Self::Invalid { origin: origin.to_owned(), message: error.to_string() }
+    }
 }
 
 /// Everything that the daemon needs to know, checked.
@@ -128,13 +135,9 @@ fn read(path: &Path) -> Result<(Source, Vec<Source>), Error> {
         let text = std::fs::read_to_string(&file)
             .map_err(|source| Error::Read { path: file.clone(), source })?;
         let source = config::Config::builder().add_source(File::from_str(&text, FileFormat::Toml));
-        sources.push(Source::read(file.display().to_string(), source)?);
+        sources.push(Source::read(file.display().to_string(), source)?.strict()?);
     }
-    let environment = Environment::with_prefix("DOWNLINKD")
-        .prefix_separator("_")
-        .separator("__")
-        .ignore_empty(true);
-    let environment = config::Config::builder().add_source(environment);
+    let environment = config::Config::builder().add_source(environment());
     sources.push(Source::read("the environment (DOWNLINKD_…)".to_owned(), environment)?);
 
     let all = sources
@@ -142,6 +145,10 @@ fn read(path: &Path) -> Result<(Source, Vec<Source>), Error> {
         .fold(config::Config::builder(), |all, source| all.add_source(source.values.clone()));
     let all = Source::read(path.display().to_string(), all)?;
     Ok((all, sources))
+}
+
+fn environment() -> Environment {
+    Environment::with_prefix("DOWNLINKD").prefix_separator("_").separator("__").ignore_empty(true)
 }
 
 /// One file, or the environment, read alone first: a mistake that is found in the merged whole has
@@ -154,13 +161,17 @@ struct Source {
 
 impl Source {
     fn read(origin: String, builder: ConfigBuilder<DefaultState>) -> Result<Self, Error> {
-        let invalid = |error: config::ConfigError| Error::Invalid {
-            origin: origin.clone(),
-            message: error.to_string(),
-        };
+        let invalid = |error| Error::invalid(&origin, &error);
         let values = builder.build().map_err(invalid)?;
         let raw = values.clone().try_deserialize().map_err(invalid)?;
         Ok(Self { origin, values, raw })
+    }
+
+    /// Of a file: no value may be of another type than its key's.
+    fn strict(self) -> Result<Self, Error> {
+        let checked = strict::check::<Raw>(self.values.clone());
+        checked.map_err(|error| Error::invalid(&self.origin, &error))?;
+        Ok(self)
     }
 
     /// Whether the mistake can be this source's. A list of tables counts as a whole.

@@ -1,4 +1,5 @@
 mod shipped;
+mod types;
 
 use std::fs;
 
@@ -401,7 +402,7 @@ fn mistakes() {
         ),
         ("api", "port = 1", "port"),
         ("api", "listen = \"localhost:8080\"", "ADDRESS:PORT"),
-        ("api", "listen = 65536", "65535"),
+        ("api", "listen = \"65536\"", "65535"),
         ("delivery", "default_timeout = \"soon\"", "soon"),
         ("delivery", "default_timeout = 301", "1 to 300"),
         ("delivery", "default_timeout = \"1500ms\"", "whole seconds"),
