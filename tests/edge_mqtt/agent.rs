@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use downlinkd::edge::mqtt::{
-    self, Broker, Command, Event, Handle, Message, Options, Publish, PublishId, Tls, Will,
+    self, Broker, Command, Event, Handle, Message, Options, Publish, PublishId, Reason, Tls, Will,
 };
 use tokio::sync::mpsc;
 
@@ -76,6 +76,10 @@ impl Agent {
     }
 
     pub async fn disconnected(&mut self) -> String {
+        self.ended().await.to_string()
+    }
+
+    pub async fn ended(&mut self) -> Reason {
         match self.next().await {
             Event::Disconnected { reason } => reason,
             other => panic!("{other:?} instead of Disconnected"),

@@ -19,7 +19,7 @@ async fn arrival(agent: &mut Agent) -> (Vec<String>, u16) {
     let arrival = async {
         loop {
             match agent.next().await {
-                Event::Disconnected { reason } => reasons.push(reason),
+                Event::Disconnected { reason } => reasons.push(reason.to_string()),
                 Event::Connected { broker, .. } => return broker.port,
                 other => panic!("{other:?} before Connected"),
             }

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use downlinkd::edge::mqtt::{self, ClientCertificate, Options, Tls};
+use downlinkd::edge::mqtt::{self, ClientCertificate, Options, Reason, Tls};
 use rcgen::date_time_ymd;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -108,13 +108,14 @@ fn set_password(dir: &Path, password: &str) {
 
 /// Waits for two attempts, so it is tried again, that fail with all of `parts` in the reason: what
 /// was before may have ended otherwise, and a broker's last word is lost when it resets the connection.
-async fn refused(agent: &mut Agent, parts: &[&str]) -> String {
+async fn refused(agent: &mut Agent, parts: &[&str]) -> Reason {
     let mut times = 0;
     let refused = async {
         loop {
-            let reason = agent.disconnected().await;
+            let reason = agent.ended().await;
             println!("{reason}");
-            times += usize::from(parts.iter().all(|part| reason.contains(part)));
+            let text = reason.to_string();
+            times += usize::from(parts.iter().all(|part| text.contains(part)));
             if times == 2 {
                 return reason;
             }
@@ -146,7 +147,8 @@ async fn a_broker_of_an_unknown_authority_is_not_believed() {
         world.broker.port,
         ca_file.display()
     );
-    refused(&mut agent, &[&told]).await;
+    let reason = refused(&mut agent, &[&told]).await;
+    assert!(matches!(reason, Reason::Tls { .. }), "{reason:?}");
     // The right one among others: a bundle.
     fs::write(&ca_file, Authority::new("other").pem + &world.servers.pem).unwrap();
     agent.connected().await;
@@ -187,7 +189,10 @@ async fn a_client_is_told_that_its_certificate_is_missing() {
     for (version, alert) in VERSIONS.into_iter().zip(["HandshakeFailure", "CertificateRequired"]) {
         let world = World::start_with(version, MUTUAL, server).await;
         let mut agent = Agent::start(world.options());
-        refused(&mut agent, &["failed to connect to", "wants a client certificate", alert]).await;
+        let reason =
+            refused(&mut agent, &["failed to connect to", "wants a client certificate", alert])
+                .await;
+        assert!(matches!(reason, Reason::Tls { .. }), "{reason:?}");
     }
 }
 
@@ -232,7 +237,8 @@ async fn a_file_that_cannot_be_read_any_more_is_named_and_tried_again() {
     world.broker.stop().await;
     world.broker.start_again().await;
     let told = format!("failed to read {}: No such file", key.display());
-    refused(&mut agent, &["failed to connect to mqtts://localhost", &told]).await;
+    let reason = refused(&mut agent, &["failed to connect to mqtts://localhost", &told]).await;
+    assert!(matches!(reason, Reason::Tls { .. }), "{reason:?}");
     fs::rename(&away, &key).unwrap();
     agent.connected().await;
 }
@@ -247,7 +253,9 @@ async fn tls_to_a_plain_port_and_the_other_way_round_are_told() {
     let mut options = world.options();
     options.brokers[0].port = plain.port;
     let mut agent = Agent::start(options.clone());
-    refused(&mut agent, &["failed to connect to mqtts://localhost", "(mqtt://)"]).await;
+    let reason =
+        refused(&mut agent, &["failed to connect to mqtts://localhost", "(mqtt://)"]).await;
+    assert!(matches!(reason, Reason::Unreachable { .. }), "{reason:?}");
 
     // mosquitto hangs up; others answer.
     let answering = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -255,8 +263,9 @@ async fn tls_to_a_plain_port_and_the_other_way_round_are_told() {
     let mut agent = Agent::start(options);
     let (mut stream, _) = soon(answering.accept()).await.unwrap();
     stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
-    let reason = agent.disconnected().await;
-    assert!(reason.contains("what answers does not speak TLS"), "{reason}");
+    let reason = agent.ended().await;
+    assert!(matches!(reason, Reason::Unreachable { .. }), "{reason:?}");
+    assert!(reason.to_string().contains("what answers does not speak TLS"), "{reason}");
 }
 
 #[tokio::test]
@@ -271,7 +280,8 @@ async fn a_user_whose_password_is_changed_is_told_and_comes_back_when_it_is_righ
     world.broker.reload();
     let told = ["refused by the broker: the user name or the password is wrong", "NotAuthorized"];
     let reason = refused(&mut agent, &told).await;
-    assert!(!reason.contains(PASSWORD), "{reason}");
+    assert!(matches!(reason, Reason::Refused { .. }), "{reason:?}");
+    assert!(!reason.to_string().contains(PASSWORD), "{reason}");
     set_password(world.broker.dir(), PASSWORD);
     world.broker.reload();
     agent.connected().await;

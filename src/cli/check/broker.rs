@@ -13,7 +13,7 @@ use super::agent::Agent;
 use super::finding::Finding;
 use crate::cli::presence::Presence;
 use crate::config::Config;
-use crate::edge::mqtt::{self, Command, Event, Message, Publish, PublishId};
+use crate::edge::mqtt::{self, Command, Event, Message, Publish, PublishId, Reason};
 use crate::wire::outbound;
 use crate::wire::topic::Topics;
 
@@ -35,8 +35,8 @@ const PUBLISH: PublishId = PublishId(1);
 /// What the visit saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The broker that took us, or why none did.
-    pub connected: Result<String, String>,
+    /// The broker that took us, or why none did; without a reason, none answered.
+    pub connected: Result<String, Vec<Reason>>,
     pub seen: Seen,
     /// An agent runs on this machine; `None`: that is not known.
     pub agent_runs: Option<bool>,
@@ -97,16 +97,7 @@ pub fn judge(facts: &Facts) -> Finding {
         Ok(broker) => {
             Finding::ok(BROKER, format!("{broker} takes us, and grants the agent's subscriptions"))
         }
-        Err(reason) => {
-            let advice = if reason.contains("subscription") {
-                "let this user subscribe to the commands, queries, grants and presence of this device"
-            } else if reason.contains("refused by the broker") {
-                "look at [mqtt] username, password_file and client_id, and at the broker's users"
-            } else {
-                "is the network up, [mqtt] url right and the broker running?"
-            };
-            Finding::failure(BROKER, reason.clone(), advice)
-        }
+        Err(reasons) => Finding::failure(BROKER, found(reasons), advice(reasons)),
     }
 }
 
@@ -147,6 +138,28 @@ pub fn judge_presence(facts: &Facts) -> Option<Finding> {
     Some(finding)
 }
 
+fn found(reasons: &[Reason]) -> String {
+    if reasons.is_empty() {
+        return format!("no answer of the broker within {} s", CONNECT.as_secs());
+    }
+    let reasons: Vec<String> = reasons.iter().map(Reason::to_string).collect();
+    reasons.join("; ")
+}
+
+/// For the one that came furthest, where several brokers were tried.
+fn advice(reasons: &[Reason]) -> &'static str {
+    let is_one = |kind: fn(&Reason) -> bool| reasons.iter().any(kind);
+    if is_one(|it| matches!(it, Reason::Subscription { .. })) {
+        "let this user subscribe to the commands, queries, grants and presence of this device"
+    } else if is_one(|it| matches!(it, Reason::Refused { .. })) {
+        "look at [mqtt] username, password_file and client_id, and at the broker's users"
+    } else if is_one(|it| matches!(it, Reason::Tls { .. })) {
+        "look at [mqtt] ca_file, cert_file and key_file, at the broker's certificate and the clock"
+    } else {
+        "is the network up, [mqtt] url right and the broker running?"
+    }
+}
+
 struct Visit {
     mqtt: mqtt::Handle,
     events: mpsc::Receiver<Event>,
@@ -156,9 +169,9 @@ struct Visit {
 }
 
 impl Visit {
-    async fn connect(&mut self) -> Result<String, String> {
+    async fn connect(&mut self) -> Result<String, Vec<Reason>> {
         let until = Instant::now() + CONNECT;
-        let mut reasons: Vec<String> = Vec::new();
+        let mut reasons = Vec::new();
         let mut attempts = 0;
         loop {
             match timeout_at(until, self.events.recv()).await {
@@ -176,10 +189,7 @@ impl Visit {
                 Ok(None) | Err(_) => break,
             }
         }
-        match reasons.is_empty() {
-            true => Err(format!("no answer of the broker within {} s", CONNECT.as_secs())),
-            false => Err(reasons.join("; ")),
-        }
+        Err(reasons)
     }
 
     async fn look(&mut self, agent_runs: Option<bool>, device_id: &str) -> Seen {
@@ -228,7 +238,7 @@ impl Visit {
                 Ok(Some(Event::Published { outcome: Err(reason), .. })) => {
                     return Err(Some(reason));
                 }
-                Ok(Some(Event::Disconnected { reason })) => return Err(Some(reason)),
+                Ok(Some(Event::Disconnected { reason })) => return Err(Some(reason.to_string())),
                 Ok(Some(Event::Connected { .. } | Event::Published { .. })) => {}
                 Ok(None) | Err(_) => return Err(None),
             }
@@ -244,8 +254,14 @@ impl Visit {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
+
     use super::super::finding::Level;
     use super::*;
+    use crate::edge::mqtt::Broker;
 
     fn presence(online: bool) -> Presence {
         Presence {
@@ -262,20 +278,85 @@ mod tests {
         Facts { connected: Ok("mqtt://b:1883".to_owned()), seen, agent_runs }
     }
 
-    #[test]
-    fn why_no_broker_takes_us() {
-        assert_eq!(judge(&facts(Seen::ReadBack, None)).level, Level::Ok);
-        for (reason, advice) in [
-            ("failed to connect to b:1883: Connection refused (os error 111)", "is the network up"),
-            ("connection refused by the broker at b:1883: NotAuthorized", "username"),
-            ("subscription to \"x\" refused by the broker: NotAuthorized", "subscribe"),
+    /// What a visit finds where every client hears these packets, one after each of its own.
+    async fn visit(answers: &'static [&'static [u8]]) -> Facts {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let broker = async move {
+            if answers.is_empty() {
+                // Keeps the port from others, without listening.
+                let _socket = socket;
+                return std::future::pending().await;
+            }
+            let listener = socket.listen(8).unwrap();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                for answer in answers {
+                    assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+                    stream.write_all(answer).await.unwrap();
+                }
+                // Until the client has gone.
+                let _ = stream.read(&mut [0; 1024]).await;
+            }
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("downlinkd.toml");
+        let text = format!(
+            "[device]\nid = \"a\"\n[link]\nendpoint = \"udpin:0.0.0.0:1\"\n\
+             [mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        tokio::select! {
+            facts = gather(&config, &Agent::Absent) => facts,
+            () = broker => unreachable!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn why_no_broker_takes_us() {
+        const ACCEPTED: &[u8] = &[0x20, 3, 0, 0, 0];
+        const NOT_AUTHORIZED: &[u8] = &[0x20, 3, 0, 0x87, 0];
+        const NO_SUBSCRIPTION: &[u8] = &[0x90, 4, 0, 1, 0, 0x87];
+        // TLS's handshake_failure.
+        const ALERT: &[u8] = &[0x15, 3, 3, 0, 2, 2, 40];
+        for (answers, found, advice) in [
+            (&[][..], "Connection refused (os error 111)", "is the network up"),
+            (&[ALERT], "perhaps it is TLS (mqtts://)", "is the network up"),
+            (&[NOT_AUTHORIZED], "refused by the broker: it wants a user name", "username"),
+            (&[ACCEPTED, NO_SUBSCRIPTION], "refused by the broker: NotAuthorized", "subscribe to"),
         ] {
-            let facts = Facts { connected: Err(reason.to_owned()), ..facts(Seen::Nothing, None) };
+            let facts = visit(answers).await;
             let finding = judge(&facts);
-            assert_eq!((finding.level, &*finding.found), (Level::Failure, reason));
-            assert!(finding.advice.unwrap().contains(advice));
+            assert_eq!(finding.level, Level::Failure);
+            assert!(finding.found.contains(found), "{found} is not in {}", finding.found);
+            let told = finding.advice.unwrap();
+            assert!(told.contains(advice), "{}: {told}", finding.found);
             assert_eq!(judge_presence(&facts), None);
         }
+    }
+
+    #[test]
+    fn the_advice_is_for_the_broker_that_came_furthest() {
+        let broker = || Broker { host: "b".to_owned(), port: 8883, tls: true };
+        let mut reasons = Vec::new();
+        for (reason, told) in [
+            (Reason::Unreachable { broker: broker(), why: "x".to_owned() }, "is the network up"),
+            (Reason::Tls { broker: broker(), why: "x".to_owned() }, "ca_file"),
+            (Reason::Refused { broker: broker(), why: "x".to_owned() }, "username"),
+            (Reason::Subscription { filter: "f".to_owned(), why: "x".to_owned() }, "subscribe to"),
+            (Reason::Lost { broker: broker(), why: "x".to_owned() }, "subscribe to"),
+        ] {
+            reasons.push(reason);
+            assert!(advice(&reasons).contains(told), "{reasons:?}");
+        }
+        assert!(
+            found(&reasons)
+                .ends_with("subscription to \"f\" x; connection to mqtts://b:8883 lost: x")
+        );
+        assert_eq!(found(&[]), "no answer of the broker within 5 s");
+        assert_eq!(judge(&facts(Seen::ReadBack, None)).level, Level::Ok);
     }
 
     #[test]

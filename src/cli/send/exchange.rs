@@ -146,7 +146,7 @@ impl Exchange<'_> {
                 None
             }
             Event::Disconnected { reason } => {
-                self.on_disconnected(reason);
+                self.on_disconnected(reason.to_string());
                 None
             }
             Event::Published { id: PUBLISH, outcome: Err(reason) } => self.on_refused(&reason),

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::handshake::{self, Session};
 use super::network::{self, Network};
 use super::outgoing::Outgoing;
-use super::{Acknowledgement, Client, Command, Event, Publish, packet, reason};
+use super::{Acknowledgement, Client, Command, Event, Publish, Reason, packet, reason};
 
 /// Undelivered events at which the socket is no longer read. Several times what the windows allow,
 /// so only QoS 0 messages, which have no flow control, can get there.
@@ -29,7 +29,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 pub(super) enum End {
     /// The task is to end.
     Left,
-    Lost(String),
+    Lost(Reason),
 }
 
 /// Connects, and serves the connection to its end. Also returns for how long it was usable.
@@ -163,7 +163,7 @@ impl<'a> Connection<'a> {
         let now = Instant::now();
         if now >= self.heard_at + self.silence() {
             let why = format!("nothing heard for {} s", self.silence().as_secs());
-            return Err(End::Lost(reason::of_loss(self.client.broker(), why)));
+            return Err(End::Lost(Reason::lost(self.client.broker(), why)));
         }
         if now >= self.ping_at {
             self.ping_at = now + self.keep_alive;

@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use super::network::Network;
-use super::{Broker, Options, packet, reason, tls};
+use super::{Broker, Options, Reason, packet, reason, tls};
 
 /// For the certificates' files, name resolution, TCP, TLS and CONNACK together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,24 +33,22 @@ pub(super) struct Session {
     pub early: Vec<PublishPacket>,
 }
 
-/// The error is why not, for an operator.
-pub(super) async fn establish(options: &Options, broker: &Broker) -> Result<Session, String> {
+pub(super) async fn establish(options: &Options, broker: &Broker) -> Result<Session, Reason> {
     let connected = timeout(CONNECT_TIMEOUT, connect(options, broker)).await;
     let mut session =
-        connected.unwrap_or_else(|_| Err(reason::of_failure(broker, "no answer in time")))?;
+        connected.unwrap_or_else(|_| Err(Reason::unreachable(broker, "no answer in time")))?;
     if !options.subscriptions.is_empty() {
         let subscribed = timeout(SUBSCRIBE_TIMEOUT, subscribe(&mut session, options, broker)).await;
         subscribed.unwrap_or_else(|_| {
-            Err(reason::of_failure(broker, "no answer to the subscriptions"))
+            Err(Reason::unreachable(broker, "no answer to the subscriptions"))
         })?;
     }
     Ok(session)
 }
 
-async fn connect(options: &Options, broker: &Broker) -> Result<Session, String> {
-    let tls = tls_configuration(options, broker)
-        .await
-        .map_err(|error| reason::of_failure(broker, error))?;
+async fn connect(options: &Options, broker: &Broker) -> Result<Session, Reason> {
+    let tls =
+        tls_configuration(options, broker).await.map_err(|error| Reason::tls(broker, error))?;
     let failed = |error| reason::of_failed_network(&error, options, broker);
     let mut network = Network::connect(broker, tls).await.map_err(failed)?;
     network.send(&packet::connect(options)).map_err(failed)?;
@@ -58,10 +56,8 @@ async fn connect(options: &Options, broker: &Broker) -> Result<Session, String> 
         Packet::ConnAck(connack) if connack.code == ConnectReturnCode::Success => {
             Ok(session(network, connack, options))
         }
-        Packet::ConnAck(connack) => {
-            Err(reason::of_failure(broker, reason::of_connack(connack.code, options)))
-        }
-        _ => Err(reason::of_failure(broker, "its first packet is not a CONNACK")),
+        Packet::ConnAck(connack) => Err(reason::of_connack(connack.code, options, broker)),
+        _ => Err(Reason::unreachable(broker, "its first packet is not a CONNACK")),
     }
 }
 
@@ -99,7 +95,7 @@ async fn subscribe(
     session: &mut Session,
     options: &Options,
     broker: &Broker,
-) -> Result<(), String> {
+) -> Result<(), Reason> {
     let lost = |error| reason::of_lost_network(&error, options, broker);
     session.network.send(&packet::subscribe(options)).map_err(lost)?;
     loop {
@@ -114,21 +110,19 @@ async fn subscribe(
     }
 }
 
-fn granted(suback: &SubAck, subscriptions: &[String]) -> Result<(), String> {
+fn granted(suback: &SubAck, subscriptions: &[String]) -> Result<(), Reason> {
     let mut answers = suback.return_codes.iter();
     for filter in subscriptions {
         match answers.next() {
             Some(SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce)) => {}
             Some(SubscribeReasonCode::Success(QoS::AtMostOnce)) => {
-                return Err(format!(
-                    "subscription to \"{filter}\" granted for QoS 0 only, which loses commands"
-                ));
+                let why = "granted for QoS 0 only, which loses commands";
+                return Err(Reason::subscription(filter, why));
             }
             refused => {
                 let answer = refused.map_or("no answer".to_owned(), |reason| format!("{reason:?}"));
-                return Err(format!(
-                    "subscription to \"{filter}\" refused by the broker: {answer}"
-                ));
+                let why = format!("refused by the broker: {answer}");
+                return Err(Reason::subscription(filter, why));
             }
         }
     }

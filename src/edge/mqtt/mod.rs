@@ -38,6 +38,7 @@ use tokio::time::{Instant, sleep_until};
 use backoff::Backoff;
 pub use broker::Broker;
 use connection::End;
+pub use reason::Reason;
 pub use tls::{ClientCertificate, Tls};
 
 /// How to reach a broker, as whom, and what to hear.
@@ -79,7 +80,7 @@ pub enum Event {
     Connected { generation: u64, session_present: bool, broker: Broker },
     /// The connection ended, or an attempt failed. The next attempt, at the next broker, follows by
     /// itself after 0.1 s to 10 s.
-    Disconnected { reason: String },
+    Disconnected { reason: Reason },
     /// A PUBLISH; its PUBACK is withheld until [`Command::Acknowledge`].
     Message(Message),
     /// The answer to the [`Command::Publish`] with this id: the broker took the message, or why it

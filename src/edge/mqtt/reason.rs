@@ -1,4 +1,4 @@
-//! Why a connection ended, in words for an operator. Pure.
+//! Why there is no connection, in words for an operator. Pure.
 
 mod tls;
 
@@ -11,17 +11,44 @@ use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Disconnect, DisconnectReason
 use super::network::Error;
 use super::{Broker, Options};
 
-/// There was no connection yet.
-pub(super) fn of_failure(broker: &Broker, why: impl Display) -> String {
-    format!("failed to connect to {broker}: {why}")
+/// One kind for each thing there is to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Nobody answered, or not in MQTT 5, or not in a TLS that we know.
+    #[error("failed to connect to {broker}: {why}")]
+    Unreachable { broker: Broker, why: String },
+    /// Our files do not serve, or one side does not believe the other.
+    #[error("failed to connect to {broker}: {why}")]
+    Tls { broker: Broker, why: String },
+    /// By its CONNACK.
+    #[error("failed to connect to {broker}: refused by the broker: {why}")]
+    Refused { broker: Broker, why: String },
+    #[error("subscription to \"{filter}\" {why}")]
+    Subscription { filter: String, why: String },
+    /// After the broker's CONNACK.
+    #[error("connection to {broker} lost: {why}")]
+    Lost { broker: Broker, why: String },
 }
 
-/// The broker's CONNACK had come.
-pub(super) fn of_loss(broker: &Broker, why: impl Display) -> String {
-    format!("connection to {broker} lost: {why}")
+impl Reason {
+    pub(super) fn unreachable(broker: &Broker, why: impl Display) -> Self {
+        Self::Unreachable { broker: broker.clone(), why: why.to_string() }
+    }
+
+    pub(super) fn tls(broker: &Broker, why: impl Display) -> Self {
+        Self::Tls { broker: broker.clone(), why: why.to_string() }
+    }
+
+    pub(super) fn subscription(filter: &str, why: impl Display) -> Self {
+        Self::Subscription { filter: filter.to_owned(), why: why.to_string() }
+    }
+
+    pub(super) fn lost(broker: &Broker, why: impl Display) -> Self {
+        Self::Lost { broker: broker.clone(), why: why.to_string() }
+    }
 }
 
-pub(super) fn of_failed_network(error: &Error, options: &Options, broker: &Broker) -> String {
+pub(super) fn of_failed_network(error: &Error, options: &Options, broker: &Broker) -> Reason {
     let why = match error {
         Error::Closed => of_silence(broker).to_owned(),
         // MQTT 3.1.1, 3.2.2.3: unacceptable protocol version.
@@ -32,15 +59,20 @@ pub(super) fn of_failed_network(error: &Error, options: &Options, broker: &Broke
             let perhaps = if broker.tls { "" } else { "; perhaps it is TLS (mqtts://)" };
             format!("what answers is not MQTT 5{perhaps}: {error}")
         }
-        Error::Stream(error) if tls::error(error).is_none() && is_hanging_up(error) => {
-            format!("{}: {error}", of_silence(broker))
-        }
-        other => of_error(other, options, broker),
+        Error::Stream(error) => match tls::error(error) {
+            Some(error) if tls::is_distrust(error) => {
+                return Reason::tls(broker, tls::reason(error, options, broker));
+            }
+            Some(error) => tls::reason(error, options, broker),
+            None if is_hanging_up(error) => format!("{}: {error}", of_silence(broker)),
+            None => error.to_string(),
+        },
+        Error::Name(_) => error.to_string(),
     };
-    of_failure(broker, why)
+    Reason::unreachable(broker, why)
 }
 
-pub(super) fn of_lost_network(error: &Error, options: &Options, broker: &Broker) -> String {
+pub(super) fn of_lost_network(error: &Error, options: &Options, broker: &Broker) -> Reason {
     let why = match error {
         // mosquitto 2.0 does not tell of a take-over.
         Error::Closed => format!(
@@ -49,13 +81,15 @@ pub(super) fn of_lost_network(error: &Error, options: &Options, broker: &Broker)
             options.client_id
         ),
         Error::Codec(error) => format!("what came is not MQTT 5: {error}"),
-        other => of_error(other, options, broker),
+        Error::Stream(error) => tls::error(error)
+            .map_or_else(|| error.to_string(), |error| tls::reason(error, options, broker)),
+        Error::Name(_) => error.to_string(),
     };
-    of_loss(broker, why)
+    Reason::lost(broker, why)
 }
 
 /// The broker's DISCONNECT.
-pub(super) fn of_disconnect(disconnect: &Disconnect, options: &Options, broker: &Broker) -> String {
+pub(super) fn of_disconnect(disconnect: &Disconnect, options: &Options, broker: &Broker) -> Reason {
     let why = match disconnect.reason_code {
         DisconnectReasonCode::SessionTakenOver => format!(
             "session taken over: another client uses the client_id \"{}\"",
@@ -66,7 +100,7 @@ pub(super) fn of_disconnect(disconnect: &Disconnect, options: &Options, broker: 
             with_detail("disconnected by the broker", &code, detail)
         }
     };
-    of_loss(broker, why)
+    Reason::lost(broker, why)
 }
 
 /// A PUBACK that is a refusal.
@@ -75,8 +109,9 @@ pub(super) fn of_puback(puback: &PubAck) -> String {
     with_detail("refused by the broker", &puback.reason, detail)
 }
 
-/// Why the broker does not want us, without its name.
-pub(super) fn of_connack(code: ConnectReturnCode, options: &Options) -> String {
+/// The broker's CONNACK.
+pub(super) fn of_connack(code: ConnectReturnCode, options: &Options, broker: &Broker) -> Reason {
+    let refused = |why| Reason::Refused { broker: broker.clone(), why };
     let why = match code {
         ConnectReturnCode::BadUserNamePassword => "the user name or the password is wrong",
         // Also mosquitto's answer to a wrong password.
@@ -87,9 +122,9 @@ pub(super) fn of_connack(code: ConnectReturnCode, options: &Options) -> String {
         ConnectReturnCode::ClientIdentifierNotValid => "it does not take this client_id",
         ConnectReturnCode::UnsupportedProtocolVersion => "it does not speak MQTT 5",
         ConnectReturnCode::Banned => "it has banned this client",
-        _ => return format!("refused by the broker: {code:?}"),
+        _ => return refused(format!("{code:?}")),
     };
-    format!("refused by the broker: {why} ({code:?})")
+    refused(format!("{why} ({code:?})"))
 }
 
 /// The peer hung up before it had said anything in MQTT.
@@ -107,14 +142,6 @@ fn is_hanging_up(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
     )
-}
-
-fn of_error(error: &Error, options: &Options, broker: &Broker) -> String {
-    match error {
-        Error::Stream(error) => tls::error(error)
-            .map_or_else(|| error.to_string(), |error| tls::reason(error, options, broker)),
-        other => other.to_string(),
-    }
 }
 
 fn with_detail(what: &str, code: &impl Debug, detail: Option<&str>) -> String {

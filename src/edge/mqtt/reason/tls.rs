@@ -13,6 +13,11 @@ pub(super) fn error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
+/// One side does not believe the other.
+pub(super) fn is_distrust(error: &Error) -> bool {
+    matches!(error, Error::InvalidCertificate(_) | Error::AlertReceived(_))
+}
+
 pub(super) fn reason(error: &Error, options: &Options, broker: &Broker) -> String {
     match error {
         Error::InvalidCertificate(error) => of_certificate(error, options, broker),
