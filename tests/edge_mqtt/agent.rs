@@ -95,7 +95,7 @@ impl Agent {
 
     pub async fn published(&mut self) -> (u64, Result<(), String>) {
         match self.next().await {
-            Event::Published { id, outcome } => (id.0, outcome),
+            Event::Published { id, outcome } => (id.0, outcome.map_err(|error| error.to_string())),
             other => panic!("{other:?} instead of Published"),
         }
     }

@@ -236,7 +236,7 @@ impl Visit {
                     }
                 }
                 Ok(Some(Event::Published { outcome: Err(reason), .. })) => {
-                    return Err(Some(reason));
+                    return Err(Some(reason.to_string()));
                 }
                 Ok(Some(Event::Disconnected { reason })) => return Err(Some(reason.to_string())),
                 Ok(Some(Event::Connected { .. } | Event::Published { .. })) => {}

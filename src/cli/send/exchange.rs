@@ -149,7 +149,9 @@ impl Exchange<'_> {
                 self.on_disconnected(reason.to_string());
                 None
             }
-            Event::Published { id: PUBLISH, outcome: Err(reason) } => self.on_refused(&reason),
+            Event::Published { id: PUBLISH, outcome: Err(reason) } => {
+                self.on_refused(&reason.to_string())
+            }
             Event::Published { .. } => None,
             Event::Message(message) => {
                 let mqtt::Message { topic, payload, retain, acknowledgement, .. } = message;

@@ -38,6 +38,7 @@ use tokio::time::{Instant, sleep_until};
 use backoff::Backoff;
 pub use broker::Broker;
 use connection::End;
+pub use packet::NotPublished;
 pub use reason::Reason;
 pub use tls::{ClientCertificate, Tls};
 
@@ -86,7 +87,7 @@ pub enum Event {
     /// The answer to the [`Command::Publish`] with this id: the broker took the message, or why it
     /// never will (`NotAuthorized`, `QuotaExceeded`, larger than it allows, ...). That nobody
     /// subscribes is a success.
-    Published { id: PublishId, outcome: Result<(), String> },
+    Published { id: PublishId, outcome: Result<(), NotPublished> },
 }
 
 /// A received PUBLISH.

@@ -95,6 +95,24 @@ pub(super) fn message(packet: PublishPacket, generation: u64) -> Message {
     }
 }
 
+/// Why the broker never will take a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPublished {
+    #[error("\"{0}\" is not a topic to publish to")]
+    Topic(String),
+    #[error("the {0} is longer than 65535 bytes")]
+    TooLong(&'static str),
+    #[error("the {what} has a character that MQTT does not allow: {text:?}")]
+    Character { what: &'static str, text: String },
+    #[error("the payload is not UTF-8")]
+    Payload,
+    #[error("the packet has {size} bytes, the broker takes {largest}")]
+    TooLarge { size: usize, largest: usize },
+    /// By its PUBACK.
+    #[error("refused by the broker: {0}")]
+    Refused(String),
+}
+
 /// A publish that the broker has no reason to hang up on.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -104,9 +122,9 @@ pub(super) struct Prepared {
 
 /// Refuses what would cost the connection, and so come back after every reconnect: a packet larger
 /// than the broker takes, or one that is malformed by the specification.
-pub(super) fn prepare(publish: Publish, largest: u32) -> Result<Prepared, String> {
+pub(super) fn prepare(publish: Publish, largest: u32) -> Result<Prepared, NotPublished> {
     if publish.topic.is_empty() || publish.topic.contains(['+', '#']) {
-        return Err(format!("\"{}\" is not a topic to publish to", publish.topic));
+        return Err(NotPublished::Topic(publish.topic));
     }
     check_string("topic", &publish.topic)?;
     for (key, value) in &publish.user_properties {
@@ -114,10 +132,10 @@ pub(super) fn prepare(publish: Publish, largest: u32) -> Result<Prepared, String
         check_string("user property", value)?;
     }
     if publish.correlation_data.as_ref().is_some_and(|data| data.len() > LONGEST_FIELD) {
-        return Err("the correlation data is longer than 65535 bytes".into());
+        return Err(NotPublished::TooLong("correlation data"));
     }
     if std::str::from_utf8(&publish.payload).is_err() {
-        return Err("the payload is not UTF-8".into());
+        return Err(NotPublished::Payload);
     }
     let mut packet = PublishPacket::new(
         publish.topic,
@@ -137,23 +155,23 @@ pub(super) fn prepare(publish: Publish, largest: u32) -> Result<Prepared, String
     packet.pkid = 1;
     let (size, largest) = (packet.size(), LARGEST_PACKET.min(largest as usize));
     if size > largest {
-        return Err(format!("the packet has {size} bytes, the broker takes {largest}"));
+        return Err(NotPublished::TooLarge { size, largest });
     }
     Ok(Prepared { id: publish.id, packet })
 }
 
 /// MQTT 5, 1.5.4: null is forbidden, and a receiver may hang up on control characters and
 /// non-characters (mosquitto does).
-fn check_string(what: &str, text: &str) -> Result<(), String> {
+fn check_string(what: &'static str, text: &str) -> Result<(), NotPublished> {
     if text.len() > LONGEST_FIELD {
-        return Err(format!("the {what} is longer than 65535 bytes"));
+        return Err(NotPublished::TooLong(what));
     }
     let forbidden = |character: char| {
         let code = u32::from(character);
         character.is_control() || (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
     };
     if text.contains(forbidden) {
-        return Err(format!("the {what} has a character that MQTT does not allow: {text:?}"));
+        return Err(NotPublished::Character { what, text: text.to_owned() });
     }
     Ok(())
 }
@@ -202,7 +220,7 @@ mod tests {
     fn refusal(change: impl FnOnce(&mut Publish)) -> String {
         let mut publish = publish();
         change(&mut publish);
-        prepare(publish, u32::MAX).unwrap_err()
+        prepare(publish, u32::MAX).unwrap_err().to_string()
     }
 
     /// As it is on the wire.
@@ -250,7 +268,7 @@ mod tests {
         let size = prepare(publish(), u32::MAX).unwrap().packet.size();
         let largest = u32::try_from(size).unwrap();
         assert!(prepare(publish(), largest).is_ok());
-        let refused = prepare(publish(), largest - 1).unwrap_err();
+        let refused = prepare(publish(), largest - 1).unwrap_err().to_string();
         assert_eq!(refused, format!("the packet has {size} bytes, the broker takes {}", size - 1));
     }
 

@@ -9,7 +9,7 @@ use rumqttc::v5::mqttbytes::Error as CodecError;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Disconnect, DisconnectReasonCode, PubAck};
 
 use super::network::Error;
-use super::{Broker, Options};
+use super::{Broker, NotPublished, Options};
 
 /// One kind for each thing there is to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,16 +97,16 @@ pub(super) fn of_disconnect(disconnect: &Disconnect, options: &Options, broker: 
         ),
         code => {
             let detail = disconnect.properties.as_ref().and_then(|it| it.reason_string.as_deref());
-            with_detail("disconnected by the broker", &code, detail)
+            format!("disconnected by the broker: {}", with_detail(&code, detail))
         }
     };
     Reason::lost(broker, why)
 }
 
 /// A PUBACK that is a refusal.
-pub(super) fn of_puback(puback: &PubAck) -> String {
+pub(super) fn of_puback(puback: &PubAck) -> NotPublished {
     let detail = puback.properties.as_ref().and_then(|p| p.reason_string.as_deref());
-    with_detail("refused by the broker", &puback.reason, detail)
+    NotPublished::Refused(with_detail(&puback.reason, detail))
 }
 
 /// The broker's CONNACK.
@@ -144,9 +144,9 @@ fn is_hanging_up(error: &io::Error) -> bool {
     )
 }
 
-fn with_detail(what: &str, code: &impl Debug, detail: Option<&str>) -> String {
+fn with_detail(code: &impl Debug, detail: Option<&str>) -> String {
     match detail {
-        Some(detail) => format!("{what}: {code:?} ({detail})"),
-        None => format!("{what}: {code:?}"),
+        Some(detail) => format!("{code:?} ({detail})"),
+        None => format!("{code:?}"),
     }
 }
