@@ -670,6 +670,20 @@ async fn tcpout_connects_again_when_the_connection_is_lost() {
 }
 
 #[tokio::test]
+async fn over_tcp_the_kernel_sends_nothing_after_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut agent =
+        Agent::start(Endpoint::TcpOut { host: address.ip().to_string(), port: address.port() });
+    let mut vehicle = accept(&listener).await;
+    agent.expect(Event::Opened).await;
+    drop(agent);
+    let mut heard = Vec::new();
+    let end = vehicle.read_to_end(&mut heard).await;
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
 async fn tcpout_without_a_listener_waits_for_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

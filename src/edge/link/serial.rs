@@ -79,7 +79,9 @@ impl Serial {
 impl Drop for Serial {
     /// Else closing would block the runtime: it waits for up to 30 s until the buffer is empty.
     fn drop(&mut self) {
-        self.discard_undrained();
+        if self.undrained().is_ok_and(|undrained| undrained > 0) {
+            self.discard_undrained();
+        }
     }
 }
 
