@@ -238,6 +238,28 @@ async fn what_is_not_utf_8_is_delivered_and_nothing_panics() {
     assert_eq!(connection.read().await, [0x40, 2, 0, 9], "PUBACK");
 }
 
+/// Not every broker checks a publisher's strings, and what is not acknowledged comes again first.
+#[tokio::test]
+async fn a_message_with_properties_that_are_not_utf_8_is_acknowledged_and_the_next_one_comes() {
+    format_all_logs();
+    let (mut agent, mut connection) = fake_connection().await;
+    // Topic "t", a user property "k" that is "\xFF"; a response topic; a content type.
+    let properties: [&[u8]; 3] =
+        [&[0x26, 0, 1, b'k', 0, 1, 0xFF], &[8, 0, 1, 0xFF], &[3, 0, 1, 0xFF]];
+    for (packet_id, property) in (1..).zip(properties) {
+        let length = property.len() as u8;
+        connection.send(&[&[0x30, 4 + length, 0, 1, b't', length], property].concat()).await;
+        let head = [0x32, 7 + length, 0, 1, b't', 0, packet_id, length];
+        connection.send(&[&head[..], property, b"x"].concat()).await;
+        let message = agent.message().await;
+        assert_eq!((&message.topic[..], &message.payload[..]), ("", &[][..]));
+        agent.acknowledge(message);
+        assert_eq!(connection.read().await, [0x40, 2, 0, packet_id], "PUBACK");
+    }
+    connection.send(&[0x32, 7, 0, 1, b't', 0, 9, 0, b'x']).await;
+    assert_eq!(agent.message().await.payload, b"x");
+}
+
 /// Messages that the broker sends between CONNACK and SUBACK belong to this connection, unless it
 /// then refuses the subscription.
 #[tokio::test]

@@ -93,7 +93,8 @@ pub enum Event {
 /// A received PUBLISH.
 #[derive(Debug)]
 pub struct Message {
-    /// Bytes that are not UTF-8 stand as U+FFFD; no filter level that the agent acts on has one.
+    /// Bytes that are not UTF-8 stand as U+FFFD. Empty, as no topic is: nothing of the message could
+    /// be read but who is to get its PUBACK.
     pub topic: String,
     pub payload: Vec<u8>,
     /// Set on stored messages and, since we subscribe with Retain As Published, on live ones that
