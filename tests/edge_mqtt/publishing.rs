@@ -147,13 +147,7 @@ async fn a_publish_that_the_broker_forbids_is_answered_with_its_reason() {
 /// A broker that takes little at a time and wants no keep-alive: that gets no pings without a pause.
 #[tokio::test]
 async fn a_small_receive_maximum_is_respected_and_does_not_hold_back_acknowledgements() {
-    let broker = FakeBroker::start().await;
-    let mut agent = Agent::start(options(broker.port));
-    let mut connection = broker.accept().await;
-    connection.send(CONNACK_TIGHT).await;
-    assert_eq!(connection.read().await[0], 0x82);
-    connection.send(SUBACK).await;
-    agent.connected().await;
+    let (mut agent, mut connection) = tight_connection().await;
     for id in 0..3 {
         agent.publish(id, "t", "{}");
     }
@@ -171,6 +165,41 @@ async fn a_small_receive_maximum_is_respected_and_does_not_hold_back_acknowledge
         connection.send(&[0x40, 2, 0, packet_id]).await;
         assert_eq!(agent.published().await, (id, Ok(())));
     }
+}
+
+#[tokio::test]
+async fn an_update_does_not_wait_behind_answers_that_the_broker_does_not_take() {
+    let (mut agent, mut connection) = tight_connection().await;
+    for payload in ["1", "2", "3", "4"] {
+        agent.handle.send(Command::Publish(publish(None, "t", payload)));
+    }
+    agent.publish(7, "t", "update");
+    let mut published = Vec::new();
+    for _ in 0..5 {
+        let packet = connection.read().await;
+        // The broker takes one when it has the next one, too.
+        if !published.is_empty() {
+            connection.send(&[0x40, 2, 0, published.len() as u8]).await;
+        }
+        published.push(packet);
+    }
+    let payloads = ["1", "2", "update", "3", "4"];
+    for (packet, payload) in published.iter().zip(payloads) {
+        assert!(packet.ends_with(payload.as_bytes()), "{payload} instead of {packet:?}");
+    }
+    assert_eq!(agent.published().await, (7, Ok(())));
+}
+
+/// The broker takes two at a time.
+async fn tight_connection() -> (Agent, FakeConnection) {
+    let broker = FakeBroker::start().await;
+    let mut agent = Agent::start(options(broker.port));
+    let mut connection = broker.accept().await;
+    connection.send(CONNACK_TIGHT).await;
+    assert_eq!(connection.read().await[0], 0x82);
+    connection.send(SUBACK).await;
+    agent.connected().await;
+    (agent, connection)
 }
 
 /// Of a PUBLISH to topic "t": it takes three bytes after the two of the fixed header.

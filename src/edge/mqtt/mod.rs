@@ -125,7 +125,9 @@ pub struct PublishId(pub u64);
 /// A message to publish: QoS 1, content type `application/json`, payload format UTF-8.
 #[derive(Clone, Debug)]
 pub struct Publish {
-    /// With an id its fate is reported as [`Event::Published`].
+    /// With an id its fate is reported as [`Event::Published`]. Where the broker is slow, those with
+    /// an id go first, and of those without one only 256 wait: what comes then is dropped, unless it
+    /// is retained. Of these the newest of a topic is published.
     pub id: Option<PublishId>,
     pub topic: String,
     pub payload: Vec<u8>,
@@ -158,8 +160,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Never blocks. The caller bounds what it has outstanding; after the task's end this does
-    /// nothing.
+    /// Never blocks. The caller bounds what it has outstanding with an id; after the task's end this
+    /// does nothing.
     pub fn send(&self, command: Command) {
         // The only error is that the task has ended.
         let _: Result<(), SendError<Command>> = self.commands.send(command);

@@ -1,4 +1,5 @@
-//! What waits to leave on one connection, and whose PUBACK a packet id will be. Pure.
+//! What waits to leave on one connection, and whose PUBACK a packet id will be. Pure, but for a line in
+//! the log.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,10 +10,18 @@ use super::packet::Prepared;
 
 /// Unacknowledged publishes at most; less when the broker's receive maximum asks for it.
 const WINDOW: usize = 16;
+/// Publishes without an id that wait at most. The caller does not bound them: answers, as many as
+/// there are messages, which the broker may bring faster than it takes the answers.
+const WAITING: usize = 256;
 
 pub(super) struct Outgoing {
     window: usize,
-    waiting: VecDeque<Prepared>,
+    /// The window has room for them, so they leave in their order.
+    leaving: VecDeque<Prepared>,
+    /// With an id, these go first.
+    updates: VecDeque<Prepared>,
+    others: VecDeque<Prepared>,
+    dropped: u64,
     unacknowledged: HashMap<u16, Option<PublishId>>,
     last_packet_id: u16,
 }
@@ -22,14 +31,29 @@ impl Outgoing {
     pub fn new(receive_maximum: u16) -> Self {
         Self {
             window: WINDOW.min(receive_maximum.into()),
-            waiting: VecDeque::new(),
+            leaving: VecDeque::new(),
+            updates: VecDeque::new(),
+            others: VecDeque::new(),
+            dropped: 0,
             unacknowledged: HashMap::new(),
             last_packet_id: 0,
         }
     }
 
+    /// One without an id is dropped when too many wait, unless it is retained.
     pub fn publish(&mut self, publish: Prepared) {
-        self.waiting.push_back(publish);
+        let none_waits = self.updates.is_empty() && self.others.is_empty();
+        if none_waits && self.leaving.len() + self.unacknowledged.len() < self.window {
+            self.leaving.push_back(publish);
+        } else if publish.id.is_some() {
+            self.updates.push_back(publish);
+        } else if publish.packet.retain {
+            self.keep_newest(publish);
+        } else if self.others.len() < WAITING {
+            self.others.push_back(publish);
+        } else {
+            self.count_dropped();
+        }
     }
 
     /// The next one to send, with its packet id, if the window is open.
@@ -37,7 +61,8 @@ impl Outgoing {
         if self.unacknowledged.len() >= self.window {
             return None;
         }
-        let Prepared { id, mut packet } = self.waiting.pop_front()?;
+        let queues = [&mut self.leaving, &mut self.updates, &mut self.others];
+        let Prepared { id, mut packet } = queues.into_iter().find_map(VecDeque::pop_front)?;
         packet.pkid = self.next_packet_id();
         self.unacknowledged.insert(packet.pkid, id);
         Some(packet)
@@ -50,7 +75,26 @@ impl Outgoing {
 
     /// Everything has left, and the broker has taken it.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.unacknowledged.is_empty()
+        let waiting = [&self.leaving, &self.updates, &self.others];
+        waiting.into_iter().all(VecDeque::is_empty) && self.unacknowledged.is_empty()
+    }
+
+    /// A state, of which the broker keeps the newest: not behind the answers to a flood.
+    fn keep_newest(&mut self, publish: Prepared) {
+        let topic = &publish.packet.topic;
+        self.others.retain(|it| !it.packet.retain || it.packet.topic != *topic);
+        self.others.push_front(publish);
+    }
+
+    /// Says so ever more rarely.
+    fn count_dropped(&mut self) {
+        self.dropped += 1;
+        if self.dropped.is_power_of_two() {
+            log::warn!(
+                "{WAITING} answers wait for the broker; dropped on this connection: {}",
+                self.dropped
+            );
+        }
     }
 
     /// MQTT 5, 2.2.1: not 0, and none that is in use.
@@ -77,16 +121,30 @@ mod tests {
     }
 
     fn publish(id: Option<u64>) -> Prepared {
+        prepared(id, "t", "{}", false)
+    }
+
+    fn prepared(id: Option<u64>, topic: &str, payload: &str, retain: bool) -> Prepared {
         let publish = Publish {
             id: id.map(PublishId),
-            topic: "t".into(),
-            payload: b"{}".to_vec(),
-            retain: false,
+            topic: topic.into(),
+            payload: payload.into(),
+            retain,
             correlation_data: None,
             message_expiry: None,
             user_properties: Vec::new(),
         };
         prepare(publish, u32::MAX).unwrap()
+    }
+
+    /// The payloads, if the broker takes one after the other.
+    fn drain(outgoing: &mut Outgoing) -> Vec<String> {
+        let mut payloads = Vec::new();
+        while let Some(packet) = outgoing.next() {
+            payloads.push(String::from_utf8(packet.payload.to_vec()).unwrap());
+            outgoing.acknowledged(packet.pkid);
+        }
+        payloads
     }
 
     fn send_all(outgoing: &mut Outgoing) -> Vec<u16> {
@@ -107,6 +165,59 @@ mod tests {
             let mut outgoing = outgoing(receive_maximum, 40);
             assert_eq!(send_all(&mut outgoing).len(), window, "{receive_maximum}");
         }
+    }
+
+    #[test]
+    fn what_the_window_has_room_for_leaves_in_its_order() {
+        let mut outgoing = outgoing(2, 0);
+        for (id, payload) in [(None, "answer"), (Some(1), "update")] {
+            outgoing.publish(prepared(id, "t", payload, false));
+        }
+        assert_eq!(drain(&mut outgoing), ["answer", "update"]);
+    }
+
+    #[test]
+    fn of_what_waits_updates_go_first_each_kind_in_its_order() {
+        let mut outgoing = outgoing(1, 1);
+        for (id, payload) in [(None, "a"), (Some(1), "1"), (None, "b"), (Some(2), "2")] {
+            outgoing.publish(prepared(id, "t", payload, false));
+        }
+        let first = outgoing.next().unwrap();
+        outgoing.acknowledged(first.pkid);
+        // There is room now, but not for one that comes after those.
+        for (id, payload) in [(None, "c"), (Some(3), "3")] {
+            outgoing.publish(prepared(id, "t", payload, false));
+        }
+        assert!(!outgoing.is_idle());
+        assert_eq!(drain(&mut outgoing), ["1", "2", "3", "a", "b", "c"]);
+        assert!(outgoing.is_idle());
+    }
+
+    #[test]
+    fn answers_beyond_those_that_may_wait_are_dropped_and_updates_are_not() {
+        let mut outgoing = outgoing(1, 1);
+        for number in 0..WAITING + 3 {
+            outgoing.publish(prepared(None, "t", &format!("answer {number}"), false));
+            outgoing.publish(prepared(Some(1), "t", "update", false));
+        }
+        assert_eq!(outgoing.dropped, 3);
+        let left = drain(&mut outgoing);
+        assert_eq!(left.iter().filter(|payload| *payload == "update").count(), WAITING + 3);
+        let answers = (0..WAITING).map(|number| format!("answer {number}"));
+        assert_eq!(left[WAITING + 4..], answers.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_state_is_never_dropped_and_waits_behind_no_answer() {
+        let mut outgoing = outgoing(1, 1);
+        for number in 0..WAITING {
+            outgoing.publish(prepared(None, "t", &number.to_string(), false));
+        }
+        for (topic, payload) in [("presence", "old"), ("other", "state"), ("presence", "new")] {
+            outgoing.publish(prepared(None, topic, payload, true));
+        }
+        assert_eq!(drain(&mut outgoing)[1..4], ["new", "state", "0"]);
+        assert_eq!(outgoing.dropped, 0);
     }
 
     #[test]
