@@ -1,7 +1,9 @@
 //! The clocks of this machine.
 //!
-//! [`Clock::now`] never blocks: two vDSO calls and atomics; [`crate::guard::clock`] judges what they say. Whether the wall clock is synchronized
-//! is asked by a thread of its own (`clock-trust`), which ends when the [`Clock`] is dropped.
+//! [`Clock::now`] never blocks: two vDSO calls and atomics; [`crate::guard::clock`] judges what they
+//! say. Whether the wall clock is synchronized is asked by a thread of its own (`clock-trust`), which
+//! ends when the [`Clock`] is dropped. An answer is of the wall clock as it stood to the boot clock then;
+//! one that was set since is asked about again at once.
 //!
 //! The evidence is the kernel's (adjtimex), as systemd-timedated reports it: whichever NTP client
 //! disciplines the clock, it ends up there, and it wears off by itself some hours after the last
@@ -13,7 +15,7 @@
 use std::io;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
@@ -33,6 +35,9 @@ const ASK_AGAIN_TRUSTED: Duration = Duration::from_secs(60);
 const FIRST_ANSWER: Duration = Duration::from_millis(200);
 /// An answer older than this is no evidence: the thread hangs or timedated does.
 const ANSWER_HOLDS: Duration = Duration::from_secs(180);
+/// The wall clock moves that far from the boot clock by a leap second, and hardly by slewing while an
+/// answer holds. Milliseconds.
+const SET: u64 = 1000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -49,10 +54,27 @@ pub struct Clock {
     boot_id: Uuid,
     /// The latest wall time that was trusted or given as a floor, in milliseconds.
     floor: AtomicU64,
-    /// CLOCK_BOOTTIME in milliseconds until which the last "synchronized" counts.
-    trusted_until: Arc<AtomicU64>,
-    /// Dropping it ends the thread.
-    _stop: mpsc::Sender<()>,
+    answer: Arc<Answer>,
+    /// Asks again now. Dropping it ends the thread.
+    ask: mpsc::Sender<()>,
+}
+
+/// The last "synchronized". Milliseconds.
+#[derive(Default)]
+struct Answer {
+    /// CLOCK_BOOTTIME until which it counts.
+    until: AtomicU64,
+    /// What CLOCK_REALTIME was ahead of CLOCK_BOOTTIME then.
+    ahead: AtomicI64,
+}
+
+/// What an [`Answer`] says at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Synchronized,
+    NotKnown,
+    /// It was of another time.
+    Set,
 }
 
 impl Clock {
@@ -65,26 +87,26 @@ impl Clock {
     fn asking(question: &'static [&'static str]) -> Result<Self, Error> {
         let text = std::fs::read_to_string(BOOT_ID).map_err(Error::BootId)?;
         let boot_id = text.trim().parse().map_err(|_| Error::BootIdForm(text))?;
-        let trusted_until = Arc::new(AtomicU64::new(0));
-        let (stop, stopped) = mpsc::channel();
+        let answer = Arc::new(Answer::default());
+        let (ask, asked) = mpsc::channel();
         let (first, first_answer) = mpsc::channel();
-        let verdict = Arc::clone(&trusted_until);
+        let answers = Arc::clone(&answer);
         std::thread::Builder::new()
             .name("clock-trust".into())
-            .spawn(move || watch_synchronization(question, &verdict, first, &stopped))
+            .spawn(move || watch_synchronization(question, &answers, first, &asked))
             .map_err(Error::Thread)?;
         // What waits at the broker since before a restart should not be judged by "not known yet".
         let _ = first_answer.recv_timeout(FIRST_ANSWER);
         let floor = AtomicU64::new(build_time().as_millis());
-        Ok(Self { boot_id, floor, trusted_until, _stop: stop })
+        Ok(Self { boot_id, floor, answer, ask })
     }
 
     /// Reads the clocks. `autopilot`: its wall time at a moment of the boot clock, if it knows it.
     pub fn now(&self, autopilot: impl FnOnce(Duration) -> Option<Timestamp>) -> Now {
-        let boot = boot_time();
+        let (boot, system) = (boot_time(), Timestamp::from(SystemTime::now()));
         let evidence = Evidence {
-            system: Timestamp::from(SystemTime::now()),
-            synchronized: boot.as_millis() < self.trusted_until.load(Ordering::Relaxed).into(),
+            system,
+            synchronized: self.is_vouched_for(boot, system),
             autopilot: autopilot(boot),
             floor: Timestamp::from_millis(self.floor.load(Ordering::Relaxed)),
         };
@@ -105,6 +127,41 @@ impl Clock {
     pub fn raise_floor(&self, floor: Timestamp) {
         self.floor.fetch_max(floor.as_millis(), Ordering::Relaxed);
     }
+
+    fn is_vouched_for(&self, boot: Duration, system: Timestamp) -> bool {
+        let verdict = self.answer.at(boot, system);
+        // Whoever takes the answer back asks for the next one.
+        if verdict == Verdict::Set && self.answer.until.swap(0, Ordering::Relaxed) != 0 {
+            // The only error is that the thread has ended.
+            let _ = self.ask.send(());
+        }
+        verdict == Verdict::Synchronized
+    }
+}
+
+impl Answer {
+    /// `boot` and `system`: from before it was asked for, so that a clock that was set meanwhile shows.
+    fn is_yes(&self, boot: Duration, system: Timestamp) {
+        // Who reads half of this has two answers that are both a yes, or asks again.
+        self.ahead.store(ahead(boot, system), Ordering::Relaxed);
+        self.until.store(millis(boot + ANSWER_HOLDS), Ordering::Relaxed);
+    }
+
+    /// `ahead` stays: with the new one the old yes would count for a moment.
+    fn is_no(&self) {
+        self.until.store(0, Ordering::Relaxed);
+    }
+
+    fn at(&self, boot: Duration, system: Timestamp) -> Verdict {
+        if millis(boot) >= self.until.load(Ordering::Relaxed) {
+            return Verdict::NotKnown;
+        }
+        let was_ahead = self.ahead.load(Ordering::Relaxed);
+        match ahead(boot, system).abs_diff(was_ahead) <= SET {
+            true => Verdict::Synchronized,
+            false => Verdict::Set,
+        }
+    }
 }
 
 /// What the kernel says of its clock at this moment, as [`Clock`] asks it. Blocks as long as
@@ -123,27 +180,38 @@ fn boot_time() -> Duration {
     Duration::try_from(time).expect("the time since boot is never negative")
 }
 
+fn ahead(boot: Duration, system: Timestamp) -> i64 {
+    system.as_millis() as i64 - millis(boot) as i64
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn watch_synchronization(
     question: &[&str],
-    trusted_until: &AtomicU64,
+    answer: &Answer,
     first_answer: mpsc::Sender<()>,
-    stopped: &mpsc::Receiver<()>,
+    asked: &mpsc::Receiver<()>,
 ) {
     let mut known = None;
     loop {
+        let (boot, system) = (boot_time(), Timestamp::from(SystemTime::now()));
         let synchronized = is_synchronized(question);
-        let until = if synchronized { boot_time() + ANSWER_HOLDS } else { Duration::ZERO };
-        let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-        trusted_until.store(until, Ordering::Relaxed);
+        match synchronized {
+            true => answer.is_yes(boot, system),
+            false => answer.is_no(),
+        }
         // Nobody waits for the second and later ones.
         let _ = first_answer.send(());
         if known.replace(synchronized) != Some(synchronized) {
             log::info!("system clock is {}synchronized", if synchronized { "" } else { "not " });
         }
         let pause = if synchronized { ASK_AGAIN_TRUSTED } else { ASK_AGAIN_UNTRUSTED };
-        match stopped.recv_timeout(pause) {
+        match asked.recv_timeout(pause) {
+            Ok(()) => log::info!("system clock was set"),
             Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
@@ -192,15 +260,61 @@ mod tests {
     #[test]
     fn trust_follows_the_answer_and_the_thread_ends_with_the_clock() {
         let clock = Clock::asking(&["echo", "yes"]).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !clock.now(|_| None).wall_trusted {
-            assert!(Instant::now() < deadline, "the answer never arrived");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let verdict = Arc::downgrade(&clock.trusted_until);
+        wait_until("the answer arrives", || clock.now(|_| None).wall_trusted);
+        let answer = Arc::downgrade(&clock.answer);
         drop(clock);
-        while verdict.strong_count() > 0 {
-            assert!(Instant::now() < deadline, "the thread lives on");
+        wait_until("the thread ends", || answer.strong_count() == 0);
+    }
+
+    #[test]
+    fn an_answer_is_of_the_time_as_it_was_then() {
+        const HOLDS: i64 = 180_000;
+        let at = |boot: i64, ahead: i64| {
+            (Duration::from_millis(boot as u64), Timestamp::from_millis((boot + ahead) as u64))
+        };
+        let answer = Answer::default();
+        let (boot, system) = at(1, 0);
+        assert_eq!(answer.at(boot, system), Verdict::NotKnown, "before the first");
+        let (boot, system) = at(5_000, 1_781_481_600_000);
+        answer.is_yes(boot, system);
+        for (later, moved, verdict) in [
+            (0, 0, Verdict::Synchronized),
+            (HOLDS - 1, 0, Verdict::Synchronized),
+            (HOLDS, 0, Verdict::NotKnown),
+            (HOLDS, 5_000, Verdict::NotKnown),
+            // A leap second, either way.
+            (60_000, 1_000, Verdict::Synchronized),
+            (60_000, -1_000, Verdict::Synchronized),
+            (60_000, 1_001, Verdict::Set),
+            (60_000, -1_001, Verdict::Set),
+            (0, 315_360_000_000, Verdict::Set),
+            (HOLDS - 1, -1_781_481_600_000, Verdict::Set),
+        ] {
+            let (boot, system) = at(5_000 + later, 1_781_481_600_000 + moved);
+            assert_eq!(answer.at(boot, system), verdict, "{later} ms later, moved by {moved} ms");
+        }
+        answer.is_no();
+        assert_eq!(answer.at(boot, system), Verdict::NotKnown);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_not_trusted_until_it_was_asked_for_again() {
+        let clock = Clock::asking(&["echo", "yes"]).unwrap();
+        wait_until("the answer arrives", || clock.now(|_| None).wall_trusted);
+        let floor = clock.floor();
+        // By the answer the clock was a minute behind, so it has been set since.
+        clock.answer.ahead.fetch_sub(60_000, Ordering::Relaxed);
+        let now = clock.now(|_| None);
+        assert!(!now.wall_trusted);
+        assert_eq!(clock.floor(), floor, "it makes no floor");
+        // Long before it is the time for the next question.
+        wait_until("it is asked for again", || clock.now(|_| None).wall_trusted);
+    }
+
+    fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+        let deadline = Instant::now() + ASK_AGAIN_TRUSTED / 2;
+        while !condition() {
+            assert!(Instant::now() < deadline, "in vain until {what}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
