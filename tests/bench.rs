@@ -2,10 +2,16 @@
 //! depends on the machine, and is no matter of a test.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// The kernel's takes 40 ms.
+const DELAYED_ACK_MS: f64 = 20.0;
 
 fn bench(arguments: &[&str], folder: &Path) -> (Output, Value) {
     let json = folder.join("figures.json");
@@ -46,6 +52,29 @@ fn load_tells_how_far_every_command_came_and_draws_it() {
     assert!(figures["processor_microseconds_per_command"].as_f64().unwrap() > 0.0);
     assert!(fs::read_to_string(plot).unwrap().starts_with("<svg"));
     assert_eq!(left_behind(folder.path()), 0);
+}
+
+#[test]
+fn load_does_not_wait_for_delayed_acks_of_its_own_at_a_broker_with_nagles_algorithm() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start();
+    let arguments = ["load", "--commands", "30", "--window", "1", "--vehicle", "instant"];
+    let (_, figures) =
+        bench(&[&arguments[..], &["--broker", &broker.address]].concat(), folder.path());
+    assert_eq!(figures["outcomes"], serde_json::json!({ "SUCCEEDED": 30 }));
+    let stages = &figures["milliseconds_from_publish"];
+    let median = stages["terminal update"]["percentiles"]["50"].as_f64().unwrap();
+    assert!(median < DELAYED_ACK_MS, "{median} ms");
+}
+
+#[test]
+fn load_says_that_no_broker_is_there() {
+    let address = free_address();
+    let program = env!("CARGO_BIN_EXE_downlink-bench");
+    let output = Command::new(program).args(["load", "--broker", &address]).output().unwrap();
+    assert!(!output.status.success());
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains(&format!("the broker at {address}: ")), "{complaint}");
 }
 
 #[test]
@@ -98,4 +127,40 @@ fn fleet_has_a_line_for_each_number_of_vehicles() {
         assert_eq!(level["succeeded"], vehicles * 10);
     }
     assert_eq!(levels.len(), 3);
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// As it is installed: without a configuration.
+struct Mosquitto {
+    process: Child,
+    address: String,
+}
+
+impl Mosquitto {
+    fn start() -> Self {
+        let address = free_address();
+        let (_, port) = address.split_once(':').unwrap();
+        let installed = Path::new("/usr/sbin/mosquitto");
+        let program = if installed.exists() { installed } else { Path::new("mosquitto") };
+        let mut command = Command::new(program);
+        command.args(["-p", port]).stderr(Stdio::null());
+        let process = command.spawn().expect("failed to start mosquitto (apt install mosquitto)");
+        let broker = Self { process, address };
+        let begun = Instant::now();
+        while TcpStream::connect(&broker.address).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "mosquitto does not listen");
+            sleep(Duration::from_millis(10));
+        }
+        broker
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

@@ -1,9 +1,9 @@
-//! Carries TCP connections to the broker without delay. rumqttd leaves Nagle's algorithm on, so each
-//! small packet that follows another waits for the receiver's delayed ACK, some 40 ms. The relay
-//! ACKs at once. Two threads per connection, which end with it.
+//! Carries TCP connections to the broker without delay. rumqttd and mosquitto leave Nagle's algorithm
+//! on, so each small packet that follows another waits for the receiver's delayed ACK, some 40 ms. The
+//! relay ACKs at once. Two threads per connection, which end with it.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -18,6 +18,14 @@ pub fn start(listener: TcpListener, broker: SocketAddr) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// The same on a free port of this machine, whose address it returns.
+pub fn start_on_free_port(broker: SocketAddr) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    start(listener, broker)?;
+    Ok(address)
 }
 
 /// A relay that can be cut, on a port of its own.
@@ -107,8 +115,6 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     #[test]
@@ -129,6 +135,17 @@ mod tests {
 
         drop(client);
         assert_eq!(server.read(&mut received).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_relay_finds_its_own_port() {
+        let broker = listen();
+        let address = start_on_free_port(broker.local_addr().unwrap()).unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"x").unwrap();
+        let mut received = [0];
+        broker.accept().unwrap().0.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"x");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::bench::broker::{self, BrokerError};
 use crate::bench::client::{Publisher, PublisherError};
 use crate::bench::issuer::{Issuer, IssuerError, envelope};
 use crate::bench::pty::PtyError;
+use crate::bench::relay;
 
 /// The issuer, as the agents' configuration and the topics name it.
 pub const API_ID: &str = "bench";
@@ -43,6 +44,10 @@ pub enum RigError {
     Issuer(#[from] IssuerError),
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    #[error("failed to reach the broker at {0}: {1}")]
+    NoBroker(SocketAddr, #[source] io::Error),
+    #[error("failed to start the relay to the broker: {0}")]
+    Relay(#[source] io::Error),
     #[error(transparent)]
     Publisher(#[from] PublisherError),
     #[error(transparent)]
@@ -143,14 +148,20 @@ impl Site {
     pub async fn open(options: SiteOptions<'_>) -> Result<Self, RigError> {
         let folder = tempfile::Builder::new().prefix("downlink-bench-").tempdir_in(options.dir);
         let folder = folder.map_err(RigError::Folder)?;
-        let broker = options.broker.map_or_else(broker::start, Ok)?;
+        let (broker, near) = match options.broker {
+            Some(broker) => (broker, relay_to(broker).await?),
+            None => {
+                let broker = broker::start()?;
+                (broker, broker)
+            }
+        };
         let issuer = Issuer::make(API_ID, folder.path())?;
         let (sender, events) = mpsc::unbounded_channel();
         let from_broker = sender.clone();
         let topics = ["replies/#", "lifecycle/#", "presence"].map(|it| format!("{DEVICES}+/{it}"));
         let topics = [&topics[..], &[ECHO_TOPIC.to_owned()]].concat();
         let client_id = format!("downlink-bench-{}", std::process::id());
-        let publisher = Publisher::connect(broker, &client_id, topics, move |message| {
+        let publisher = Publisher::connect(near, &client_id, topics, move |message| {
             let lost = |error| What::BrokerLost(Box::new(error));
             let what = message.map_or_else(lost, What::Mqtt);
             // Nobody looks any more when the site has ended.
@@ -285,6 +296,14 @@ impl Site {
         }
         Ok(())
     }
+}
+
+/// Where the publisher connects, whose own ACKs would be late; the embedded broker has such a relay.
+async fn relay_to(broker: SocketAddr) -> Result<SocketAddr, RigError> {
+    // The relay could not tell why it fails.
+    let reached = tokio::net::TcpStream::connect(broker).await;
+    reached.map_err(|error| RigError::NoBroker(broker, error))?;
+    relay::start_on_free_port(broker).map_err(RigError::Relay)
 }
 
 /// The name of the station with this number.
