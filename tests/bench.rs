@@ -88,6 +88,18 @@ fn load_keeps_to_its_rate_and_its_mix() {
 }
 
 #[test]
+fn load_counts_the_time_that_a_command_had_to_wait_for_its_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    // All of them are due at once, and no machine is so fast.
+    let arguments = ["load", "--commands", "400", "--rate", "100000", "--vehicle", "instant"];
+    let (_, figures) = bench(&arguments, folder.path());
+    let seconds = figures["seconds"].as_f64().unwrap();
+    let stages = &figures["milliseconds_from_publish"];
+    let longest = stages["terminal update"]["percentiles"]["100"].as_f64().unwrap();
+    assert!(longest > 800.0 * seconds, "{longest} ms of {seconds} s");
+}
+
+#[test]
 fn load_says_which_command_does_not_exist() {
     let program = env!("CARGO_BIN_EXE_downlink-bench");
     let output = Command::new(program).args(["load", "--command", "fly_home"]).output().unwrap();

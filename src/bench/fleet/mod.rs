@@ -137,8 +137,10 @@ async fn measure(site: &mut Site, arguments: &FleetArguments) -> Result<Level, R
         resident += resident_bytes(agent)?;
     }
     let ended = samples.iter().filter_map(|it| Some((it, it.ended.as_ref()?)));
-    let latencies: Vec<(usize, Duration)> =
-        ended.clone().map(|(it, (at, _))| (it.station, *at - it.published)).collect();
+    let latencies: Vec<(usize, Duration)> = ended
+        .clone()
+        .map(|(it, (at, _))| (it.station, at.saturating_duration_since(it.due)))
+        .collect();
     let of = |station: usize| {
         let latencies = latencies.iter().filter(|it| it.0 == station).map(|it| it.1);
         milliseconds(&histogram(latencies), 50.0)

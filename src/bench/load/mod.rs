@@ -27,7 +27,7 @@ pub struct LoadArguments {
     /// How many. Nonces take room: over 10 000 in two minutes the agent has none, and the rest waits
     #[arg(long, value_name = "N", default_value_t = 1000)]
     commands: usize,
-    /// So many in a second; without it, as fast as outcomes come
+    /// So many in a second, each timed from when it was due; without it, as fast as outcomes come
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<f64>,
     /// Without a rate: so many are under way at a time
@@ -172,7 +172,7 @@ impl Outcome {
 
 fn report(arguments: &LoadArguments, outcome: &Outcome, stages: &Stages) -> String {
     let pace = match arguments.rate {
-        Some(rate) => format!("{rate} in a second"),
+        Some(rate) => format!("{rate} in a second, timed from when each was due"),
         None => format!("{} at a time", arguments.window),
     };
     let statuses = outcome.statuses();

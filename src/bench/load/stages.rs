@@ -1,4 +1,4 @@
-//! How long after its publish a command came how far.
+//! How long after it was to be published a command came how far.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,14 @@ pub struct Stage {
     pub latencies: Histogram<u64>,
 }
 
-/// Journaled, at the vehicle, answered, ended; each since the publish.
+/// Journaled, at the vehicle, answered, ended; each since it was due.
 pub struct Stages(pub [Stage; 4]);
 
 impl Stages {
     pub fn of(samples: &[Sample]) -> Self {
         let stage = |name, end: fn(&Sample) -> Option<Instant>| {
-            let latencies = samples.iter().filter_map(|it| Some(end(it)? - it.published));
+            let latencies =
+                samples.iter().filter_map(|it| Some(end(it)?.saturating_duration_since(it.due)));
             Stage { name, latencies: histogram(latencies) }
         };
         Self([
@@ -80,14 +81,14 @@ mod tests {
 
     #[test]
     fn percentiles_count_from_the_publish_and_leave_out_what_did_not_come() {
-        let published = Instant::now();
+        let due = Instant::now();
         let samples: Vec<Sample> = (1..=100_u64)
             .map(|number| {
-                let after = |times: u64| Some(published + Duration::from_millis(times * number));
+                let after = |times: u64| Some(due + Duration::from_millis(times * number));
                 Sample {
                     kind: 0,
                     station: 0,
-                    published,
+                    due,
                     journaled: after(1),
                     framed: after(2).filter(|_| number % 2 == 0),
                     answered: None,

@@ -153,7 +153,7 @@ struct Whole {
 }
 
 fn whole(sample: &Sample) -> Result<Whole, PerfError> {
-    let since = |at: Instant| at - sample.published;
+    let since = |at: Instant| at.saturating_duration_since(sample.due);
     match (sample.framed, sample.answered, &sample.ended) {
         (Some(framed), Some(answered), Some((ended, status))) if status == "SUCCEEDED" => {
             let answer = answered - framed;

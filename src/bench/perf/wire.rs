@@ -54,7 +54,7 @@ mod tests {
         let sample = |number: u32, spacing: Duration| Sample {
             kind: 0,
             station: 0,
-            published: begun,
+            due: begun,
             journaled: None,
             framed: Some(begun + spacing * number),
             answered: None,

@@ -35,7 +35,9 @@ pub struct Sample {
     /// In the site's kinds.
     pub kind: usize,
     pub station: usize,
-    pub published: Instant,
+    /// When it was to be published; without a rate, when it first was. Time that it waits for room
+    /// counts.
+    pub due: Instant,
     /// Its create reply arrived.
     pub journaled: Option<Instant>,
     /// Its frame was at the vehicle.
@@ -56,13 +58,21 @@ struct Run<'a> {
     /// What every idempotency key of the run begins with.
     prefix: String,
     begun: Instant,
-    samples: Vec<Sample>,
-    /// Those that found no room, and when to try again.
-    busy: VecDeque<(Instant, usize)>,
+    /// One for each of the plan's stations.
+    lanes: Vec<Lane>,
+    published: usize,
     /// Frames tell a command by nothing but its number, and those of one number keep their order.
     unframed: HashMap<(usize, u16), VecDeque<usize>>,
     unanswered: HashMap<(usize, u16), VecDeque<usize>>,
     ended: usize,
+}
+
+/// The commands of one station.
+#[derive(Default)]
+struct Lane {
+    samples: Vec<Sample>,
+    /// Those that found no room, and when to try again.
+    busy: VecDeque<(Instant, usize)>,
 }
 
 impl Site {
@@ -81,8 +91,8 @@ impl Site {
             site: self,
             plan,
             begun: Instant::now(),
-            samples: Vec::with_capacity(plan.commands),
-            busy: VecDeque::new(),
+            lanes: plan.stations.iter().map(|_| Lane::default()).collect(),
+            published: 0,
             unframed: HashMap::new(),
             unanswered: HashMap::new(),
             ended: 0,
@@ -117,46 +127,51 @@ impl Run<'_> {
                 () = tokio::time::sleep_until(until) => {}
                 _ = look_after_agents.tick() => {
                     self.site.check_agents()?;
-                    if heard.elapsed() > STALLED_AFTER && !self.samples.is_empty() {
-                        let missing = self.samples.len() - self.ended;
+                    let missing = self.published - self.ended;
+                    if heard.elapsed() > STALLED_AFTER && missing > 0 {
                         return Err(RigError::Stalled(missing, STALLED_AFTER));
                     }
                 }
             }
         }
-        Ok(self.samples)
+        Ok(self.lanes.into_iter().flat_map(|lane| lane.samples).collect())
     }
 
     /// The next command to publish now.
     fn due(&mut self) -> Option<usize> {
-        if let Some((at, index)) = self.busy.front().copied() {
-            // The others would find no room either.
-            return (at <= Instant::now()).then(|| {
-                self.busy.pop_front();
-                index
-            });
+        let now = Instant::now();
+        for lane in &mut self.lanes {
+            if lane.busy.front().is_some_and(|(at, _)| *at <= now) {
+                return lane.busy.pop_front().map(|(_, index)| index);
+            }
         }
-        let next = self.samples.len();
-        let is_due = next < self.plan.commands
-            && match self.plan.pace {
-                Pace::Window(window) => next - self.ended < window,
-                Pace::Rate(_) => self.rate_due() <= Instant::now(),
-            };
+        let next = self.next()?;
+        let is_due = match self.plan.pace {
+            Pace::Window(window) => self.published - self.ended < window,
+            Pace::Rate(rate) => self.rate_due(rate, next) <= now,
+        };
         is_due.then_some(next)
     }
 
     fn next_due(&self) -> Instant {
-        let patience = Instant::now() + STALLED_AFTER;
-        match (self.busy.front(), self.plan.pace) {
-            (Some((at, _)), _) => *at,
-            (None, Pace::Rate(_)) if self.samples.len() < self.plan.commands => self.rate_due(),
-            _ => patience,
-        }
+        let again = self.lanes.iter().filter_map(|lane| lane.busy.front().map(|(at, _)| *at));
+        let next = match self.plan.pace {
+            Pace::Rate(rate) => self.next().map(|next| self.rate_due(rate, next)),
+            Pace::Window(_) => None,
+        };
+        again.chain(next).min().unwrap_or_else(|| Instant::now() + STALLED_AFTER)
     }
 
-    fn rate_due(&self) -> Instant {
-        let Pace::Rate(rate) = self.plan.pace else { return self.begun };
-        self.begun + Duration::from_secs_f64(self.samples.len() as f64 / rate)
+    /// The first command that has not been published, of the stations that have room: where one has
+    /// found none, others would not either.
+    fn next(&self) -> Option<usize> {
+        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| lane.busy.is_empty());
+        let next = lanes.map(|(number, lane)| lane.samples.len() * self.lanes.len() + number).min();
+        next.filter(|next| *next < self.plan.commands)
+    }
+
+    fn rate_due(&self, rate: f64, index: usize) -> Instant {
+        self.begun + Duration::from_secs_f64(index as f64 / rate)
     }
 
     async fn publish(&mut self, index: usize) -> Result<(), RigError> {
@@ -166,23 +181,26 @@ impl Run<'_> {
         let kind = (index / stations.len()) % self.site.kinds.len();
         let key = format!("{}{index}", self.prefix);
         let body = self.site.kinds[kind].body(&self.site.stations[station].device_id, &key);
-        let published = Instant::now();
-        match self.samples.get_mut(index) {
-            Some(sample) => {
-                sample.repeated += 1;
-                sample.published = published;
+        let due = match self.plan.pace {
+            Pace::Window(_) => Instant::now(),
+            Pace::Rate(rate) => self.rate_due(rate, index),
+        };
+        match self.sample(index) {
+            Some(sample) => sample.repeated += 1,
+            None => {
+                self.published += 1;
+                self.lanes[index % stations.len()].samples.push(Sample {
+                    kind,
+                    station,
+                    due,
+                    journaled: None,
+                    framed: None,
+                    answered: None,
+                    ended: None,
+                    repeated: 0,
+                    frame_bytes: 0,
+                });
             }
-            None => self.samples.push(Sample {
-                kind,
-                station,
-                published,
-                journaled: None,
-                framed: None,
-                answered: None,
-                ended: None,
-                repeated: 0,
-                frame_bytes: 0,
-            }),
         }
         let slot = (station, self.site.kinds[kind].command.mavlink_command_id);
         self.unframed.entry(slot).or_default().push_back(index);
@@ -200,7 +218,7 @@ impl Run<'_> {
         // Others may be late updates of an earlier run.
         let key = message.idempotency_key.as_deref();
         let index = key.and_then(|key| key.strip_prefix(&self.prefix)?.parse::<usize>().ok());
-        match index.filter(|index| *index < self.samples.len()) {
+        match index.filter(|index| self.sample(*index).is_some()) {
             Some(index) => self.told(at, index, message),
             None => match message.error {
                 Some(refusal) => Err(refused(&refusal.code, &refusal.message)),
@@ -210,13 +228,14 @@ impl Run<'_> {
     }
 
     fn told(&mut self, at: Instant, index: usize, message: Message) -> Result<(), RigError> {
-        let sample = &mut self.samples[index];
+        let lane = index % self.lanes.len();
+        let Some(sample) = self.sample(index) else { return Ok(()) };
         if let Some(refusal) = message.error {
             if !refusal.code.starts_with("busy.") {
                 return Err(refused(&refusal.code, &refusal.message));
             }
             self.forget(index);
-            self.busy.push_back((Instant::now() + BUSY_PAUSE, index));
+            self.lanes[lane].busy.push_back((Instant::now() + BUSY_PAUSE, index));
         } else if message.duplicate.is_some() {
             sample.journaled.get_or_insert(at);
         } else if message.terminal == Some(true) && sample.ended.is_none() {
@@ -232,22 +251,30 @@ impl Run<'_> {
         match seen {
             Seen::Frame { command, bytes } => {
                 let waiting = self.unframed.get_mut(&(station, command));
-                if let Some(index) = waiting.and_then(VecDeque::pop_front) {
-                    self.samples[index].framed = Some(at);
-                    self.samples[index].frame_bytes = bytes;
+                let index = waiting.and_then(VecDeque::pop_front);
+                if let Some(sample) = index.and_then(|index| self.sample(index)) {
+                    sample.framed = Some(at);
+                    sample.frame_bytes = bytes;
                 }
             }
             Seen::Answered { command } => {
                 let waiting = self.unanswered.get_mut(&(station, command));
-                if let Some(index) = waiting.and_then(VecDeque::pop_front) {
-                    self.samples[index].answered = Some(at);
+                let index = waiting.and_then(VecDeque::pop_front);
+                if let Some(sample) = index.and_then(|index| self.sample(index)) {
+                    sample.answered = Some(at);
                 }
             }
         }
     }
 
+    /// Of a command that has been published.
+    fn sample(&mut self, index: usize) -> Option<&mut Sample> {
+        let lanes = self.lanes.len();
+        self.lanes[index % lanes].samples.get_mut(index / lanes)
+    }
+
     fn forget(&mut self, index: usize) {
-        let Sample { station, kind, .. } = self.samples[index];
+        let Some(&mut Sample { station, kind, .. }) = self.sample(index) else { return };
         let slot = (station, self.site.kinds[kind].command.mavlink_command_id);
         for waiting in [&mut self.unframed, &mut self.unanswered] {
             if let Some(waiting) = waiting.get_mut(&slot) {
