@@ -129,6 +129,35 @@ fn a_real_vehicle_gets_nothing_dangerous_unless_it_is_allowed_by_name() {
 }
 
 #[test]
+fn where_no_vehicle_is_heard_one_scenario_waits_and_the_rest_is_skipped() {
+    let folder = Folder::new();
+    for name in ["a", "b", "c"] {
+        folder.write(name, GOOD);
+    }
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("udpin:{}", nobody.local_addr().unwrap());
+    let options = ["--endpoint", &endpoint, "--ready-within", "3"];
+    let output = run(&[&[text(folder.0.path())], &options[..]].concat());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("0 passed, 1 failed, 2 skipped"), "{printed}");
+    let reason = format!("no vehicle was heard at {endpoint} (a)");
+    assert!(printed.contains(&format!("b: {reason}")), "{printed}");
+    assert!(printed.contains(&format!("c: {reason}")), "{printed}");
+}
+
+#[test]
+fn a_failed_scenario_shows_the_last_lines_of_the_agents_log() {
+    let folder = Folder::new();
+    let wrong = GOOD.replace("FAILED", "SUCCEEDED");
+    folder.write("wrong", &wrong);
+    let printed = String::from_utf8(run(&[text(folder.0.path())]).stdout).unwrap();
+    let shown = printed.split("the agent's log ends with").nth(1).unwrap();
+    // What it says last of all, when it is told to end.
+    assert!(shown.contains("INFO stopping"), "{printed}");
+}
+
+#[test]
 fn a_vehicle_is_reached_by_udp_and_by_tcp() {
     let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for (kind, option, more) in

@@ -19,8 +19,8 @@ use crate::bench::issuer::envelope;
 use crate::bench::vehicle::{Px4, Reply};
 use crate::wire::topic::VENDOR;
 
-/// A debug build opens its journal and connects; an autopilot's heartbeat comes once a second.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+/// What it has to say it says at once; what it still waits for is no matter any more.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(5);
 /// Longer than the agent's own limit for a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const AGENT_CHECK: Duration = Duration::from_millis(50);
@@ -37,6 +37,8 @@ pub struct Failure {
     pub came: String,
     /// The end of the agent's log.
     pub log: String,
+    /// No agent came to hear the vehicle.
+    pub is_deaf: bool,
 }
 
 /// A point in a scenario.
@@ -52,6 +54,8 @@ pub enum Place {
 struct Miss {
     expected: String,
     came: String,
+    /// Nothing came that was wrong: what was expected did not come.
+    timed_out: bool,
 }
 
 struct Player<'a> {
@@ -72,6 +76,7 @@ pub async fn play(bench: &Bench, scenario: &Scenario) -> Result<(), Failure> {
         expected: "a stage to play on".to_owned(),
         came: error.to_string(),
         log: String::new(),
+        is_deaf: false,
     })?;
     let mut player = Player {
         bench,
@@ -81,12 +86,11 @@ pub async fn play(bench: &Bench, scenario: &Scenario) -> Result<(), Failure> {
         agent_is_up: false,
         last_session: None,
     };
-    player.run(scenario).await.map_err(|(place, Miss { expected, came })| Failure {
-        place,
-        expected,
-        came,
-        log: player.stage.log_tail(),
-    })
+    let Err((place, miss)) = player.run(scenario).await else { return Ok(()) };
+    player.hear_last_words().await;
+    let Miss { expected, came, timed_out } = miss;
+    let is_deaf = timed_out && matches!(place, Place::Start);
+    Err(Failure { place, expected, came, log: player.stage.log_tail(), is_deaf })
 }
 
 impl Player<'_> {
@@ -242,7 +246,7 @@ impl Player<'_> {
             found_if(is_new && presence.link == Some(LinkState::Ready))
         };
         let expected = "presence of an agent that hears the vehicle".to_owned();
-        self.wait(expected, READY_LIMIT, look, presence).await?;
+        self.wait(expected, self.bench.ready_limit, look, presence).await?;
         self.last_session.clone_from(&self.world.presence().session);
         Ok(())
     }
@@ -263,6 +267,18 @@ impl Player<'_> {
         }
         self.stage.forget_agent();
         Ok(())
+    }
+
+    /// The agent gathers its log's lines for some milliseconds: only one that ends has written them all.
+    async fn hear_last_words(&mut self) {
+        // One that cannot be told to end has none.
+        if !self.stage.is_agent_running() || self.stage.terminate_agent().is_err() {
+            return;
+        }
+        let deadline = Instant::now() + LAST_WORDS_LIMIT;
+        while self.stage.is_agent_running() && Instant::now() < deadline {
+            sleep(AGENT_CHECK).await;
+        }
     }
 
     /// What the agent sent before has arrived when two more of its HEARTBEATs have.
@@ -324,7 +340,7 @@ impl Player<'_> {
         loop {
             match look(&mut self.world) {
                 Look::Found => return Ok(()),
-                Look::Wrong(came) => return Err(Miss { expected, came }),
+                Look::Wrong(came) => return Err(Miss { expected, came, timed_out: false }),
                 Look::NotYet => {}
             }
             tokio::select! {
@@ -333,7 +349,7 @@ impl Player<'_> {
                 _ = look_after_agent.tick() => self.check_agent(&expected)?,
                 () = sleep_until(deadline) => {
                     let came = format!("{} within {} s", came(&self.world), limit.as_secs());
-                    return Err(Miss { expected, came });
+                    return Err(Miss { expected, came, timed_out: true });
                 }
             }
         }
@@ -373,7 +389,7 @@ impl fmt::Display for Place {
 }
 
 fn miss(expected: &str, came: impl fmt::Display) -> Miss {
-    Miss { expected: expected.to_owned(), came: came.to_string() }
+    Miss { expected: expected.to_owned(), came: came.to_string(), timed_out: false }
 }
 
 fn found_if(found: bool) -> Look {

@@ -153,7 +153,7 @@ fn row(Played { name, outcome, time, .. }: &Played, coloured: bool) -> String {
         }
         Outcome::Failed(failure) => {
             let head = format!("{}  {seconds:7.1} s  {name}", paint("FAIL", 31, coloured));
-            let Failure { place, expected, came, log } = failure;
+            let Failure { place, expected, came, log, .. } = failure;
             let indent = " ".repeat(17);
             let mut text =
                 format!("{head}: {place}\n{indent}expected  {expected}\n{indent}came      {came}");
@@ -217,7 +217,7 @@ fn write_case(writer: &mut Writer<Vec<u8>>, played: &Played) -> io::Result<()> {
             Ok(())
         })?),
         Outcome::Failed(failure) => drop(case.write_inner_content(|writer| {
-            let Failure { place, expected, came, log } = failure;
+            let Failure { place, expected, came, log, .. } = failure;
             let message = format!("{place}: expected {expected}, came {came}");
             let element = writer.create_element("failure");
             let element = element.with_attributes([("message", message.as_str())]);
@@ -243,6 +243,7 @@ mod tests {
             expected: "photo SUCCEEDED".to_owned(),
             came: "FAILED with <code> & \"more\"".to_owned(),
             log: "WARN one\nWARN two".to_owned(),
+            is_deaf: false,
         };
         let played = |name: &str, outcome| Played {
             name: name.to_owned(),

@@ -140,6 +140,10 @@ impl Stage {
         self.agent.as_mut()?.exited()
     }
 
+    pub fn is_agent_running(&mut self) -> bool {
+        self.agent.as_mut().is_some_and(|agent| agent.exited().is_none())
+    }
+
     /// Whether the simulated vehicle hears the agent.
     pub fn is_connected(&self) -> bool {
         self.agent.is_some() && self.vehicle.as_ref().is_some_and(Simulated::is_plugged)
