@@ -160,11 +160,14 @@ fn a_failed_scenario_shows_the_last_lines_of_the_agents_log() {
 #[test]
 fn a_vehicle_is_reached_by_udp_and_by_tcp() {
     let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    for (kind, option, more) in
-        [("udpin", "--udp", ["--telemetry", "onboard"]), ("tcpout", "--tcp", ["--baud", "115200"])]
-    {
+    let paced = ["--telemetry", "onboard", "--baud", "115200"];
+    for (kind, option, more) in [
+        ("udpin", "--udp", &paced[..]),
+        ("udpin", "--udp", &paced[..2]),
+        ("tcpout", "--tcp", &paced[2..]),
+    ] {
         let address = free();
-        let mut vehicle = Vehicle::start(&[&[option, &address], &more[..]].concat());
+        let mut vehicle = Vehicle::start(&[&[option, &address], more].concat());
         let output = run(&["request-message", "--endpoint", &format!("{kind}:{address}")]);
         let printed = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0), "{printed}");

@@ -17,6 +17,11 @@ pub trait Line: Send {
     /// [`io::ErrorKind::WouldBlock`] when none have come; else the line is of no use any more.
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Whether there is more to receive, of which the descriptor says nothing.
+    fn holds_more(&self) -> bool {
+        false
+    }
+
     /// Sends to whoever listens; what nobody takes is lost.
     ///
     /// # Errors

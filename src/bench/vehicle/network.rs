@@ -1,15 +1,22 @@
 //! Lines over UDP and TCP, on this machine.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use super::line::Line;
 
+/// The longest that there is.
+const DATAGRAM: usize = 64 * 1024;
+
 /// Sends to an agent at `udpin:…`, as PX4 SITL does.
 pub struct Udp {
     socket: UdpSocket,
     agent: SocketAddr,
+    buffer: Vec<u8>,
+    /// What has come of a datagram that was longer than what was asked for: the socket forgets it.
+    rest: VecDeque<u8>,
 }
 
 /// Waits for an agent at `tcpout:…`; the next one can come when the one before has gone.
@@ -22,7 +29,7 @@ impl Udp {
     pub fn new(agent: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, agent })
+        Ok(Self { socket, agent, buffer: vec![0; DATAGRAM], rest: VecDeque::new() })
     }
 }
 
@@ -32,7 +39,15 @@ impl Line for Udp {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv(buffer)
+        if self.rest.is_empty() {
+            let count = self.socket.recv(&mut self.buffer)?;
+            self.rest.extend(&self.buffer[..count]);
+        }
+        self.rest.read(buffer)
+    }
+
+    fn holds_more(&self) -> bool {
+        !self.rest.is_empty()
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -119,6 +134,20 @@ mod tests {
         assert_eq!(&buffer[..count], b"to the agent");
         agent.send_to(b"and back", vehicle).unwrap();
         assert_eq!(received(&mut line), b"and back");
+    }
+
+    #[test]
+    fn a_datagram_that_is_read_by_halves_is_read_whole() {
+        let agent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut line = Udp::new(agent.local_addr().unwrap()).unwrap();
+        let datagram: Vec<u8> = (0..100).collect();
+        agent.send_to(&datagram, line.socket.local_addr().unwrap()).unwrap();
+        let mut read = received(&mut line);
+        assert_eq!(read, datagram[..64]);
+        assert!(line.holds_more());
+        read.extend(received(&mut line));
+        assert_eq!(read, datagram);
+        assert!(!line.holds_more());
     }
 
     #[test]
