@@ -174,9 +174,10 @@ impl Entry {
 
     fn on_update(&mut self, command: &DemoCommand, update: &Update) -> Result<bool, String> {
         self.check_id(&update.command_id)?;
-        if self.updates.iter().any(|seen| seen.seq == update.seq) {
+        if let Some(seen) = self.updates.iter().find(|seen| seen.seq == update.seq) {
             // Delivered at least once.
-            return Ok(false);
+            let (is_same, seq) = (seen == update, update.seq);
+            return is_same.then_some(false).ok_or_else(|| format!("seq {seq} came twice"));
         }
         if update.command_type != command.command_type {
             return Err(format!("an update calls it {}", update.command_type));

@@ -41,6 +41,13 @@ fn an_update_that_comes_twice_is_no_news_and_no_fault() {
 }
 
 #[test]
+fn another_update_with_a_seq_that_was_used_is_a_violation() {
+    let mut ledger = flawless();
+    let result = ledger.on_message(&update(PHOTO, 2, "ACCEPTED"));
+    assert_fault(result, "seq 2 came twice");
+}
+
+#[test]
 fn a_second_frame_is_a_violation() {
     let mut ledger = flawless();
     assert_fault(ledger.on_event(&frame(PHOTO)), "2 frames");
@@ -211,6 +218,7 @@ fn update(index: usize, seq: u64, status: &str) -> Message {
         idempotency_key: command.idempotency_key(),
         seq,
         terminal,
+        rest: Default::default(),
     })
 }
 

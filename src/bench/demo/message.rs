@@ -1,6 +1,9 @@
 //! What the agent publishes, as far as the demo looks at it.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::commands::{API_ID, topic};
 
@@ -35,7 +38,7 @@ pub struct RefusalReason {
 }
 
 /// A lifecycle update.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Update {
     pub command_id: String,
     pub status: String,
@@ -44,6 +47,9 @@ pub struct Update {
     pub idempotency_key: String,
     pub seq: u64,
     pub terminal: bool,
+    /// Everything else, of which only counts whether it changes.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Deserialize)]

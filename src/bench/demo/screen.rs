@@ -192,6 +192,7 @@ mod tests {
             idempotency_key: "key".into(),
             seq: 3,
             terminal: true,
+            rest: Default::default(),
         };
         screen.message(Instant::now(), &Message::Update(update)).unwrap();
         sink.text()

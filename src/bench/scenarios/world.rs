@@ -72,6 +72,9 @@ struct Update {
     terminal: bool,
     progress: Option<u8>,
     vendor_response: BTreeMap<String, Value>,
+    /// All of it.
+    #[serde(skip)]
+    body: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -169,7 +172,8 @@ impl World {
                 self.answers.push_back(serde_json::from_value(value)?);
             }
         } else {
-            let update: Update = serde_json::from_slice(body)?;
+            let body: Value = serde_json::from_slice(body)?;
+            let update = Update { body: body.clone(), ..serde_json::from_value(body)? };
             if topic != topics.lifecycle(&self.api_id, update.command_id) {
                 self.fault(format!("an update of {} on {topic}", update.command_id));
             }
@@ -193,8 +197,13 @@ impl World {
         let key = update.idempotency_key.clone();
         let due = command_id(&self.device_id, &self.api_id, &key);
         let lifecycle = self.commands.entry(key.clone()).or_default();
-        if lifecycle.updates.iter().any(|seen| seen.seq == update.seq) {
+        if let Some(seen) = lifecycle.updates.iter().find(|seen| seen.seq == update.seq) {
             // Delivered at least once.
+            if seen.body != update.body {
+                let [first, second] = [&seen.body, &update.body];
+                let fault = format!("{key}: seq {} came twice: {first}, {second}", update.seq);
+                self.fault(fault);
+            }
             return;
         }
         let fault = match lifecycle.updates.last() {

@@ -63,6 +63,15 @@ fn the_same_number_again_is_no_update_and_a_lower_one_is_a_fault() {
 }
 
 #[test]
+fn another_update_with_a_number_that_was_used_is_a_fault() {
+    let mut world = Told::new();
+    world.update(1, "SUCCEEDED", Some("MAV_RESULT_ACCEPTED"), true);
+    world.update(1, "FAILED", Some("MAV_RESULT_ACCEPTED"), true);
+    let fault = world.0.faulty().unwrap();
+    assert!(fault.contains("seq 1 came twice") && fault.contains("FAILED"), "{fault}");
+}
+
+#[test]
 fn an_error_counts_once_and_one_that_nobody_expected_is_left_over() {
     let mut world = Told::new();
     let Step::Error(step) = step("do = \"error\", code = \"auth.failed\"") else {
