@@ -322,6 +322,8 @@ mod tests {
             }
         }
         assert!(steps("{ do = \"pause\", seconds = -1 }").contains("0 to 600 s"));
+        let within = "{ do = \"link\", state = \"open\", within = 9223372036854775807 }";
+        assert!(steps(within).contains("step 2 (link): within: 9223372036854775807 s is not"));
         assert!(steps("{ do = \"frame\", command = \"nav_land\", count = 0 }").contains("zero"));
         let unnamed = Scenario::parse("a/b", "description = \"\"\nsteps = []").unwrap_err();
         assert!(unnamed.to_string().contains("name"), "{unnamed}");

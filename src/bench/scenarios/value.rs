@@ -23,9 +23,8 @@ pub struct Param(pub u8);
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seconds(Duration);
 
-/// Seconds that something may take at most.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(transparent)]
+/// Seconds that something may take at most, 0 to 600.
+#[derive(Clone, Copy, Debug)]
 pub struct Within(u64);
 
 /// The number of a MAV_RESULT, by its name without MAV_RESULT_ or as it is.
@@ -103,6 +102,14 @@ impl<'de> Deserialize<'de> for Seconds {
         let seconds = f64::deserialize(deserializer)?;
         let span = Duration::try_from_secs_f64(seconds).ok().filter(|span| *span <= LONGEST);
         span.map(Self).ok_or_else(|| D::Error::custom(format!("{seconds} s is not 0 to 600 s")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Within {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = u64::deserialize(deserializer)?;
+        let within = Some(Self(seconds)).filter(|within| within.duration() <= LONGEST);
+        within.ok_or_else(|| D::Error::custom(format!("within: {seconds} s is not 0 to 600 s")))
     }
 }
 
