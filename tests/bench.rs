@@ -100,6 +100,63 @@ fn load_counts_the_time_that_a_command_had_to_wait_for_its_turn() {
 }
 
 #[test]
+fn what_cannot_be_measured_is_a_usage_error() {
+    for arguments in [
+        &["load", "--rate", "0"][..],
+        &["load", "--rate", "-1"],
+        &["load", "--rate", "nan"],
+        &["load", "--window", "0"],
+        &["fleet", "--rate", "-5"],
+        &["fleet", "--rate", "nan"],
+        &["fleet", "--seconds", "0"],
+    ] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_downlink-bench")).args(arguments).output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {complaint}");
+        assert!(complaint.contains(arguments[1]), "{complaint}");
+    }
+}
+
+#[test]
+fn nobody_has_to_read_what_a_load_came_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("figures.json");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_downlink-bench"))
+        .args(["load", "--commands", "1", "--dir", folder.path().to_str().unwrap(), "--json"])
+        .arg(&json)
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(fs::read_to_string(json).unwrap().contains("SUCCEEDED"));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_ends_a_run_before_it_begins() {
+    for arguments in [
+        &["load", "--json"][..],
+        &["load", "--plot"],
+        &["fleet", "--json"],
+        &["perf", "--json"],
+        &["run", "--json"],
+        &["run", "--junit"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_downlink-bench"))
+            .args(arguments)
+            .arg("/nowhere/report")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(complaint.contains("failed to write /nowhere/report: "), "{complaint}");
+    }
+}
+
+#[test]
 fn load_says_which_command_does_not_exist() {
     let program = env!("CARGO_BIN_EXE_downlink-bench");
     let output = Command::new(program).args(["load", "--command", "fly_home"]).output().unwrap();

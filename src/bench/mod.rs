@@ -15,11 +15,13 @@ pub mod fleet;
 mod issuer;
 pub mod load;
 mod measurement;
+mod output;
 pub mod perf;
 pub mod pty;
 mod relay;
 mod rig;
 pub mod scenarios;
+mod signals;
 pub mod standalone;
 pub mod vehicle;
 

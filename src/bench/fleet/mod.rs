@@ -4,6 +4,7 @@
 //! All of it is on one machine, so the agents have the processors and the disk in common, as vehicles
 //! do not; the broker is what they have in common there, too.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::load::stages::{histogram, milliseconds};
 use super::measurement;
+use super::output::{Output, OutputError, print};
 use super::rig::{
     Kind, Line, Make, Pace, Plan, RigError, Site, SiteOptions, processor_time, resident_bytes,
 };
@@ -30,10 +32,12 @@ pub struct FleetArguments {
           value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST)))]
     vehicles: u16,
     /// Commands in a second, for each vehicle
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 5.0)]
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 5.0,
+          value_parser = measurement::rate, allow_negative_numbers = true)]
     rate: f64,
     /// Seconds for each number of vehicles
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
     /// Every vehicle sends PX4's onboard stream, too
     #[arg(long)]
@@ -56,13 +60,23 @@ pub struct FleetArguments {
 enum FleetError {
     #[error(transparent)]
     Rig(#[from] RigError),
-    #[error("failed to write {}: {source}", path.display())]
-    Json { path: PathBuf, source: io::Error },
+    #[error("failed to print: {0}")]
+    Print(#[from] io::Error),
 }
 
 /// Measures and prints a line for each number of vehicles. Exit code 130 when interrupted.
 pub fn main(arguments: &FleetArguments) -> ExitCode {
-    measurement::run(run(arguments))
+    let json = match Output::open_named(arguments.json.as_deref()) {
+        Ok(json) => json,
+        Err(error) => return measurement::failed(error),
+    };
+    let levels = RefCell::new(Vec::new());
+    let code = measurement::run(run(arguments, &levels));
+    // What has been measured before an interrupt is as good.
+    match measurement::write(json, &levels.into_inner().into()) {
+        Ok(()) => code,
+        Err::<_, OutputError>(error) => measurement::failed(error),
+    }
 }
 
 /// What one number of vehicles came to.
@@ -82,7 +96,8 @@ struct Level {
     slowest_p50: f64,
 }
 
-async fn run(arguments: &FleetArguments) -> Result<(), FleetError> {
+/// Measures until nobody reads any more.
+async fn run(arguments: &FleetArguments, levels: &RefCell<Vec<Value>>) -> Result<(), FleetError> {
     let mut site = Site::open(SiteOptions {
         dir: &arguments.dir,
         broker: arguments.broker,
@@ -92,8 +107,8 @@ async fn run(arguments: &FleetArguments) -> Result<(), FleetError> {
         agent: arguments.agent.clone(),
     })
     .await?;
-    println!(
-        "{:>8}{:>10}{:>11}{:>16}{:>16}{:>14}{:>10}{:>10}{:>14}",
+    let heads = format!(
+        "{:>8}{:>10}{:>11}{:>16}{:>16}{:>14}{:>10}{:>10}{:>14}\n",
         "vehicles",
         "commands",
         "succeeded",
@@ -104,8 +119,11 @@ async fn run(arguments: &FleetArguments) -> Result<(), FleetError> {
         "p99 ms",
         "slowest's p50"
     );
-    let mut levels = Vec::new();
+    let mut is_read = print(&heads)?;
     for vehicles in levels_up_to(arguments.vehicles.into()) {
+        if !is_read {
+            break;
+        }
         while site.stations.len() < vehicles {
             let station = site.add_running_station().await?;
             if let Some(stand_in) = site.stations[station].craft.stand_in() {
@@ -113,12 +131,8 @@ async fn run(arguments: &FleetArguments) -> Result<(), FleetError> {
             }
         }
         let level = measure(&mut site, arguments).await?;
-        println!("{}", level.line());
-        levels.push(level.figures());
-    }
-    if let Some(path) = &arguments.json {
-        measurement::write(path, &levels.into())
-            .map_err(|source| FleetError::Json { path: path.clone(), source })?;
+        levels.borrow_mut().push(level.figures());
+        is_read = print(&level.line())?;
     }
     Ok(())
 }
@@ -183,7 +197,7 @@ impl Level {
 
     fn line(&self) -> String {
         format!(
-            "{:8}{:10}{:11}{:16.0}{:16.2}{:14.1}{:10.2}{:10.2}{:14.2}",
+            "{:8}{:10}{:11}{:16.0}{:16.2}{:14.1}{:10.2}{:10.2}{:14.2}\n",
             self.vehicles,
             self.commands,
             self.succeeded,

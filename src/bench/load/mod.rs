@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::measurement;
+use super::output::{Output, OutputError, print};
 use super::rig::{
     Kind, Line, Make, Pace, Plan, RigError, Sample, Site, SiteOptions, processor_time,
     resident_bytes,
@@ -25,14 +26,16 @@ use stages::Stages;
 #[derive(Debug, Args)]
 pub struct LoadArguments {
     /// How many. Nonces take room: over 10 000 in two minutes the agent has none, and the rest waits
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    commands: usize,
+    #[arg(long, value_name = "N", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    commands: u32,
     /// So many in a second, each timed from when it was due; without it, as fast as outcomes come
-    #[arg(long, value_name = "PER_SECOND")]
+    #[arg(long, value_name = "PER_SECOND", value_parser = measurement::rate, allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Without a rate: so many are under way at a time
-    #[arg(long, value_name = "COMMANDS", default_value_t = 32, conflicts_with = "rate")]
-    window: usize,
+    #[arg(long, value_name = "COMMANDS", default_value_t = 32, conflicts_with = "rate",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    window: u32,
     /// What to send, such as image_stop_capture; several make a mix [default: a mix of eight]
     #[arg(long = "command", value_name = "COMMAND_TYPE")]
     command_types: Vec<String>,
@@ -73,8 +76,10 @@ enum LoadError {
     Rig(#[from] RigError),
     #[error(transparent)]
     Plot(#[from] PlotError),
-    #[error("failed to write {}: {source}", path.display())]
-    Json { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("failed to print: {0}")]
+    Print(#[from] io::Error),
 }
 
 /// Sends the load and prints its report. Exit code 130 when interrupted.
@@ -92,6 +97,8 @@ struct Outcome {
 }
 
 async fn run(arguments: &LoadArguments) -> Result<(), LoadError> {
+    let json = Output::open_named(arguments.json.as_deref())?;
+    let plot = Output::open_named(arguments.plot.as_deref())?;
     let kinds = match &arguments.command_types[..] {
         [] => Kind::mix(),
         names => names
@@ -114,21 +121,21 @@ async fn run(arguments: &LoadArguments) -> Result<(), LoadError> {
     })
     .await?;
     let station = site.add_running_station().await?;
-    let pace = arguments.rate.map_or(Pace::Window(arguments.window), Pace::Rate);
-    let plan = Plan { commands: arguments.commands, stations: vec![station], pace };
+    let pace = arguments.rate.map_or(Pace::Window(arguments.window as usize), Pace::Rate);
+    let plan = Plan { commands: arguments.commands as usize, stations: vec![station], pace };
     let outcome = send(&mut site, station, &plan).await?;
 
     let stages = Stages::of(&outcome.samples);
-    print!("{}", report(arguments, &outcome, &stages));
-    if let Some(path) = &arguments.plot {
-        plot::draw(path, &stages)?;
-        println!("\nplot: {}", path.display());
-    }
-    if let Some(path) = &arguments.json {
-        measurement::write(path, &figures(&outcome, &stages))
-            .map_err(|source| LoadError::Json { path: path.clone(), source })?;
-    }
-    Ok(())
+    // Each by itself: none is lost by another.
+    let written = measurement::write(json, &figures(&outcome, &stages));
+    let mut text = report(arguments, &outcome, &stages);
+    let drawn = plot.map_or(Ok(()), |plot| {
+        text += &format!("\nplot: {}\n", plot.path().display());
+        Ok::<_, LoadError>(plot.write(&plot::draw(&stages)?)?)
+    });
+    print(&text)?;
+    drawn?;
+    Ok(written?)
 }
 
 async fn send(site: &mut Site, station: usize, plan: &Plan) -> Result<Outcome, RigError> {

@@ -20,7 +20,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::measurement;
+use super::measurement::{self, say};
+use super::output::{Output, OutputError, print};
 use super::rig::{Kind, Line, Make, RigError, Site, SiteOptions};
 use crate::edge::journal;
 use floor::FloorError;
@@ -57,8 +58,12 @@ enum PerfError {
     Floor(#[from] FloorError),
     #[error("failed to fill a journal: {0}")]
     History(#[from] journal::Error),
-    #[error("failed to read or write {}: {source}", path.display())]
+    #[error("failed to read {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("failed to print: {0}")]
+    Print(#[source] io::Error),
     #[error("the agent was gone before it was measured")]
     NoAgent,
     #[error("a command ended as {0} instead of SUCCEEDED")]
@@ -114,6 +119,7 @@ pub fn main(arguments: &PerfArguments) -> ExitCode {
 }
 
 async fn run(arguments: &PerfArguments) -> Result<(), PerfError> {
+    let json = Output::open_named(arguments.json.as_deref())?;
     let extent = if arguments.quick { QUICK } else { FULL };
     let mut rows = Vec::new();
     let floors;
@@ -142,13 +148,10 @@ async fn run(arguments: &PerfArguments) -> Result<(), PerfError> {
     rows.push(wire::share_of_the_line(arguments, extent.wire).await?);
     rows.push(resources::size_of(&agent_file(arguments)?)?);
 
-    println!("{floors}\n\n{}", table::text(&rows));
-    if let Some(path) = &arguments.json {
-        let figures = json!({ "floors": floors.figures(), "rows": table::figures(&rows) });
-        measurement::write(path, &figures)
-            .map_err(|source| PerfError::File { path: path.clone(), source })?;
-    }
-    Ok(())
+    let figures = json!({ "floors": floors.figures(), "rows": table::figures(&rows) });
+    let written = measurement::write(json, &figures);
+    print(&format!("{floors}\n\n{}\n", table::text(&rows))).map_err(PerfError::Print)?;
+    Ok(written?)
 }
 
 async fn open(
@@ -177,11 +180,6 @@ fn agent_file(arguments: &PerfArguments) -> Result<PathBuf, PerfError> {
     let this = std::env::current_exe().map_err(failed)?;
     let beside = this.with_file_name(DAEMON);
     Ok(if beside.is_file() { beside } else { this })
-}
-
-/// What is measured now, since it takes minutes.
-fn say(what: &str) {
-    eprintln!("downlink-bench: {what}");
 }
 
 /// The process of a station's agent.

@@ -15,7 +15,6 @@ mod value;
 mod world;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,13 +24,15 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use tempfile::TempDir;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 use crate::bench::INTERRUPTED;
 use crate::bench::broker::{self, BrokerError};
 use crate::bench::issuer::{Issuer, IssuerError, KID};
+use crate::bench::measurement::say;
+use crate::bench::output::{Output, OutputError};
+use crate::bench::signals::Signals;
 use crate::catalog::{self, Command, Risk};
 use crate::edge::link::Endpoint;
 use crate::guard::authentication::signer::{Signer, SignerError};
@@ -101,8 +102,8 @@ enum RunError {
     Signals(#[source] io::Error),
     #[error("failed to start the runtime: {0}")]
     Runtime(#[source] io::Error),
-    #[error("failed to write the report {}: {source}", path.display())]
-    Report { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error("failed to print: {0}")]
     Print(#[from] io::Error),
     #[error("interrupted")]
@@ -137,7 +138,7 @@ pub fn main(options: &Options) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("downlink-bench: {error}");
+            say(&error);
             match error {
                 RunError::File(_) => ExitCode::from(USAGE),
                 RunError::Interrupted => ExitCode::from(INTERRUPTED),
@@ -153,18 +154,22 @@ async fn run(options: &Options) -> Result<bool, RunError> {
         report::list(&scenarios)?;
         return Ok(true);
     }
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let json = Output::open_named(options.json.as_deref())?;
+    let junit = Output::open_named(options.junit.as_deref())?;
+    let mut signals = Signals::new().map_err(RunError::Signals)?;
     let mut bench = Bench::new(options)?;
     if options.keep {
         bench.folder.disable_cleanup(true);
     }
     let bench = Arc::new(bench);
-    let report = tokio::select! {
-        report = play_all(&bench, scenarios, options.jobs) => report?,
-        _ = interrupt.recv() => return Err(RunError::Interrupted),
-        _ = terminate.recv() => return Err(RunError::Interrupted),
+    let mut report = Report::new(bench.endpoint.as_ref(), &scenarios);
+    let all = tokio::select! {
+        all = play_all(&bench, scenarios, options.jobs, &mut report) => all,
+        () = signals.recv() => Err(RunError::Interrupted),
     };
+    // Also what was played before an interrupt; and each by itself, so that none is lost by another.
+    let written = [(json, report.json()), (junit, report.junit())]
+        .map(|(output, text)| output.map_or(Ok(()), |output| output.write(&text)));
     report.summarize()?;
     if options.keep {
         report::say(&format!(
@@ -172,11 +177,9 @@ async fn run(options: &Options) -> Result<bool, RunError> {
             bench.folder.path().display()
         ))?;
     }
-    for (path, text) in [(&options.json, report.json()), (&options.junit, report.junit())] {
-        if let Some(path) = path {
-            fs::write(path, text)
-                .map_err(|source| RunError::Report { path: path.clone(), source })?;
-        }
+    all?;
+    for written in written {
+        written?;
     }
     Ok(report.is_success())
 }
@@ -186,10 +189,10 @@ async fn play_all(
     bench: &Arc<Bench>,
     scenarios: Vec<Scenario>,
     jobs: u16,
-) -> Result<Report, RunError> {
+    report: &mut Report,
+) -> Result<(), RunError> {
     let jobs = if bench.endpoint.is_some() { 1 } else { jobs };
     let places = Arc::new(Semaphore::new(jobs.into()));
-    let mut report = Report::new(bench.endpoint.as_ref(), &scenarios);
     report::heading()?;
     let mut tasks = tokio::task::JoinSet::new();
     for scenario in scenarios {
@@ -222,7 +225,7 @@ async fn play_all(
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
-    Ok(report)
+    Ok(())
 }
 
 impl Bench {

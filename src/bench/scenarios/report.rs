@@ -212,20 +212,31 @@ fn write_case(writer: &mut Writer<Vec<u8>>, played: &Played) -> io::Result<()> {
     match &played.outcome {
         Outcome::Passed => drop(case.write_empty()?),
         Outcome::Skipped(reason) => drop(case.write_inner_content(|writer| {
+            let reason = in_xml(reason);
             let skipped = [("message", reason.as_str())];
             writer.create_element("skipped").with_attributes(skipped).write_empty()?;
             Ok(())
         })?),
         Outcome::Failed(failure) => drop(case.write_inner_content(|writer| {
             let Failure { place, expected, came, log, .. } = failure;
-            let message = format!("{place}: expected {expected}, came {came}");
+            let message = in_xml(&format!("{place}: expected {expected}, came {came}"));
             let element = writer.create_element("failure");
             let element = element.with_attributes([("message", message.as_str())]);
-            element.write_text_content(BytesText::new(log))?;
+            element.write_text_content(BytesText::new(&in_xml(log)))?;
             Ok(())
         })?),
     }
     Ok(())
+}
+
+/// Without what XML 1.0 has no way to write (its production 2), such as the escapes of a terminal.
+fn in_xml(text: &str) -> String {
+    let is_allowed = |letter: char| match letter {
+        '\t' | '\n' | '\r' => true,
+        '\u{fffe}' | '\u{ffff}' => false,
+        _ => letter >= ' ',
+    };
+    text.chars().map(|letter| if is_allowed(letter) { letter } else { '\u{fffd}' }).collect()
 }
 
 /// To the millisecond.
@@ -242,7 +253,7 @@ mod tests {
             place: Place::Step(3, "status"),
             expected: "photo SUCCEEDED".to_owned(),
             came: "FAILED with <code> & \"more\"".to_owned(),
-            log: "WARN one\nWARN two".to_owned(),
+            log: "WARN one\x07\nWARN two\0".to_owned(),
             is_deaf: false,
         };
         let played = |name: &str, outcome| Played {
@@ -298,8 +309,8 @@ mod tests {
 <testsuite name="downlink-bench" tests="3" failures="1" errors="0" skipped="1" time="2.5">
   <testcase classname="downlink-bench" name="good" time="1.234"/>
   <testcase classname="downlink-bench" name="bad" time="1.234">
-    <failure message="step 3 (status): expected photo SUCCEEDED, came FAILED with &lt;code&gt; &amp; &quot;more&quot;">WARN one
-WARN two</failure>
+    <failure message="step 3 (status): expected photo SUCCEEDED, came FAILED with &lt;code&gt; &amp; &quot;more&quot;">WARN one�
+WARN two�</failure>
   </testcase>
   <testcase classname="downlink-bench" name="left" time="1.234">
     <skipped message="needs more"/>
