@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+const DAEMON: &str = env!("CARGO_BIN_EXE_downlinkd");
 /// The kernel's takes 40 ms.
 const DELAYED_ACK_MS: f64 = 20.0;
 
@@ -157,6 +158,46 @@ fn a_report_that_cannot_be_written_ends_a_run_before_it_begins() {
 }
 
 #[test]
+fn a_signal_ends_a_load_and_leaves_nothing() {
+    let signals = [rustix::process::Signal::TERM, rustix::process::Signal::HUP];
+    let program = env!("CARGO_BIN_EXE_downlink-bench");
+    // This program's own agent, and another one.
+    for (signal, agent) in signals.into_iter().zip([&[][..], &["--agent", DAEMON]]) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut load = Command::new(program)
+            .args(["load", "--commands", "1000000", "--dir", folder.path().to_str().unwrap()])
+            .args(agent)
+            .spawn()
+            .unwrap();
+        let agent = agent_of(&load);
+        let id = rustix::process::Pid::from_child(&load);
+        rustix::process::kill_process(id, signal).unwrap();
+        assert_eq!(load.wait().unwrap().code(), Some(130));
+        assert_eq!(left_behind(folder.path()), 0);
+        assert!(!is_running(&agent), "{agent}");
+    }
+}
+
+#[test]
+fn an_agent_of_another_file_does_not_outlive_a_bench_that_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_downlink-bench");
+    let mut load = Command::new(program)
+        .args(["load", "--commands", "1000000", "--dir", folder.path().to_str().unwrap()])
+        .args(["--agent", DAEMON])
+        .spawn()
+        .unwrap();
+    let agent = agent_of(&load);
+    load.kill().unwrap();
+    load.wait().unwrap();
+    let begun = Instant::now();
+    while is_running(&agent) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{agent} runs on");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn load_says_which_command_does_not_exist() {
     let program = env!("CARGO_BIN_EXE_downlink-bench");
     let output = Command::new(program).args(["load", "--command", "fly_home"]).output().unwrap();
@@ -196,6 +237,29 @@ fn fleet_has_a_line_for_each_number_of_vehicles() {
         assert_eq!(level["succeeded"], vehicles * 10);
     }
     assert_eq!(levels.len(), 3);
+}
+
+/// The process id of the daemon that a bench has started, once there is one.
+fn agent_of(bench: &Child) -> String {
+    let begun = Instant::now();
+    loop {
+        let list = format!("/proc/{0}/task/{0}/children", bench.id());
+        let children = fs::read_to_string(list).unwrap();
+        let is_agent = |id: &&str| {
+            let command = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            command.starts_with(b"downlinkd\0run\0")
+        };
+        if let Some(id) = children.split_whitespace().find(is_agent) {
+            return id.to_owned();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "no agent was started");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// A zombie has no command line.
+fn is_running(id: &str) -> bool {
+    fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|command| !command.is_empty())
 }
 
 fn free_address() -> String {

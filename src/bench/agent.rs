@@ -3,7 +3,7 @@
 //! The child is this very program under the name `downlinkd`: no second binary has to be built, and
 //! the code that runs is the same.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -12,7 +12,11 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal};
 
+use super::measurement;
+
 const NAME: &str = "downlinkd";
+/// This program under this name becomes the daemon that its first argument names.
+const STEP: &str = "downlinkd-step";
 /// The service's unit, whose environment an agent gets: what is measured of it is what operators see.
 const UNIT: &str = include_str!("../../systemd/downlinkd.service");
 
@@ -30,14 +34,24 @@ pub enum AgentError {
     NoKey(String),
 }
 
-/// Runs `daemon` if this process was started as an [`Agent`]; else `None`. First thing in `main`.
+/// Runs `daemon`, or another one, if this process was started as an [`Agent`]; else `None`. First thing
+/// in `main`.
 pub fn run_if_child(daemon: fn() -> ExitCode) -> Option<ExitCode> {
-    if std::env::args_os().next().as_deref() != Some(OsStr::new(NAME)) {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next()?;
+    if name != NAME && name != STEP {
         return None;
     }
     // An agent must not outlive a bench that was killed. Where that cannot be had it still runs.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    Some(daemon())
+    if name == NAME {
+        return Some(daemon());
+    }
+    // The signal stays set over exec (prctl(2)), which only returns when it fails.
+    let file = arguments.next()?;
+    let error = Command::new(&file).arg0(NAME).args(arguments).exec();
+    measurement::say(format_args!("failed to start {}: {error}", file.display()));
+    Some(ExitCode::FAILURE)
 }
 
 /// Runs `downlinkd keygen`: the secret goes to `folder`, as `{issuer}-{kid}.hmac`. Returns the lines
@@ -68,16 +82,18 @@ impl Agent {
         Self::spawn(program().map_err(AgentError::Start)?, config, log)
     }
 
-    /// Starts an agent as a service manager does. `file`: another program than this one, which then outlives a
-    /// bench that is killed; `ready`: a datagram socket that gets `READY=1` (sd_notify(3)).
+    /// Starts an agent as a service manager does. `file`: another program than this one; `ready`: a
+    /// datagram socket that gets `READY=1` (sd_notify(3)).
     pub fn start_as_service(
         file: Option<&Path>,
         config: &Path,
         log: &Path,
         ready: &Path,
     ) -> Result<Self, AgentError> {
-        let this = || std::env::current_exe().map_err(AgentError::Start);
-        let mut command = as_downlinkd(file.map_or_else(this, |file| Ok(file.to_owned()))?);
+        let mut command = program().map_err(AgentError::Start)?;
+        if let Some(file) = file {
+            command.arg0(STEP).arg(file);
+        }
         command.env("NOTIFY_SOCKET", ready);
         Self::spawn(command, config, log)
     }
@@ -161,6 +177,8 @@ fn environment(unit: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]

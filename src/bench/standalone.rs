@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bench::clock::unix_time;
 use crate::bench::pty::{Pty, PtyError};
+use crate::bench::signals::Signals;
 use crate::bench::vehicle::{
     Behaviours, Camera, Event, Line, Px4, Signing, Tcp, Telemetry, Udp, Vehicle,
 };
@@ -73,7 +73,7 @@ pub struct Options {
     noise: bool,
 }
 
-/// Runs the vehicle until SIGINT or SIGTERM.
+/// Runs the vehicle until SIGINT, SIGTERM or SIGHUP.
 pub fn main(options: &Options) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime
@@ -89,14 +89,8 @@ pub fn main(options: &Options) -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<(), StandaloneError> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(StandaloneError::Signals)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(StandaloneError::Signals)?;
-    let end = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
+    let mut signals = Signals::new().map_err(StandaloneError::Signals)?;
+    let end = signals.recv();
     let px4 = px4(options)?;
     if let Some(agent) = options.udp {
         let line = Udp::new(agent).map_err(StandaloneError::Start)?;

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use rumqttc::v5::ConnectionError;
 use rumqttc::v5::mqttbytes::v5::Publish;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use commands::{COMMANDS, topic};
@@ -27,6 +26,7 @@ use screen::{Colour, Screen};
 use stage::{Incoming, Stage, StageError, What};
 
 use crate::bench::INTERRUPTED;
+use crate::bench::signals::Signals;
 use crate::bench::vehicle::Event;
 
 /// A debug build opens its journal and connects; the vehicle's heartbeat comes once a second.
@@ -126,16 +126,8 @@ impl Seen {
 
 impl Demo {
     async fn run(&mut self, keep: bool) -> Result<(), DemoError> {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(DemoError::Signals)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Signals)?;
-        let mut hang_up = signal(SignalKind::hangup()).map_err(DemoError::Signals)?;
-        let stop = async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hang_up.recv() => {}
-            }
-        };
+        let mut signals = Signals::new().map_err(DemoError::Signals)?;
+        let stop = signals.recv();
         tokio::pin!(stop);
 
         let verdict = tokio::select! {

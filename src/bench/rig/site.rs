@@ -210,7 +210,7 @@ impl Site {
     /// Starts a station's agent and waits until it is online and its link ready. How long it took
     /// until it told so to a service manager, which is earlier.
     pub async fn start_agent(&mut self, station: usize) -> Result<Duration, RigError> {
-        let took = self.stations[station].start_agent()?;
+        let took = self.stations[station].start_agent().await?;
         let deadline = tokio::time::Instant::now() + READY_LIMIT;
         while !self.stations[station].ready {
             let incoming = tokio::time::timeout_at(deadline, self.events.recv()).await;

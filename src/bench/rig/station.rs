@@ -3,11 +3,13 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::net::UnixDatagram;
+use tokio::time::timeout;
 
 use super::craft::{Craft, Make, Seen};
 use super::kind::Kind;
@@ -23,6 +25,7 @@ const NOTIFY: &str = "notify.sock";
 const LOG_TAIL_LINES: usize = 20;
 /// A debug build with a large journal.
 const START_LIMIT: Duration = Duration::from_secs(60);
+const AGENT_CHECK: Duration = Duration::from_millis(100);
 
 /// Fields in the order in which they end: the agent before what it talks to.
 pub struct Station {
@@ -78,20 +81,19 @@ impl Station {
 
     /// Starts the agent and waits until it tells a service manager that it is ready: its journal is
     /// open, and what a restart ended is durable. How long that took.
-    pub fn start_agent(&mut self) -> Result<Duration, RigError> {
+    pub async fn start_agent(&mut self) -> Result<Duration, RigError> {
         self.line.release()?;
         let socket = self.folder.join(NOTIFY);
         // That of an earlier start.
         let _ = fs::remove_file(&socket);
         let notified = UnixDatagram::bind(&socket).map_err(RigError::Folder)?;
-        notified.set_read_timeout(Some(Duration::from_millis(100))).map_err(RigError::Folder)?;
         let begun = Instant::now();
         let (config, log) = (self.folder.join(CONFIG), self.folder.join(LOG));
         let program = self.program.as_deref();
         self.agent = Some(Agent::start_as_service(program, &config, &log, &socket)?);
         let mut message = [0; 512];
         loop {
-            if let Ok(length) = notified.recv(&mut message)
+            if let Ok(Ok(length)) = timeout(AGENT_CHECK, notified.recv(&mut message)).await
                 && message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1")
             {
                 return Ok(begun.elapsed());
