@@ -91,6 +91,11 @@ impl Behaviours {
         self.0.insert(command, behaviour);
     }
 
+    /// Whether there is one for the command with this MAV_CMD number.
+    pub fn knows(&self, command: u32) -> bool {
+        self.0.contains_key(&command)
+    }
+
     /// The behaviour for the command with this MAV_CMD number.
     pub fn get(&self, command: u32) -> Behaviour {
         self.0.get(&command).cloned().unwrap_or_else(Behaviour::unsupported)

@@ -296,6 +296,10 @@ impl Px4 {
 
     fn take_up(&mut self, now: Instant, frame: &CommandFrame, behaviour: Behaviour) -> Vec<Reply> {
         let result = match behaviour {
+            Behaviour::Answers(replies) if replies.is_empty() => return replies,
+            _ if self.behaviours.knows(frame.command as u32) && has_strange_params(frame) => {
+                MavResult::MAV_RESULT_DENIED
+            }
             Behaviour::Answers(replies) => return replies,
             Behaviour::Only(form, replies) if form == frame.form => return replies,
             Behaviour::Only(Form::Long, _) => MavResult::MAV_RESULT_COMMAND_LONG_ONLY,
@@ -304,9 +308,8 @@ impl Px4 {
                 self.set_armed(now, frame.params[0] == 1.0);
                 MavResult::MAV_RESULT_ACCEPTED
             }
-            Behaviour::RebootShutdown if self.armed => MavResult::MAV_RESULT_DENIED,
             Behaviour::RebootShutdown => {
-                let (result, action) = reboot_shutdown(now, frame);
+                let (result, action) = reboot_shutdown(now, frame, self.armed);
                 self.planned.extend(action);
                 result
             }
@@ -410,14 +413,27 @@ enum Planned {
     PowerDown(Power),
 }
 
-/// Disarmed. PX4 reads param1 (0 nothing, 1 reboot, 2 shutdown, 3 bootloader) and refuses a force
-/// code in param7.
-fn reboot_shutdown(now: Instant, frame: &CommandFrame) -> (MavResult, Option<(Instant, Planned)>) {
+/// What belongs to the other form: the bits of a float's NaN in x or y, or INT32_MAX as a float.
+fn has_strange_params(frame: &CommandFrame) -> bool {
+    match frame.form {
+        Form::Long => frame.params.contains(&f64::from(i32::MAX as f32)),
+        Form::Int => frame.params[4..6].contains(&f64::from(f32::NAN.to_bits())),
+    }
+}
+
+/// PX4 reads param1 (0 nothing, 1 reboot, 2 shutdown, 3 bootloader) and refuses a force code in
+/// param7; armed, it does nothing.
+fn reboot_shutdown(
+    now: Instant,
+    frame: &CommandFrame,
+    armed: bool,
+) -> (MavResult, Option<(Instant, Planned)>) {
     let down = now + SHUTDOWN_DELAY;
     let [action, .., force] = frame.params;
     let power = match action {
         _ if force != 0.0 && !force.is_nan() => return (MavResult::MAV_RESULT_DENIED, None),
         0.0 => return (MavResult::MAV_RESULT_ACCEPTED, None),
+        _ if armed => return (MavResult::MAV_RESULT_DENIED, None),
         1.0 => Power::RebootingUntil(down + BOOT_TIME),
         2.0 | 3.0 => Power::Off,
         _ => return (MavResult::MAV_RESULT_DENIED, None),

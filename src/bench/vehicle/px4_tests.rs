@@ -200,6 +200,35 @@ fn tells_at_once_that_it_is_armed_and_denies_a_reboot_then() {
     bench.receive(AGENT, &reboot_shutdown_command(1.0, 0.0));
     bench.advance(Duration::from_secs(1));
     assert_eq!(bench.acks()[0].1, MavResult::MAV_RESULT_DENIED);
+    // Nothing to do for the autopilot.
+    bench.receive(AGENT, &reboot_shutdown_command(0.0, 0.0));
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.acks()[1].1, MavResult::MAV_RESULT_ACCEPTED);
+}
+
+#[test]
+fn denies_what_belongs_to_the_other_form() {
+    let int = |x, y| {
+        let command = MavCmd::MAV_CMD_DO_SET_ROI_LOCATION;
+        let (target_system, target_component) = (1, 1);
+        let default = COMMAND_INT_DATA::DEFAULT;
+        let data = COMMAND_INT_DATA { command, target_system, target_component, x, y, ..default };
+        MavMessage::COMMAND_INT(data)
+    };
+    let nan = f32::NAN.to_bits() as i32;
+    let unset = reboot_shutdown_command(i32::MAX as f32, 0.0);
+    for (message, result) in [
+        (int(i32::MAX, i32::MAX), MavResult::MAV_RESULT_ACCEPTED),
+        (int(-5_000_000, 0), MavResult::MAV_RESULT_ACCEPTED),
+        (int(nan, 0), MavResult::MAV_RESULT_DENIED),
+        (int(0, nan), MavResult::MAV_RESULT_DENIED),
+        (unset, MavResult::MAV_RESULT_DENIED),
+    ] {
+        let mut bench = Bench::new();
+        bench.receive(AGENT, &message);
+        bench.advance(Duration::from_millis(100));
+        assert_eq!(bench.acks()[0].1, result, "{message:?}");
+    }
 }
 
 #[test]
