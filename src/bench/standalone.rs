@@ -146,22 +146,32 @@ fn start(
 }
 
 /// A link that goes with the vehicle.
-struct Port<'path>(&'path Path);
+struct Port<'path> {
+    path: &'path Path,
+    target: &'path Path,
+}
 
 impl<'path> Port<'path> {
-    fn make(path: &'path Path, target: &Path) -> io::Result<Self> {
-        // That of a vehicle that was killed; nothing else is taken away.
-        if path.is_symlink() {
+    fn make(path: &'path Path, target: &'path Path) -> io::Result<Self> {
+        let port = Self { path, target };
+        // That of a vehicle that was killed leads nowhere, or to the pty that is ours now.
+        if path.is_symlink() && (!path.exists() || port.is_ours()) {
             fs::remove_file(path)?;
         }
         symlink(target, path)?;
-        Ok(Self(path))
+        Ok(port)
+    }
+
+    fn is_ours(&self) -> bool {
+        fs::read_link(self.path).is_ok_and(|target| target == self.target)
     }
 }
 
 impl Drop for Port<'_> {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.0);
+        if self.is_ours() {
+            let _ = fs::remove_file(self.path);
+        }
     }
 }
 
@@ -200,6 +210,16 @@ mod tests {
         assert_eq!(fs::read_link(&path).unwrap(), Path::new("/dev/null"));
         drop(port);
         assert!(!path.is_symlink());
+
+        symlink("/dev/null", &path).unwrap();
+        let port = Port::make(&path, Path::new("/dev/null")).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink("/dev/zero", &path).unwrap();
+        drop(port);
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/dev/zero"), "it is another's now");
+        assert!(Port::make(&path, Path::new("/dev/null")).is_err());
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("/dev/zero"));
+        fs::remove_file(&path).unwrap();
 
         fs::write(&path, "somebody's").unwrap();
         assert!(Port::make(&path, Path::new("/dev/null")).is_err());
