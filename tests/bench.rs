@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use downlinkd::bench::client::Publisher;
 use serde_json::Value;
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_downlinkd");
@@ -68,6 +69,35 @@ fn load_does_not_wait_for_delayed_acks_of_its_own_at_a_broker_with_nagles_algori
     assert!(median < DELAYED_ACK_MS, "{median} ms");
 }
 
+#[tokio::test]
+async fn two_loads_share_a_broker_and_leave_nothing_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start();
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_downlink-bench"));
+        command.args(["load", "--commands", "20", "--vehicle", "instant"]);
+        command.args(["--broker", &broker.address, "--dir"]);
+        command.arg(folder.path()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    for load in [start(), start()] {
+        let output = load.wait_with_output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && printed.contains("20 SUCCEEDED"), "{printed}");
+    }
+
+    let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let filters = vec!["downlink/#".to_owned(), "mark".to_owned()];
+    let address = broker.address.parse().unwrap();
+    let listener = Publisher::connect(address, "listener", filters, move |message| {
+        sender.send(message.unwrap().topic).unwrap();
+    })
+    .await
+    .unwrap();
+    // What is retained comes before it.
+    listener.publish("mark", String::new()).await.unwrap();
+    assert_eq!(heard.recv().await.unwrap(), "mark");
+}
+
 #[test]
 fn load_says_that_no_broker_is_there() {
     let address = free_address();
@@ -110,6 +140,7 @@ fn what_cannot_be_measured_is_a_usage_error() {
         &["fleet", "--rate", "-5"],
         &["fleet", "--rate", "nan"],
         &["fleet", "--seconds", "0"],
+        &["fleet", "--vehicles", "61"],
     ] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_downlink-bench")).args(arguments).output().unwrap();

@@ -76,8 +76,17 @@ impl Publisher {
 
     /// Publishes at QoS 1, not retained.
     pub async fn publish(&self, topic: &str, body: String) -> Result<(), PublisherError> {
+        self.send(topic, false, body).await
+    }
+
+    /// Takes away what is retained; who listens gets an empty message.
+    pub async fn clear(&self, topic: &str) -> Result<(), PublisherError> {
+        self.send(topic, true, String::new()).await
+    }
+
+    async fn send(&self, topic: &str, retain: bool, body: String) -> Result<(), PublisherError> {
         self.client
-            .publish(topic, QoS::AtLeastOnce, false, body)
+            .publish(topic, QoS::AtLeastOnce, retain, body)
             .await
             .map_err(|error| PublisherError::Publish(topic.to_owned(), Box::new(error)))
     }

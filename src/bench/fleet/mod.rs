@@ -24,12 +24,14 @@ use super::rig::{
 const MAX_OUTSTANDING: usize = 3;
 /// The embedded broker takes 64 connections, the publisher's among them.
 const MOST: u16 = 60;
+/// EX_USAGE of sysexits.h.
+const USAGE: u8 = 64;
 
 #[derive(Debug, Args)]
 pub struct FleetArguments {
-    /// How many in the end; before that 1, 2, 4 and so on
+    /// How many in the end, with the embedded broker at most 60; before that 1, 2, 4 and so on
     #[arg(long, value_name = "N", default_value_t = 8,
-          value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST)))]
+          value_parser = clap::value_parser!(u16).range(1..))]
     vehicles: u16,
     /// Commands in a second, for each vehicle
     #[arg(long, value_name = "PER_SECOND", default_value_t = 5.0,
@@ -66,6 +68,10 @@ enum FleetError {
 
 /// Measures and prints a line for each number of vehicles. Exit code 130 when interrupted.
 pub fn main(arguments: &FleetArguments) -> ExitCode {
+    if arguments.vehicles > MOST && arguments.broker.is_none() {
+        measurement::say(format_args!("--vehicles: over {MOST} need a --broker"));
+        return ExitCode::from(USAGE);
+    }
     let json = match Output::open_named(arguments.json.as_deref()) {
         Ok(json) => json,
         Err(error) => return measurement::failed(error),

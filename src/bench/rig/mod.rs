@@ -11,6 +11,7 @@ mod site;
 mod stand_in;
 mod station;
 mod stream;
+mod traces;
 
 pub use craft::Make;
 pub use flow::{Pace, Plan, Sample};

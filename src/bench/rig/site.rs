@@ -18,6 +18,7 @@ use super::craft::{Make, Seen};
 use super::kind::{Kind, UnknownKind};
 use super::process::ProcessError;
 use super::station::{Station, StationConfig};
+use super::traces;
 use crate::bench::agent::AgentError;
 use crate::bench::broker::{self, BrokerError};
 use crate::bench::client::{Publisher, PublisherError};
@@ -28,7 +29,6 @@ use crate::bench::relay;
 /// The issuer, as the agents' configuration and the topics name it.
 pub const API_ID: &str = "bench";
 const DEVICES: &str = "downlink/v1/px4/";
-const ECHO_TOPIC: &str = "downlink-bench/echo";
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const ECHO_LIMIT: Duration = Duration::from_secs(10);
 
@@ -133,6 +133,11 @@ pub struct Site {
     publisher: Publisher,
     issuer: Issuer,
     broker: SocketAddr,
+    /// Of a broker that others use, too: where to clear up.
+    shared: Option<SocketAddr>,
+    /// What the stations' names begin with.
+    name: String,
+    echo_topic: String,
     make: Make,
     pub kinds: Vec<Kind>,
     max_outstanding: usize,
@@ -148,32 +153,40 @@ impl Site {
     pub async fn open(options: SiteOptions<'_>) -> Result<Self, RigError> {
         let folder = tempfile::Builder::new().prefix("downlink-bench-").tempdir_in(options.dir);
         let folder = folder.map_err(RigError::Folder)?;
-        let (broker, near) = match options.broker {
-            Some(broker) => (broker, relay_to(broker).await?),
-            None => {
-                let broker = broker::start()?;
-                (broker, broker)
-            }
+        let shared = match options.broker {
+            Some(broker) => Some(relay_to(broker).await?),
+            None => None,
         };
+        let broker = options.broker.map_or_else(broker::start, Ok)?;
+        let name = match shared {
+            // Other benches may be there.
+            Some(_) => format!("bench-{:.8}", Uuid::new_v4().simple().to_string()),
+            None => "bench".to_owned(),
+        };
+        let echo_topic = format!("downlink-bench/{name}/echo");
         let issuer = Issuer::make(API_ID, folder.path())?;
         let (sender, events) = mpsc::unbounded_channel();
         let from_broker = sender.clone();
         let topics = ["replies/#", "lifecycle/#", "presence"].map(|it| format!("{DEVICES}+/{it}"));
-        let topics = [&topics[..], &[ECHO_TOPIC.to_owned()]].concat();
-        let client_id = format!("downlink-bench-{}", std::process::id());
-        let publisher = Publisher::connect(near, &client_id, topics, move |message| {
-            let lost = |error| What::BrokerLost(Box::new(error));
-            let what = message.map_or_else(lost, What::Mqtt);
-            // Nobody looks any more when the site has ended.
-            let _ = from_broker.send(Incoming { at: Instant::now(), what });
-        })
-        .await?;
+        let topics = [&topics[..], std::slice::from_ref(&echo_topic)].concat();
+        let client_id = format!("downlink-{name}");
+        let publisher =
+            Publisher::connect(shared.unwrap_or(broker), &client_id, topics, move |message| {
+                let lost = |error| What::BrokerLost(Box::new(error));
+                let what = message.map_or_else(lost, What::Mqtt);
+                // Nobody looks any more when the site has ended.
+                let _ = from_broker.send(Incoming { at: Instant::now(), what });
+            })
+            .await?;
         let SiteOptions { make, kinds, max_outstanding, agent, .. } = options;
         Ok(Self {
             stations: Vec::new(),
             publisher,
             issuer,
             broker,
+            shared,
+            name,
+            echo_topic,
             make,
             kinds,
             max_outstanding,
@@ -188,7 +201,7 @@ impl Site {
     /// Adds a vehicle; its agent does not run yet. Returns its number.
     pub fn add_station(&mut self) -> Result<usize, RigError> {
         let number = self.stations.len();
-        let device_id = device_id(number);
+        let device_id = format!("{}-{}", self.name, number + 1);
         let folder = self.folder.path().join(&device_id);
         fs::create_dir(&folder).map_err(RigError::Folder)?;
         let sender = self.sender.clone();
@@ -244,7 +257,7 @@ impl Site {
         // The broker may still hold others.
         let body = format!("{:*<length$}", Uuid::new_v4().to_string());
         let begun = Instant::now();
-        self.publisher.publish(ECHO_TOPIC, body.clone()).await?;
+        self.publisher.publish(&self.echo_topic, body.clone()).await?;
         let deadline = tokio::time::Instant::now() + ECHO_LIMIT;
         loop {
             match tokio::time::timeout_at(deadline, self.events.recv()).await {
@@ -298,15 +311,24 @@ impl Site {
     }
 }
 
+impl Drop for Site {
+    fn drop(&mut self) {
+        // The configuration's default of a client_id.
+        let agent = |it: &Station| {
+            (format!("downlinkd-{}", it.device_id), format!("{DEVICES}{}/presence", it.device_id))
+        };
+        let agents: Vec<(String, String)> = self.stations.iter().map(agent).collect();
+        self.stations.clear();
+        if let Some(broker) = self.shared {
+            traces::clear(broker, &agents);
+        }
+    }
+}
+
 /// Where the publisher connects, whose own ACKs would be late; the embedded broker has such a relay.
 async fn relay_to(broker: SocketAddr) -> Result<SocketAddr, RigError> {
     // The relay could not tell why it fails.
     let reached = tokio::net::TcpStream::connect(broker).await;
     reached.map_err(|error| RigError::NoBroker(broker, error))?;
     relay::start_on_free_port(broker).map_err(RigError::Relay)
-}
-
-/// The name of the station with this number.
-pub fn device_id(number: usize) -> String {
-    format!("bench-{}", number + 1)
 }
