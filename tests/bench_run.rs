@@ -147,6 +147,19 @@ fn where_no_vehicle_is_heard_one_scenario_waits_and_the_rest_is_skipped() {
 }
 
 #[test]
+fn nobody_has_to_read_how_a_run_goes() {
+    let folder = Folder::new();
+    folder.write("good", GOOD);
+    let junit = folder.path("report.xml");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let arguments = ["run", text(folder.0.path()), "--junit", text(&junit)];
+    let status = bench().args(arguments).stdout(writer).status().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(fs::read_to_string(junit).unwrap().contains("tests=\"1\" failures=\"0\""));
+}
+
+#[test]
 fn a_failed_scenario_shows_the_last_lines_of_the_agents_log() {
     let folder = Folder::new();
     let wrong = GOOD.replace("FAILED", "SUCCEEDED");

@@ -1,6 +1,6 @@
 //! What came of a run: a table for a person, JSON and JUnit's XML for machines.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use quick_xml::Writer;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::file::Scenario;
 use super::play::{Failure, Place};
+use crate::bench::output::print;
 use crate::edge::link::Endpoint;
 
 pub enum Outcome {
@@ -47,9 +48,9 @@ pub fn heading() -> io::Result<()> {
     say("result      time  scenario")
 }
 
-/// A line on standard output.
+/// A line on standard output, whether anybody reads it or not: there are the exit code and the files.
 pub fn say(line: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{line}")
+    print(&format!("{line}\n")).map(drop)
 }
 
 impl Report {
