@@ -13,8 +13,8 @@ pub mod publisher;
 mod seconds;
 pub mod secrets;
 mod signing;
-mod strict;
 mod target_system;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -135,15 +135,16 @@ fn read(path: &Path) -> Result<(Source, Vec<Source>), Error> {
         let text = std::fs::read_to_string(&file)
             .map_err(|source| Error::Read { path: file.clone(), source })?;
         let source = config::Config::builder().add_source(File::from_str(&text, FileFormat::Toml));
-        sources.push(Source::read(file.display().to_string(), source)?.strict()?);
+        sources.push(Source::read(file.display().to_string(), source, true)?);
     }
     let environment = config::Config::builder().add_source(environment());
-    sources.push(Source::read("the environment (DOWNLINKD_…)".to_owned(), environment)?);
+    sources.push(Source::read("the environment (DOWNLINKD_…)".to_owned(), environment, false)?);
 
     let all = sources
         .iter()
         .fold(config::Config::builder(), |all, source| all.add_source(source.values.clone()));
-    let all = Source::read(path.display().to_string(), all)?;
+    // The files' values have been found to be of their types.
+    let all = Source::read(path.display().to_string(), all, false)?;
     Ok((all, sources))
 }
 
@@ -160,18 +161,15 @@ struct Source {
 }
 
 impl Source {
-    fn read(origin: String, builder: ConfigBuilder<DefaultState>) -> Result<Self, Error> {
+    fn read(
+        origin: String,
+        builder: ConfigBuilder<DefaultState>,
+        is_file: bool,
+    ) -> Result<Self, Error> {
         let invalid = |error| Error::invalid(&origin, &error);
         let values = builder.build().map_err(invalid)?;
-        let raw = values.clone().try_deserialize().map_err(invalid)?;
+        let raw = values::read(values.clone(), is_file).map_err(invalid)?;
         Ok(Self { origin, values, raw })
-    }
-
-    /// Of a file: no value may be of another type than its key's.
-    fn strict(self) -> Result<Self, Error> {
-        let checked = strict::check::<Raw>(self.values.clone());
-        checked.map_err(|error| Error::invalid(&self.origin, &error))?;
-        Ok(self)
     }
 
     /// Whether the mistake can be this source's. A list of tables counts as a whole.

@@ -29,10 +29,9 @@ pub fn config(data: &[u8]) -> bool {
     if files.len() > MAX_FILES || !names_only_the_secret(&all) {
         return false;
     }
-    let Ok(source) = Source::read("fuzz".to_owned(), values).and_then(Source::strict) else {
+    let Ok(Source { raw, .. }) = Source::read("fuzz".to_owned(), values, true) else {
         return false;
     };
-    let Source { raw, .. } = source;
     match raw.check() {
         Ok(config) => {
             check(&config);

@@ -72,7 +72,7 @@ fn the_environment_is_all_text() {
     let set: Map<_, _> =
         set.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
     let environment = config::Config::builder().add_source(environment().source(Some(set)));
-    let source = Source::read("the environment".to_owned(), environment).unwrap();
+    let source = Source::read("the environment".to_owned(), environment, false).unwrap();
     let config = source.raw.check().map_err(|mistake| mistake.message).unwrap();
     assert_eq!((&*config.device_id, config.link.source.system), ("7", 3));
     assert_eq!(config.delivery.max_outstanding, 8);
