@@ -28,31 +28,56 @@ struct Keyed {
     is_file: bool,
 }
 
+/// What is the same for all types is not generic: this is in the program once for each.
 impl Keyed {
-    fn whole<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        if !self.is_file {
-            return match self.value.kind {
-                ValueKind::I64(number) => visitor.visit_i64(number),
-                _ => visitor.visit_u64(self.value.into_uint()?),
-            };
+    fn boolean(self) -> Result<bool, ConfigError> {
+        match self.value.kind {
+            ValueKind::Boolean(value) => Ok(value),
+            _ if self.is_file => Err(self.unexpected("a boolean")),
+            _ => self.value.into_bool(),
         }
-        let unexpected = match &self.value.kind {
-            ValueKind::Float(number) => Unexpected::Float(*number),
-            ValueKind::Boolean(value) => Unexpected::Bool(*value),
-            ValueKind::String(text) => Unexpected::Str(text),
-            _ => return self.deserialize_any(visitor),
-        };
-        Err(Error::invalid_type(unexpected, &"a whole number"))
     }
-}
 
-/// Serde would say "expected u8".
-macro_rules! whole {
-    ($($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-            self.whole(visitor)
-        })*
-    };
+    fn text(self) -> Result<String, ConfigError> {
+        match self.value.kind {
+            ValueKind::String(text) => Ok(text),
+            _ if self.is_file => Err(self.unexpected("a string")),
+            _ => self.value.into_string(),
+        }
+    }
+
+    fn number(self) -> Result<f64, ConfigError> {
+        match self.value.kind {
+            ValueKind::Float(number) => Ok(number),
+            ValueKind::I64(number) => Ok(number as f64),
+            _ if self.is_file => Err(self.unexpected("a number")),
+            _ => self.value.into_float(),
+        }
+    }
+
+    fn whole_number(self) -> Result<i64, ConfigError> {
+        match self.value.kind {
+            ValueKind::I64(number) => Ok(number),
+            _ if self.is_file => Err(self.unexpected("a whole number")),
+            _ => self.value.into_int(),
+        }
+    }
+
+    fn unexpected(self, expected: &str) -> ConfigError {
+        let unexpected = match &self.value.kind {
+            ValueKind::Nil => Unexpected::Unit,
+            ValueKind::Boolean(value) => Unexpected::Bool(*value),
+            ValueKind::I64(number) => Unexpected::Signed(*number),
+            ValueKind::U64(number) => Unexpected::Unsigned(*number),
+            ValueKind::Float(number) => Unexpected::Float(*number),
+            ValueKind::String(text) => Unexpected::Str(text),
+            ValueKind::Array(_) => Unexpected::Seq,
+            ValueKind::Table(_) => Unexpected::Map,
+            // TOML has none.
+            ValueKind::I128(_) | ValueKind::U128(_) => Unexpected::Other("so large a number"),
+        };
+        Error::invalid_type(unexpected, &expected)
+    }
 }
 
 /// Serde's own readers take only what they ask for, so each value goes to them as it is.
@@ -83,28 +108,35 @@ impl<'de> Deserializer<'de> for Keyed {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        if self.is_file {
-            return self.deserialize_any(visitor);
-        }
-        visitor.visit_bool(self.value.into_bool()?)
+        visitor.visit_bool(self.boolean()?)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        if self.is_file {
-            return self.deserialize_any(visitor);
-        }
-        visitor.visit_string(self.value.into_string()?)
+        visitor.visit_string(self.text()?)
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        self.deserialize_string(visitor)
+        visitor.visit_string(self.text()?)
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        if self.is_file {
-            return self.deserialize_any(visitor);
-        }
-        visitor.visit_f64(self.value.into_float()?)
+        visitor.visit_f64(self.number()?)
+    }
+
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        visitor.visit_i64(self.whole_number()?)
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        visitor.visit_i64(self.whole_number()?)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        visitor.visit_i64(self.whole_number()?)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        visitor.visit_i64(self.whole_number()?)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
@@ -118,8 +150,6 @@ impl<'de> Deserializer<'de> for Keyed {
     ) -> Result<V::Value, ConfigError> {
         visitor.visit_newtype_struct(self)
     }
-
-    whole! { deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 }
 
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u128 f32 char bytes byte_buf unit unit_struct seq tuple tuple_struct map struct
@@ -135,6 +165,16 @@ struct Members {
     is_file: bool,
 }
 
+impl Members {
+    fn next_name(&mut self) -> Option<String> {
+        let (name, value) = self.members.next()?;
+        let dot = if self.key.is_empty() { "" } else { "." };
+        let key = format!("{}{dot}{name}", self.key);
+        self.next = Some(Keyed { key, value, is_file: self.is_file });
+        Some(name)
+    }
+}
+
 impl<'de> MapAccess<'de> for Members {
     type Error = ConfigError;
 
@@ -142,10 +182,7 @@ impl<'de> MapAccess<'de> for Members {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, ConfigError> {
-        let Some((name, value)) = self.members.next() else { return Ok(None) };
-        let dot = if self.key.is_empty() { "" } else { "." };
-        let key = format!("{}{dot}{name}", self.key);
-        self.next = Some(Keyed { key, value, is_file: self.is_file });
+        let Some(name) = self.next_name() else { return Ok(None) };
         let name: StringDeserializer<ConfigError> = name.into_deserializer();
         seed.deserialize(name).map(Some)
     }
@@ -164,6 +201,13 @@ struct Items {
     is_file: bool,
 }
 
+impl Items {
+    fn next_item(&mut self) -> Option<Keyed> {
+        let (index, value) = self.items.next()?;
+        Some(Keyed { key: format!("{}[{index}]", self.key), value, is_file: self.is_file })
+    }
+}
+
 impl<'de> SeqAccess<'de> for Items {
     type Error = ConfigError;
 
@@ -171,17 +215,19 @@ impl<'de> SeqAccess<'de> for Items {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, ConfigError> {
-        let Some((index, value)) = self.items.next() else { return Ok(None) };
-        let key = format!("{}[{index}]", self.key);
-        keyed(Keyed { key, value, is_file: self.is_file }, seed).map(Some)
+        self.next_item().map(|item| keyed(item, seed)).transpose()
     }
 }
 
 fn keyed<'de, T: DeserializeSeed<'de>>(value: Keyed, seed: T) -> Result<T::Value, ConfigError> {
     let key = value.key.clone();
-    seed.deserialize(value).map_err(|error| match error {
+    seed.deserialize(value).map_err(|error| at(key, error))
+}
+
+fn at(key: String, error: ConfigError) -> ConfigError {
+    match error {
         // Of a value further in.
         ConfigError::At { .. } => error,
         error => ConfigError::At { error: Box::new(error), origin: None, key: Some(key) },
-    })
+    }
 }
