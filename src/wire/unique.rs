@@ -4,7 +4,8 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::map::{Entry, Map};
+use serde_json::{Number, Value};
 
 /// As `serde_json::from_slice` reads a value.
 ///
@@ -70,11 +71,15 @@ impl<'de> Visitor<'de> for Reader {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("{name:?} stands twice")));
+            match object.entry(name) {
+                Entry::Vacant(member) => {
+                    let Unique(value) = members.next_value()?;
+                    member.insert(value);
+                }
+                Entry::Occupied(member) => {
+                    return Err(A::Error::custom(format_args!("{:?} stands twice", member.key())));
+                }
             }
-            let Unique(value) = members.next_value()?;
-            object.insert(name, value);
         }
         Ok(Value::Object(object))
     }
