@@ -23,7 +23,7 @@ use super::rest::Rest;
 const BITS_PER_BYTE: u64 = 10;
 /// What the line discipline holds (N_TTY_BUF_SIZE, 4096), less a tenth: beyond it RTS would hold the
 /// sender up, and whoever reads so much has not read all.
-const DISCIPLINE_BYTES: u32 = 3712;
+const DISCIPLINE_BYTES: usize = 3712;
 /// So many are to come during a rest. When the discipline is nearly full the driver of a USB adapter stops
 /// reading, and the adapter's own buffer is small.
 const AWAITED_BYTES: u32 = 3328;
@@ -118,14 +118,14 @@ impl Stream for Serial {
             loop {
                 let mut ready = ready!(watched.poll_read_ready(context))?;
                 let Ok(read) = ready.try_io(|_| self.port.read(buffer)) else { continue };
-                if matches!(read, Ok(length) if (1..buffer.len()).contains(&length)) {
+                if matches!(read, Ok(1..DISCIPLINE_BYTES)) {
                     // That was all: what comes next makes it ready again (epoll(7), edge-triggered).
                     ready.clear_ready();
                 }
                 break read?;
             }
         };
-        self.has_more = length >= DISCIPLINE_BYTES as usize;
+        self.has_more = length >= DISCIPLINE_BYTES;
         self.read_since = self.read_since.saturating_add(length as u32);
         Poll::Ready(Ok(length))
     }
@@ -147,7 +147,7 @@ impl Stream for Serial {
         let rest = awaited(self.read_since, now - self.rested_at);
         let mut rest = rest.min(LONGEST_REST).min(longest).max(SHORTEST_REST);
         if self.rtscts {
-            rest = rest.min(self.wire_time(DISCIPLINE_BYTES));
+            rest = rest.min(self.wire_time(DISCIPLINE_BYTES as u32));
         }
         self.rest.begin(rest)?;
         self.rested_at = now;
@@ -222,7 +222,7 @@ mod tests {
         while unread > 0 {
             let length = poll_fn(|context| serial.poll_read(context, &mut buffer)).await.unwrap();
             unread -= length;
-            let is_full = length >= DISCIPLINE_BYTES as usize;
+            let is_full = length >= DISCIPLINE_BYTES;
             full_readings += u32::from(is_full);
             let second = Duration::from_secs(1);
             let rest = serial.rest(serial.rested_at + second, second).unwrap();
@@ -257,7 +257,7 @@ mod tests {
         let mut serial = Serial::open(&path, 921_600, true).unwrap();
         let second = Duration::from_secs(1);
         let rest = serial.rest(serial.rested_at + second, second).unwrap();
-        assert_eq!(rest, serial.wire_time(DISCIPLINE_BYTES));
+        assert_eq!(rest, serial.wire_time(DISCIPLINE_BYTES as u32));
         assert!(rest < LONGEST_REST);
     }
 

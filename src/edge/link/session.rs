@@ -190,8 +190,10 @@ impl<'a> Session<'a> {
             let frame = mavlink::command(self.link.sequence, self.link.options.source, &frame);
             match self.link.gate.seal(frame) {
                 Some(frame) => {
+                    let now = Instant::now();
                     self.port.attend();
-                    self.attentive_until = Instant::now() + ANSWER_TIME;
+                    self.attentive_until = now + ANSWER_TIME;
+                    self.forget_answers_of_before(now);
                     self.answers_by.insert(queued.answer_by());
                     self.begin(Some(ticket), frame, by, unless_begun);
                 }
@@ -366,10 +368,14 @@ impl<'a> Session<'a> {
 
     /// What comes in time must not be read too late.
     fn longest_rest(&mut self, now: Instant) -> Duration {
+        self.forget_answers_of_before(now);
+        self.answers_by.first().map_or(Duration::MAX, |by| *by - now)
+    }
+
+    fn forget_answers_of_before(&mut self, now: Instant) {
         while self.answers_by.first().is_some_and(|by| *by <= now) {
             self.answers_by.pop_first();
         }
-        self.answers_by.first().map_or(Duration::MAX, |by| *by - now)
     }
 
     async fn pass_on(&mut self) -> Result<(), End> {
