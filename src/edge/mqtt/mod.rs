@@ -126,7 +126,7 @@ pub struct PublishId(pub u64);
 #[derive(Clone, Debug)]
 pub struct Publish {
     /// With an id its fate is reported as [`Event::Published`]. Where the broker is slow, those with
-    /// an id go first, and of those without one only 256 wait: what comes then is dropped, unless it
+    /// an id go first, and of those without one only 4096 wait: what comes then is dropped, unless it
     /// is retained. Of these the newest of a topic is published.
     pub id: Option<PublishId>,
     pub topic: String,

@@ -12,7 +12,7 @@ use super::packet::Prepared;
 const WINDOW: usize = 16;
 /// Publishes without an id that wait at most. The caller does not bound them: answers, as many as
 /// there are messages, which the broker may bring faster than it takes the answers.
-const WAITING: usize = 256;
+const WAITING: usize = 4096;
 
 pub(super) struct Outgoing {
     window: usize,
