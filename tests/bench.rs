@@ -195,8 +195,10 @@ fn a_signal_ends_a_load_and_leaves_nothing() {
     // This program's own agent, and another one.
     for (signal, agent) in signals.into_iter().zip([&[][..], &["--agent", DAEMON]]) {
         let folder = tempfile::tempdir().unwrap();
-        let mut load = Command::new(program)
-            .args(["load", "--commands", "1000000", "--dir", folder.path().to_str().unwrap()])
+        // Whoever runs the tests by nohup has SIGHUP ignored, and a bench under it would go on.
+        let mut load = Command::new("env")
+            .args(["--default-signal=HUP", program, "load", "--commands", "1000000", "--dir"])
+            .arg(folder.path())
             .args(agent)
             .spawn()
             .unwrap();
