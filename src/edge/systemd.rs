@@ -1,6 +1,7 @@
 //! What the service manager is told (sd_notify). Outside of systemd every call does nothing.
 //!
-//! Called from the daemon's loop: each is a socket of its own with one datagram, and does not wait.
+//! Called from the daemon's loop: each is a socket of its own with one datagram, which waits only while
+//! systemd has no room for it.
 
 use std::time::{Duration, Instant};
 

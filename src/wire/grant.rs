@@ -258,9 +258,7 @@ fn read_scope(scope: &Object, field: &str) -> Result<Scope, Violation> {
                 },
             )
         }
-        "domain" if catalog::all().iter().any(|command| command.domain == text) => {
-            Ok(Scope::Domain(text.clone()))
-        }
+        "domain" if catalog::is_domain(text) => Ok(Scope::Domain(text.clone())),
         "domain" => Err(Violation::new(
             Code::RequestOutOfRange,
             &path,
