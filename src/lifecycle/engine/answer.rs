@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Engine, Slot};
+use super::Engine;
+use super::live::Slot;
 use crate::catalog::Transport;
 use crate::code::Code;
 use crate::guard::extra_link::LinkId;

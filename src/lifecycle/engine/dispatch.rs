@@ -1,6 +1,9 @@
 //! A command's frame goes out: one in flight per target and MAV_CMD, a window in all.
 
-use super::{Engine, RELEASE_AFTER, Slot};
+use std::time::Duration;
+
+use super::Engine;
+use super::live::Slot;
 use crate::catalog::{Encoded, Transport};
 use crate::code::Code;
 use crate::lifecycle::effect::{Effect, Ticket};
@@ -10,6 +13,10 @@ use crate::lifecycle::status::Status;
 use crate::lifecycle::time::{Now, Stamp};
 use crate::lifecycle::timers::Timer;
 use crate::wire::mavlink::{Body, CommandFrame};
+
+/// How long a command that nobody waits for keeps its slot: long enough for its COMMAND_ACK, so
+/// that the vehicle's short queue does not overflow.
+const RELEASE_AFTER: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Sends what may go now, in the order of acceptance.

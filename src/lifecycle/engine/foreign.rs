@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Slot;
+use super::live::Slot;
 use crate::wire::mavlink::{Address, CommandAck, ForeignCommand};
 
 /// How long after it passed, or after the last news of its progress, a command may yet be answered.

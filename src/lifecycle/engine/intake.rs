@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Engine, Live};
+use super::Engine;
+use super::live::Live;
 use crate::catalog::Command;
 use crate::code::{Code, Violation};
 use crate::guard::authentication::{Authenticated, Freshness};

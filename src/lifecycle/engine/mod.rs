@@ -5,50 +5,45 @@
 //! `Persist` always comes before every effect that makes its content visible outside. What happened
 //! during a `Persist` is best handled right after it: it can still take back a frame that waits.
 //!
-//! Reading order: `intake` (a request arrives), `dispatch` (its frame goes out), `answer` (its
-//! COMMAND_ACK comes, or does not), `foreign` (or it is perhaps another's), `recover` (all of it after
-//! a restart), `grant` (what may be sent at all meanwhile).
+//! Reading order: `intake` (a request arrives), `live` (what is kept of it), `update` (it takes a step),
+//! `dispatch` (its frame goes out), `answer` (its COMMAND_ACK comes, or does not), `foreign` (or it is
+//! perhaps another's), `ending` (all is known of it), `recover` (all of it after a restart); meanwhile
+//! `links` and `grant` (what may be sent at all).
 
 mod answer;
 mod dispatch;
+mod ending;
 mod foreign;
 mod grant;
 mod intake;
+mod links;
+mod live;
 mod recover;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::effect::{Batch, Effect, Input, OutboxNumber, Ticket};
 use super::outbox::Outbox;
 use super::record::Record;
 use super::request::{CommandId, Origin};
-use super::status::{Cause, Status};
-use super::time::{Now, Stamp, Timestamp};
+use super::status::Status;
+use super::time::{Now, Timestamp};
 use super::timers::{Timer, Timers};
-use crate::code::Code;
 use crate::guard::autopilot::Autopilot;
 use crate::guard::extra_link::{ExtraLink, LinkId};
-use crate::guard::grants::{GrantId, Grants};
+use crate::guard::grants::Grants;
 use crate::guard::nonces::{NonceKey, Nonces};
-use crate::guard::policy::Retransmit;
 use crate::guard::rate::Rates;
 use crate::guard::set_aside::SetAside;
 use crate::guard::vehicle::{LinkState, Vehicle};
 use crate::guard::{Clearance, Guard, Refusal};
-use crate::wire::mavlink::{Address, Heartbeat};
+use crate::wire::mavlink::Address;
 use foreign::ForeignCommands;
-
-/// Writes that nothing waits for ride along with the next commit, or go after this time.
-const LAZY_WRITES_AFTER: Duration = Duration::from_secs(1);
-/// How long a command that nobody waits for keeps its slot: long enough for its COMMAND_ACK, so
-/// that the vehicle's short queue does not overflow.
-const RELEASE_AFTER: Duration = Duration::from_secs(1);
-/// How long updates that the broker refused wait before they are offered again.
-const OUTBOX_RETRY_AFTER: Duration = Duration::from_secs(5);
+use live::{Live, Slot};
 
 /// Nonces that are remembered at most: one command every 12 ms for twice the window. A full store
 /// refuses.
@@ -79,59 +74,6 @@ pub struct Settings {
     pub max_updates: usize,
     /// Others command the vehicle through us.
     pub forwards: bool,
-}
-
-/// COMMAND_ACK tells commands apart by nothing but who answers and the MAV_CMD.
-type Slot = (Address, u16);
-
-/// A command that something can still happen to, or whose last write is not durable yet.
-#[derive(Clone, Debug)]
-struct Live {
-    record: Record,
-    /// On the boot clock: when waiting ends.
-    deadline: Duration,
-    /// It was dispatched by an earlier process.
-    recovered: bool,
-    /// The vehicle told this process that it works on it.
-    progressed: bool,
-    /// It waits since before a restart, so the vehicle may yet have to tell its state.
-    waits_for_state: bool,
-    /// It waits since before a restart, and its link has not been ready since.
-    waits_for_link: bool,
-    retransmit: Option<Retransmit>,
-    /// It may be sent while this grant holds.
-    grant: Option<GrantId>,
-    /// COMMAND_LONG.confirmation: how often it was written again.
-    confirmation: u8,
-    /// A frame that waits among the effects.
-    unsent: Option<Ticket>,
-    /// A frame was handed out, by this process or perhaps by an earlier one.
-    may_be_out: bool,
-    /// An answer came that may be to the command of another.
-    perhaps_answered: bool,
-}
-
-impl Live {
-    fn new(record: Record, deadline: Duration) -> Self {
-        Self {
-            may_be_out: record.dispatch.is_some(),
-            record,
-            deadline,
-            recovered: false,
-            progressed: false,
-            waits_for_state: false,
-            waits_for_link: false,
-            retransmit: None,
-            grant: None,
-            confirmation: 0,
-            unsent: None,
-            perhaps_answered: false,
-        }
-    }
-
-    fn slot(&self) -> Slot {
-        (self.record.target, self.record.content.command)
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -391,178 +333,12 @@ impl Engine {
         }
     }
 
-    fn on_heartbeat(&mut self, link: LinkId, heartbeat: &Heartbeat, heard: Duration) {
-        let was_known = self.vehicle.autopilot().system.is_some();
-        self.vehicle.heartbeat(link, heartbeat, heard);
-        if let Some(autopilot) = self.vehicle.autopilot().address().filter(|_| !was_known) {
-            self.effects.push_back(Effect::Learned(autopilot));
-        }
-    }
-
     fn forget_nonces(&mut self, now: &Now) {
         for key in self.nonces.expire(now) {
             if self.nonce_entries.remove(&key) && self.batch.nonces.remove(&key).is_none() {
                 self.batch.expired_nonces.insert(key);
                 self.write_lazily(now);
             }
-        }
-    }
-
-    fn on_published(&mut self, now: &Now, number: u64, accepted: bool) {
-        if !accepted {
-            self.outbox.refused(number);
-            self.timers.set(Timer::OutboxRetry, now.boot + OUTBOX_RETRY_AFTER);
-        } else if self.outbox.published(number) && self.forget_update(number) {
-            self.write_lazily(now);
-        }
-    }
-
-    /// Takes an update out of the journal; false when it never got there.
-    fn forget_update(&mut self, number: OutboxNumber) -> bool {
-        self.batch.outbox.remove(&number).is_none() && self.batch.published.insert(number)
-    }
-
-    /// Reports changes of the links' states; commands that wait for a link that is gone end.
-    fn follow_links(&mut self, now: &Now) {
-        if let Some(stale_at) = self.vehicle.stale_at(now.boot) {
-            self.timers.set(Timer::LinkStale, stale_at);
-        }
-        for link in self.vehicle.links() {
-            let state = self.vehicle.link_state(link, now.boot);
-            let before = self.link_states.insert(link, state);
-            if before == Some(state) {
-                continue;
-            }
-            self.effects.push_back(Effect::Link(link, state));
-            if link == LinkId::MAIN && before == Some(LinkState::Ready) {
-                self.grants.link_lost(now.boot);
-            }
-        }
-        self.end_unreachable(now);
-    }
-
-    /// Ends what waits for a link that was lost, or for another vehicle than this one.
-    fn end_unreachable(&mut self, now: &Now) {
-        let mut lost = Vec::new();
-        for id in &self.queue {
-            let Some(live) = self.live.get_mut(id) else { continue };
-            let target = live.record.target;
-            if self.vehicle.ready_for(target, now.boot) {
-                live.waits_for_link = false;
-            } else if let Some(system) =
-                self.vehicle.autopilot().system.filter(|it| *it != target.system)
-            {
-                // Accepted before a restart.
-                let message = format!(
-                    "the command was accepted for system {}, and the vehicle is system {system}; it was not sent",
-                    target.system
-                );
-                lost.push((*id, message));
-            } else if !live.waits_for_link {
-                // It was ready when the guard let the command in, or since.
-                let link = self.vehicle.link_of(target.component);
-                let link = self.vehicle.link_name(link).unwrap_or("to the vehicle");
-                let message =
-                    format!("the link {link} was lost while the command waited for its turn");
-                lost.push((*id, message));
-            }
-        }
-        for (id, message) in lost {
-            self.finish(now, id, Status::Failed, Code::TransportLost, message);
-        }
-    }
-
-    /// Ends a command: the one place where a status becomes final.
-    fn finish(
-        &mut self,
-        now: &Now,
-        id: CommandId,
-        status: Status,
-        cause: impl Into<Cause>,
-        message: impl Into<String>,
-    ) {
-        let Some(live) = self.live.get_mut(&id) else { return };
-        let cause = cause.into();
-        let record = &mut live.record;
-        record.status = status;
-        record.cause = Some(cause);
-        record.message = Some(message.into());
-        let slot = live.slot();
-        let takes_late_ack = matches!(
-            cause,
-            Cause::Agent(Code::TimeoutAck | Code::TimeoutProgress | Code::RestartOutcomeUnknown)
-        );
-        if let Some(unsent) = live.unsent.take() {
-            self.tickets.remove(&unsent);
-            for effects in [&mut self.ready, &mut self.effects] {
-                effects
-                    .retain(|it| !matches!(it, Effect::Send { ticket, .. } if *ticket == unsent));
-            }
-        }
-        self.queue.retain(|queued| *queued != id);
-        self.free_slot(slot, id);
-        self.timers.cancel_command(id);
-        if takes_late_ack {
-            self.late.insert(slot, id);
-            self.timers.set(Timer::LateWindow(id), now.boot + self.settings.late_ack_window);
-        } else {
-            self.close(id);
-        }
-        self.announce(now, id);
-        self.urgent = true;
-    }
-
-    /// Nothing can change this command any more. The write is the caller's.
-    fn close(&mut self, id: CommandId) {
-        if let Some(live) = self.live.get_mut(&id) {
-            live.record.closed = true;
-            let slot = live.slot();
-            if self.late.get(&slot) == Some(&id) {
-                self.late.remove(&slot);
-            }
-            self.timers.cancel_command(id);
-            self.closing.push(id);
-        }
-    }
-
-    fn free_slot(&mut self, slot: Slot, id: CommandId) {
-        if self.in_flight.get(&slot) == Some(&id) {
-            self.in_flight.remove(&slot);
-        }
-    }
-
-    /// Makes the next update of a command and puts it into the outbox.
-    fn announce(&mut self, now: &Now, id: CommandId) {
-        let Some(live) = self.live.get_mut(&id) else { return };
-        live.record.seq = live.record.next_seq();
-        self.announce_as_numbered(now, id);
-    }
-
-    /// As [`Engine::announce`], with the number that the record already carries.
-    fn announce_as_numbered(&mut self, now: &Now, id: CommandId) {
-        let Some(live) = self.live.get_mut(&id) else { return };
-        live.record.updated = Stamp::of(now);
-        let record = Arc::new(live.record.clone());
-        self.effects.push_back(Effect::Step(record.clone()));
-        self.batch.records.insert(id, record.clone());
-        self.batch.outbox.insert(self.outbox.push(record.clone()), record);
-        for replaced in self.outbox.collapse() {
-            self.forget_update(replaced);
-            // Or a crash would bring it back after its successor was published.
-            self.urgent = true;
-        }
-    }
-
-    /// Adds a command to the batch as it stands.
-    fn write(&mut self, id: CommandId) {
-        if let Some(live) = self.live.get(&id) {
-            self.batch.records.insert(id, Arc::new(live.record.clone()));
-        }
-    }
-
-    fn write_lazily(&mut self, now: &Now) {
-        if !self.timers.is_set(Timer::LazyWrites) {
-            self.timers.set(Timer::LazyWrites, now.boot + LAZY_WRITES_AFTER);
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Engine, Live};
+use super::Engine;
+use super::live::Live;
 use crate::catalog;
 use crate::code::Code;
 use crate::guard::grants::GrantId;

@@ -9,14 +9,16 @@ use uuid::Uuid;
 
 use super::super::*;
 use crate::catalog::{self, Transport};
+use crate::code::Code;
 use crate::guard::authentication::Authenticated;
-use crate::guard::grants::{Action, Answer, Ending, Opener};
+use crate::guard::grants::{Action, Answer, Ending, GrantId, Opener};
 use crate::guard::nonces::NonceKey;
 use crate::guard::policy::{Policy, Rule};
 use crate::guard::{Mode, Refusal};
 use crate::lifecycle::effect::{CallId, DeliveryId, OutboxNumber, Reply};
 use crate::lifecycle::outbox::MAX_UPDATES;
 use crate::lifecycle::request::{CommandRequest, GrantMessage, Origin, Query, ReplyTo, command_id};
+use crate::lifecycle::status::Cause;
 use crate::lifecycle::time::Timestamp;
 use crate::wire::mavlink::{Body, CommandAck, CommandFrame, Heartbeat};
 

@@ -22,10 +22,12 @@ use harness::{AUTOPILOT, CAMERA, Harness, US, ack, heartbeat, seconds};
 
 use super::*;
 use crate::catalog::Transport;
+use crate::code::Code;
 use crate::guard::Mode;
-use crate::guard::policy::{Policy, Rule};
+use crate::guard::policy::{Policy, Retransmit, Rule};
 use crate::lifecycle::effect::Reply;
 use crate::lifecycle::request::CommandRequest;
+use crate::lifecycle::status::Cause;
 use crate::wire::mavlink::{Body, CommandAck};
 
 const ROI: u16 = 80;
