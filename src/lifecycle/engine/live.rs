@@ -9,37 +9,37 @@ use crate::lifecycle::record::Record;
 use crate::wire::mavlink::Address;
 
 /// COMMAND_ACK tells commands apart by nothing but who answers and the MAV_CMD.
-pub(super) type Slot = (Address, u16);
+pub type Slot = (Address, u16);
 
 /// A command that something can still happen to, or whose last write is not durable yet.
 #[derive(Clone, Debug)]
-pub(super) struct Live {
-    pub(super) record: Record,
+pub struct Live {
+    pub record: Record,
     /// On the boot clock: when waiting ends.
-    pub(super) deadline: Duration,
+    pub deadline: Duration,
     /// It was dispatched by an earlier process.
-    pub(super) recovered: bool,
+    pub recovered: bool,
     /// The vehicle told this process that it works on it.
-    pub(super) progressed: bool,
+    pub progressed: bool,
     /// It waits since before a restart, so the vehicle may yet have to tell its state.
-    pub(super) waits_for_state: bool,
+    pub waits_for_state: bool,
     /// It waits since before a restart, and its link has not been ready since.
-    pub(super) waits_for_link: bool,
-    pub(super) retransmit: Option<Retransmit>,
+    pub waits_for_link: bool,
+    pub retransmit: Option<Retransmit>,
     /// It may be sent while this grant holds.
-    pub(super) grant: Option<GrantId>,
+    pub grant: Option<GrantId>,
     /// COMMAND_LONG.confirmation: how often it was written again.
-    pub(super) confirmation: u8,
+    pub confirmation: u8,
     /// A frame that waits among the effects.
-    pub(super) unsent: Option<Ticket>,
+    pub unsent: Option<Ticket>,
     /// A frame was handed out, by this process or perhaps by an earlier one.
-    pub(super) may_be_out: bool,
+    pub may_be_out: bool,
     /// An answer came that may be to the command of another.
-    pub(super) perhaps_answered: bool,
+    pub perhaps_answered: bool,
 }
 
 impl Live {
-    pub(super) fn new(record: Record, deadline: Duration) -> Self {
+    pub fn new(record: Record, deadline: Duration) -> Self {
         Self {
             may_be_out: record.dispatch.is_some(),
             record,
@@ -56,7 +56,7 @@ impl Live {
         }
     }
 
-    pub(super) fn slot(&self) -> Slot {
+    pub fn slot(&self) -> Slot {
         (self.record.target, self.record.content.command)
     }
 }
