@@ -20,7 +20,16 @@ const LOOKS_PER_WRITE: usize = 16;
 #[derive(Debug)]
 pub struct Entries {
     pub store: Arc<Store>,
-    ahead: BTreeMap<IVec, Ahead>,
+    ahead: BTreeMap<Key, Ahead>,
+}
+
+/// Keys in the order of their bytes, mostly told by one comparison of numbers: to find its place is
+/// what an entry costs most.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// The first bytes, filled up with zeroes.
+    start: u128,
+    bytes: IVec,
 }
 
 #[derive(Debug)]
@@ -38,7 +47,7 @@ impl Entries {
 
     /// What was written ahead.
     pub fn follow(&mut self, writes: Writes) {
-        let ahead = |(key, value)| (key, Ahead { value, is_old: false });
+        let ahead = |(key, value)| (Key::from(key), Ahead { value, is_old: false });
         self.ahead.extend(writes.into_iter().map(ahead));
     }
 
@@ -47,7 +56,8 @@ impl Entries {
     /// # Errors
     /// Not readable.
     pub fn ahead(&self) -> Result<Vec<Write>, Error> {
-        self.ahead.iter().filter_map(|(key, it)| self.lacking(key, it).transpose()).collect()
+        let ahead = self.ahead.iter();
+        ahead.filter_map(|(key, it)| self.lacking(&key.bytes, it).transpose()).collect()
     }
 
     /// The store has got everything.
@@ -67,12 +77,12 @@ impl Entries {
     /// Not readable.
     pub fn old(&self, after: &[u8], limit: usize) -> Result<(Vec<Write>, Option<IVec>), Error> {
         let mut writes = Vec::new();
-        let behind = (Bound::Excluded(after), Bound::Unbounded);
-        let old = self.ahead.range::<[u8], _>(behind).filter(|(_, ahead)| ahead.is_old);
-        for (looked_at, (key, ahead)) in (1..).zip(old) {
-            writes.extend(self.lacking(key, ahead)?);
+        let behind = (Bound::Excluded(Key::from(after)), Bound::Unbounded);
+        let old = self.ahead.range(behind).filter(|(_, ahead)| ahead.is_old);
+        for (looked_at, (Key { bytes, .. }, ahead)) in (1..).zip(old) {
+            writes.extend(self.lacking(bytes, ahead)?);
             if writes.len() == limit || looked_at == LOOKS_PER_WRITE * limit {
-                return Ok((writes, Some(key.clone())));
+                return Ok((writes, Some(bytes.clone())));
             }
         }
         Ok((writes, None))
@@ -86,7 +96,7 @@ impl Entries {
     /// # Errors
     /// Not readable or damaged.
     pub fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, Error> {
-        match self.ahead.get(key) {
+        match self.ahead.get(&Key::from(key)) {
             Some(Ahead { value, .. }) => value.as_ref().map(|it| decode(key, it)).transpose(),
             None => self.store.get(key),
         }
@@ -101,7 +111,7 @@ impl Entries {
 
     /// Every entry from a key on, in order.
     pub fn range(&self, from: Bound<&[u8]>) -> impl Iterator<Item = Result<Entry, Error>> {
-        let ahead = self.ahead.range::<[u8], _>((from, Bound::Unbounded));
+        let ahead = self.ahead.range((from.map(Key::from), Bound::Unbounded));
         Merged { store: self.store.range(from).peekable(), ahead: ahead.peekable() }
     }
 
@@ -110,6 +120,16 @@ impl Entries {
         // Most of what was removed came and went without the store.
         let lacks = &**key != META && (value.is_some() || self.store.contains(key)?);
         Ok(lacks.then(|| (key.clone(), value.clone())))
+    }
+}
+
+impl<Bytes: Into<IVec>> From<Bytes> for Key {
+    fn from(bytes: Bytes) -> Self {
+        let bytes = bytes.into();
+        let mut start = [0; 16];
+        let length = bytes.len().min(start.len());
+        start[..length].copy_from_slice(&bytes[..length]);
+        Self { start: u128::from_be_bytes(start), bytes }
     }
 }
 
@@ -122,14 +142,14 @@ struct Merged<S: Iterator, A: Iterator> {
 impl<'it, S, A> Iterator for Merged<S, A>
 where
     S: Iterator<Item = Result<Entry, Error>>,
-    A: Iterator<Item = (&'it IVec, &'it Ahead)>,
+    A: Iterator<Item = (&'it Key, &'it Ahead)>,
 {
     type Item = Result<Entry, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let order = match (self.store.peek(), self.ahead.peek()) {
-                (Some(Ok((stored, _))), Some((key, _))) => stored.cmp(key),
+                (Some(Ok((stored, _))), Some((key, _))) => stored.cmp(&key.bytes),
                 (Some(_), _) => Ordering::Less,
                 (None, _) => Ordering::Greater,
             };
@@ -139,8 +159,8 @@ where
             if order == Ordering::Equal {
                 self.store.next();
             }
-            if let (key, Ahead { value: Some(value), .. }) = self.ahead.next()? {
-                return Some(Ok((key.clone(), value.clone())));
+            if let (Key { bytes, .. }, Ahead { value: Some(value), .. }) = self.ahead.next()? {
+                return Some(Ok((bytes.clone(), value.clone())));
             }
         }
     }
