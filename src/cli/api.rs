@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{CONFIGURATION, DEFAULT_CONFIG, Output};
+use super::{CONFIGURATION, DEFAULT_CONFIG, Output, print};
 use crate::config::{self, Config, DEFAULT_SOCKET};
 use crate::edge::api::client::{self, Answer, Method};
 
@@ -53,17 +53,14 @@ impl Agent {
         Ok(client::call(&self.socket()?, method, &format!("/api/v1/{path}"), body)?)
     }
 
-    /// Prints the answer; 0 if the agent did as it was told, else 1.
+    /// Prints the answer; 0 if the agent did as it was told and that could be printed, else 1.
     pub fn show<T: DeserializeOwned>(
         &self,
         answered: Result<Answer, Error>,
         text: impl FnOnce(T) -> String,
     ) -> ExitCode {
         match self.read(answered) {
-            Ok((value, json)) => {
-                self.print(&json, || text(value));
-                ExitCode::SUCCESS
-            }
+            Ok((value, json)) => self.print(&json, || text(value)),
             Err(code) => code,
         }
     }
@@ -76,10 +73,9 @@ impl Agent {
         let answer = answered.map_err(|error| tell(&error))?;
         let json = String::from_utf8_lossy(&answer.body).into_owned();
         if !answer.success {
-            if self.output == Output::Json {
-                print!("{json}");
-            } else {
-                eprint!("{}", refusal(&answer.body));
+            match self.output {
+                Output::Json => _ = print(&answer.body),
+                Output::Text => eprint!("{}", refusal(&answer.body)),
             }
             return Err(ExitCode::FAILURE);
         }
@@ -93,10 +89,10 @@ impl Agent {
     }
 
     /// Prints an answer that has been read.
-    pub fn print(&self, json: &str, text: impl FnOnce() -> String) {
+    pub fn print(&self, json: &str, text: impl FnOnce() -> String) -> ExitCode {
         match self.output {
-            Output::Json => print!("{json}"),
-            Output::Text => print!("{}", text()),
+            Output::Json => print(json.as_bytes()),
+            Output::Text => print(text().as_bytes()),
         }
     }
 

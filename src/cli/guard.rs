@@ -50,9 +50,9 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(read) => read,
         Err(code) => return code,
     };
-    agent.print(&json, || screen(&explanation));
+    let printed = agent.print(&json, || screen(&explanation));
     let refused = explanation.layers.iter().any(|finding| finding.verdict == "refuses");
-    if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if refused { ExitCode::FAILURE } else { printed }
 }
 
 fn read(path: &PathBuf) -> std::io::Result<String> {
