@@ -29,7 +29,7 @@ use std::time::Duration;
 use serde_json::{Map, json};
 use tokio::time::timeout;
 
-use super::{CONFIGURATION, DEFAULT_CONFIG, Output, manual, print};
+use super::{CONFIGURATION, DEFAULT_CONFIG, Output, block_on, manual, print};
 use crate::catalog;
 use crate::config::{Config, Extra, secrets};
 use crate::edge::link::Endpoint;
@@ -67,17 +67,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     let mut findings = vec![configuration::judge(&arguments.config, &loaded)];
     // Everything else depends on it.
     if let Ok(config) = &loaded {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = match runtime {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                eprintln!("downlinkd: failed to start the runtime: {error}");
-                return ExitCode::FAILURE;
-            }
-        };
-        findings.extend(runtime.block_on(surroundings(config, arguments)));
-        // What still blocks elsewhere is not waited for.
-        runtime.shutdown_background();
+        match block_on(surroundings(config, arguments)) {
+            Ok(found) => findings.extend(found),
+            Err(code) => return code,
+        }
     }
     let text = match arguments.output {
         Output::Text => finding::text(&findings),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{check, send};
+use super::{CONFIGURATION, DATA, IO, NO_INPUT, PERMISSION, TEMPORARY, USAGE, check, send};
 
 /// Terms and what they mean, under a title.
 pub struct Section {
@@ -22,13 +22,13 @@ pub fn sections(name: &str) -> Vec<Section> {
             exit_status(&[
                 (0, "it did what it was told"),
                 (1, "it failed, or the answer is no; `send` tells its endings apart"),
-                (64, "the command line is wrong"),
-                (65, "the journal is damaged, or of a newer version"),
-                (66, "there is no journal"),
-                (74, "the disk or the file system failed"),
-                (75, "another process has the journal"),
-                (77, "the journal is another user's"),
-                (78, "something in the configuration is wrong"),
+                (USAGE, "the command line is wrong"),
+                (DATA, "the journal is damaged, or of a newer version"),
+                (NO_INPUT, "there is no journal"),
+                (IO, "the disk or the file system failed"),
+                (TEMPORARY, "another process has the journal"),
+                (PERMISSION, "the journal is another user's"),
+                (CONFIGURATION, "something in the configuration is wrong"),
             ]),
             section(
                 "Files",
@@ -59,16 +59,19 @@ pub fn sections(name: &str) -> Vec<Section> {
             ),
         ],
         "send" => {
-            vec![exit_status(&[send::Ending::TABLE, &[SELF_FAILED, USAGE, CONFIGURATION]].concat())]
+            vec![exit_status(
+                &[send::Ending::TABLE, &[SELF_FAILED, WRONG_USAGE, MISCONFIGURED]].concat(),
+            )]
         }
-        "check" => vec![exit_status(&[check::EXIT_STATUS, &[USAGE, CONFIGURATION]].concat())],
+        "check" => vec![exit_status(&[check::EXIT_STATUS, &[WRONG_USAGE, MISCONFIGURED]].concat())],
         _ => Vec::new(),
     }
 }
 
 const SELF_FAILED: (u8, &str) = (1, "the program itself could not run");
-const USAGE: (u8, &str) = (64, "the command line is wrong; nothing was sent");
-const CONFIGURATION: (u8, &str) = (78, "something in the configuration, or a key's file, is wrong");
+const WRONG_USAGE: (u8, &str) = (USAGE, "the command line is wrong; nothing was sent");
+const MISCONFIGURED: (u8, &str) =
+    (CONFIGURATION, "something in the configuration, or a key's file, is wrong");
 
 fn exit_status(codes: &[(u8, &'static str)]) -> Section {
     let mut codes = codes.to_vec();

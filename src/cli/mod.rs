@@ -17,6 +17,7 @@ mod revoke;
 mod run;
 mod send;
 mod status;
+mod values;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -142,6 +143,19 @@ fn print(text: &[u8]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs `future` to its end; what still blocks elsewhere, such as the lookup of a name, is not waited
+/// for. Error: the exit code, the reason being told already.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        eprintln!("downlinkd: failed to start the runtime: {error}");
+        ExitCode::FAILURE
+    })?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
 }
 
 fn exit_code(error: &Error) -> u8 {

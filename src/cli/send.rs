@@ -16,7 +16,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::catalog::suggest;
-use super::{CONFIGURATION, DEFAULT_CONFIG, Output, USAGE, keygen, manual};
+use super::{CONFIGURATION, DEFAULT_CONFIG, Output, USAGE, block_on, manual, values};
 use crate::catalog::{self, Command};
 use crate::config::publisher::{Given, Publisher};
 use crate::edge::mqtt;
@@ -45,13 +45,13 @@ pub struct Arguments {
     #[arg(long)]
     no_wait: bool,
     /// Who publishes, as the vehicle's [[guard.issuer]] names it
-    #[arg(long, value_name = "NAME", value_parser = keygen::issuer)]
+    #[arg(long, value_name = "NAME", value_parser = values::issuer)]
     issuer: String,
     /// The issuer's secret, HMAC or Ed25519, as `downlinkd keygen` wrote it
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
     /// Which of the issuer's keys it is; without it the vehicle tries all
-    #[arg(long, value_parser = keygen::kid)]
+    #[arg(long, value_parser = values::kid)]
     kid: Option<String>,
     /// How long the vehicle may take, from 0 to 300 s; 0: nobody waits for its answer. Without it, as
     /// the vehicle is configured, at most 60 s
@@ -121,14 +121,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     let mut screen = Screen::new(arguments.output);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("downlinkd: failed to start the runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    ExitCode::from(runtime.block_on(exchange::run(plan, &mut screen)).code())
+    match block_on(exchange::run(plan, &mut screen)) {
+        Ok(ending) => ExitCode::from(ending.code()),
+        Err(code) => code,
+    }
 }
 
 fn plan(arguments: &Arguments) -> Result<Plan, Mistake> {

@@ -23,6 +23,9 @@ pub const HTTP: &str = "POST";
 /// Its PATH.
 pub const HTTP_COMMANDS: &str = "/api/v1/open/downlink/commands";
 
+/// Bytes of a nonce, a kid or a challenge at most.
+const MAX_WORD: usize = 64;
+
 /// What a sender claims, in form but not yet in substance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
@@ -127,6 +130,11 @@ pub fn signed_text(
     lines.into_iter().chain(challenge).collect::<Vec<_>>().join("\n")
 }
 
+/// Whether `text` can name an issuer's key: 1 to 64 printable ASCII characters without spaces.
+pub fn is_kid(text: &str) -> bool {
+    is_word(text, MAX_WORD)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     ApiId,
@@ -222,10 +230,9 @@ impl Fields {
             // An issuer may have a name in any script.
             Field::ApiId if is_level(&value) => return Ok(Some(value)),
             Field::ApiId => return Err(self.wrong(field, "must be one level of a topic")),
-            Field::Timestamp | Field::Nonce | Field::Kid | Field::Challenge => 64,
+            Field::Timestamp | Field::Nonce | Field::Kid | Field::Challenge => MAX_WORD,
         };
-        let printable = value.bytes().all(|byte| byte.is_ascii_graphic());
-        if printable && (1..=max_len).contains(&value.len()) {
+        if is_word(&value, max_len) {
             return Ok(Some(value));
         }
         let rule = format!("must have 1 to {max_len} printable ASCII characters and no spaces");
@@ -236,6 +243,10 @@ impl Fields {
         let name = (self.name)(field);
         malformed(name, format!("{name} {what}"))
     }
+}
+
+fn is_word(text: &str, max_len: usize) -> bool {
+    (1..=max_len).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn read_properties(properties: &[(String, String)]) -> Result<Option<Credentials>, Violation> {

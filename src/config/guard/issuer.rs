@@ -11,6 +11,7 @@ use crate::config::{Mistake, check_level, secret, value};
 use crate::guard::authentication::Key;
 use crate::guard::permission::Permission;
 use crate::lifecycle::time::Timestamp;
+use crate::wire::signature::is_kid;
 
 const SECTION: &str = "guard.issuer";
 
@@ -92,9 +93,8 @@ impl RawKey {
     fn check(self) -> Result<Key, Mistake> {
         let kid = &self.kid;
         let mistake = |message| value(SECTION, "key", format!("key {kid:?}: {message}"));
-        let is_kid = (1..=64).contains(&kid.len()) && kid.bytes().all(|b| b.is_ascii_graphic());
-        if !is_kid {
-            return Err(mistake("a kid has 1 to 64 printable characters".to_owned()));
+        if !is_kid(kid) {
+            return Err(mistake("a kid has 1 to 64 printable ASCII characters".to_owned()));
         }
         let key = match (&self.hmac_key_file, &self.ed25519_public_key) {
             (Some(file), None) => {
