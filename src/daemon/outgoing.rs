@@ -27,10 +27,7 @@ impl Daemon {
             id: Some(id),
             topic: self.topics.lifecycle(&record.api_id, record.command_id),
             payload: outbound::update(&self.device_id, record),
-            retain: false,
-            correlation_data: None,
-            message_expiry: None,
-            user_properties: Vec::new(),
+            ..mqtt::Publish::default()
         }));
     }
 
@@ -172,13 +169,11 @@ impl Daemon {
     ) {
         if self.broker.is_some() {
             self.mqtt.send(mqtt::Command::Publish(mqtt::Publish {
-                id: None,
                 topic,
                 payload,
                 retain,
                 correlation_data,
-                message_expiry: None,
-                user_properties: Vec::new(),
+                ..mqtt::Publish::default()
             }));
         }
     }

@@ -9,7 +9,7 @@ use super::{Daemon, Error, Signals, Woken};
 use crate::edge::{api, mqtt, systemd};
 use crate::lifecycle::effect::Input;
 
-/// How long the goodbye to the broker may take, and the last responses by HTTP.
+/// How long the last responses by HTTP may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 impl Daemon {
@@ -46,9 +46,6 @@ impl Daemon {
             );
         }
         self.publish_absence();
-        self.mqtt.send(mqtt::Command::Disconnect);
-        // The adapter's events end with its task.
-        let gone = async { while self.mqtt_events.recv().await.is_some() {} };
         // Who waits for an answer still is told that none will come.
         drop((self.calls, self.listings));
         let closed = async {
@@ -56,8 +53,9 @@ impl Daemon {
                 api.close().await;
             }
         };
-        let (gone, closed) = tokio::join!(timeout(GOODBYE, gone), timeout(GOODBYE, closed));
-        if gone.is_err() {
+        let (gone, closed) =
+            tokio::join!(self.mqtt.leave(&mut self.mqtt_events), timeout(GOODBYE, closed));
+        if !gone {
             error!("the broker did not take the goodbye in time");
         }
         if closed.is_err() {

@@ -173,7 +173,7 @@ pub enum Reply {
 }
 
 /// Why a message made no command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorReply {
     /// At least one; the first is the one in `error`.
     pub violations: Vec<Violation>,

@@ -86,7 +86,7 @@ impl Record {
     }
 
     /// The vehicle has not decided, and no deadline has.
-    pub fn is_open(&self) -> bool {
+    pub fn is_undecided(&self) -> bool {
         matches!(self.status, Status::Accepted | Status::Delivered)
     }
 

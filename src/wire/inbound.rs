@@ -143,7 +143,7 @@ pub(super) fn error(
     idempotency_key: Option<String>,
     request_sha256: String,
 ) -> ErrorReply {
-    ErrorReply { violations, idempotency_key, command_id: None, request_id: None, request_sha256 }
+    ErrorReply { violations, idempotency_key, request_sha256, ..ErrorReply::default() }
 }
 
 pub(super) fn collect<T>(read: Result<T, Violation>, violations: &mut Vec<Violation>) -> Option<T> {

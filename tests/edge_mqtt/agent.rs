@@ -121,9 +121,6 @@ pub fn publish(id: Option<u64>, topic: &str, payload: &str) -> Publish {
         id: id.map(PublishId),
         topic: topic.into(),
         payload: payload.into(),
-        retain: false,
-        correlation_data: None,
-        message_expiry: None,
-        user_properties: Vec::new(),
+        ..Publish::default()
     }
 }

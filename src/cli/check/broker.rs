@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::agent::Agent;
@@ -26,7 +26,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 const RETAINED: Duration = Duration::from_secs(1);
 /// From our own publish until the broker shows it.
 const READ_BACK: Duration = Duration::from_secs(2);
-const GOODBYE: Duration = Duration::from_secs(2);
 /// At each broker, since one that restarts may refuse the first.
 const ATTEMPTS: usize = 2;
 const EVENTS: usize = 64;
@@ -69,15 +68,10 @@ pub async fn gather(config: &Config, agent: &Agent) -> Facts {
     let (sender, events) = mpsc::channel(EVENTS);
     let mqtt = mqtt::spawn(
         mqtt::Options {
-            brokers: config.mqtt.brokers.clone(),
-            tls: config.mqtt.tls.clone(),
             client_id: format!("{}-check", config.mqtt.client_id),
-            username: config.mqtt.username.clone(),
-            password: config.mqtt.password.clone(),
-            keep_alive: config.mqtt.keep_alive,
             session_expiry: Duration::ZERO,
             subscriptions,
-            will: None,
+            ..config.mqtt.options()
         },
         sender,
     );
@@ -205,9 +199,7 @@ impl Visit {
             topic: self.presence.clone(),
             payload: outbound::absence(session, device_id),
             retain: true,
-            correlation_data: None,
-            message_expiry: None,
-            user_properties: Vec::new(),
+            ..Publish::default()
         }));
         match self.next_presence(READ_BACK, |presence| presence.session == session).await {
             Ok(_) => Seen::ReadBack,
@@ -246,9 +238,8 @@ impl Visit {
     }
 
     async fn leave(mut self) {
-        self.mqtt.send(Command::Disconnect);
-        // The events end with the client's task. Too late a goodbye changes nothing any more.
-        let _ = timeout(GOODBYE, async { while self.events.recv().await.is_some() {} }).await;
+        // Too late a goodbye changes nothing any more.
+        self.mqtt.leave(&mut self.events).await;
     }
 }
 

@@ -7,7 +7,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use uuid::Uuid;
 
 use super::ending::Ending;
@@ -34,7 +34,6 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 const UNSAID_EXPIRY: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
 const EVENTS: usize = 64;
-const GOODBYE: Duration = Duration::from_secs(2);
 const PUBLISH: PublishId = PublishId(1);
 
 /// What is to be sent, and how.
@@ -132,9 +131,8 @@ impl Exchange<'_> {
             }
         };
         self.screen.clear();
-        self.mqtt.send(Command::Disconnect);
-        // The events end with the client's task. Too late a goodbye changes nothing any more.
-        let _ = timeout(GOODBYE, async { while events.recv().await.is_some() {} }).await;
+        // Too late a goodbye changes nothing any more.
+        self.mqtt.leave(&mut events).await;
         ending
     }
 
@@ -218,10 +216,8 @@ impl Exchange<'_> {
             id: Some(PUBLISH),
             topic,
             payload: request.body.clone().into_bytes(),
-            retain: false,
-            correlation_data: None,
-            message_expiry: None,
             user_properties: credentials.properties(),
+            ..Publish::default()
         };
         self.phase = Phase::Published { message, times: 0 };
         self.begun = Instant::now();
@@ -250,13 +246,10 @@ impl Exchange<'_> {
             "command_id": request.command_id, "request_id": self.follow.query_id(),
         });
         self.mqtt.send(Command::Publish(Publish {
-            id: None,
             topic: topics.queries(api_id),
             payload: query.to_string().into_bytes(),
-            retain: false,
-            correlation_data: None,
             message_expiry: Some(LAST_WORD),
-            user_properties: Vec::new(),
+            ..Publish::default()
         }));
     }
 

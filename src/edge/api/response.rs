@@ -37,10 +37,9 @@ impl Asked {
     fn refused(self, refusal: Refusal) -> ErrorReply {
         ErrorReply {
             violations: vec![Violation::whole(refusal.code, refusal.message)],
-            idempotency_key: None,
-            command_id: None,
             request_id: self.request_id,
             request_sha256: self.request_sha256,
+            ..ErrorReply::default()
         }
     }
 }

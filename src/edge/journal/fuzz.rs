@@ -68,7 +68,7 @@ where
 }
 
 fn check_record(record: &Record) {
-    let _ = (record.is_terminal(), record.is_open(), record.frame_sent(), record.deadline());
+    let _ = (record.is_terminal(), record.is_undecided(), record.frame_sent(), record.deadline());
     let _ = (record.content.long(), record.content.int());
     let update = outbound::update("px4-real-1", record);
     serde_json::from_slice::<serde_json::Value>(&update).expect("an update is JSON");

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use tokio::sync::mpsc::{self, error::SendError};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use backoff::Backoff;
 pub use broker::Broker;
@@ -41,6 +41,9 @@ use connection::End;
 pub use packet::NotPublished;
 pub use reason::Reason;
 pub use tls::{ClientCertificate, Tls};
+
+/// How long [`Handle::leave`] waits.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// How to reach a broker, as whom, and what to hear.
 #[derive(Clone)]
@@ -123,7 +126,7 @@ pub struct Acknowledgement {
 pub struct PublishId(pub u64);
 
 /// A message to publish: QoS 1, content type `application/json`, payload format UTF-8.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Publish {
     /// With an id its fate is reported as [`Event::Published`]. Where the broker is slow, those with
     /// an id go first, and of those without one only 4096 wait: what comes then is dropped, unless it
@@ -165,6 +168,13 @@ impl Handle {
     pub fn send(&self, command: Command) {
         // The only error is that the task has ended.
         let _: Result<(), SendError<Command>> = self.commands.send(command);
+    }
+
+    /// Disconnects, and takes what still comes until the task has ended; false if that takes over 2 s.
+    pub async fn leave(&self, events: &mut mpsc::Receiver<Event>) -> bool {
+        self.send(Command::Disconnect);
+        let ended = async { while events.recv().await.is_some() {} };
+        timeout(GOODBYE, ended).await.is_ok()
     }
 
     /// Resolves when the task has ended. Cancel-safe.

@@ -130,9 +130,7 @@ mod tests {
             topic: topic.into(),
             payload: payload.into(),
             retain,
-            correlation_data: None,
-            message_expiry: None,
-            user_properties: Vec::new(),
+            ..Publish::default()
         };
         prepare(publish, u32::MAX).unwrap()
     }

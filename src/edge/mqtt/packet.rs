@@ -210,10 +210,7 @@ mod tests {
             id: Some(PublishId(1)),
             topic: "a/b".into(),
             payload: b"{}".to_vec(),
-            retain: false,
-            correlation_data: None,
-            message_expiry: None,
-            user_properties: Vec::new(),
+            ..Publish::default()
         }
     }
 

@@ -109,7 +109,7 @@ impl Engine {
         let Some(live) = self.live.get(&id) else { return };
         let waits_to_be_sent =
             live.record.dispatch.as_ref().is_some_and(|dispatch| dispatch.sent_at.is_none());
-        if !live.record.is_open() || !waits_to_be_sent {
+        if !live.record.is_undecided() || !waits_to_be_sent {
             // A retransmission that failed takes nothing back.
             return;
         }
@@ -143,7 +143,7 @@ impl Engine {
     /// The frame is out: told by the link, or proven by an answer.
     pub(super) fn delivered(&mut self, now: &Now, id: CommandId) {
         let Some(live) = self.live.get_mut(&id) else { return };
-        if !live.record.is_open() {
+        if !live.record.is_undecided() {
             return;
         }
         let Some(dispatch) = &mut live.record.dispatch else { return };

@@ -34,10 +34,9 @@ impl Engine {
             Ok(answer) => Reply::Grant { answer, request_id: message.request_id },
             Err(refusal) => Reply::Error(ErrorReply {
                 violations: vec![Violation::whole(refusal.code, refusal.message)],
-                idempotency_key: None,
-                command_id: None,
                 request_id: message.request_id,
                 request_sha256: message.request_sha256,
+                ..ErrorReply::default()
             }),
         };
         let origin = Origin::Mqtt { reply_to, delivery };

@@ -249,8 +249,7 @@ fn refused(request: CommandRequest, refusal: Refusal) -> Reply {
     Reply::Error(ErrorReply {
         violations: vec![Violation::whole(refusal.code, refusal.message)],
         idempotency_key: Some(request.idempotency_key),
-        command_id: None,
-        request_id: None,
         request_sha256: request.request_sha256,
+        ..ErrorReply::default()
     })
 }

@@ -240,7 +240,7 @@ fn a_revocation_stops_what_waits_and_leaves_what_is_out() {
     it.ack(ack(AUTOPILOT, 22, 0));
     it.drain();
     assert_eq!(it.record(out).status, Status::Succeeded);
-    assert!(it.record(other).is_open());
+    assert!(it.record(other).is_undecided());
     assert_eq!(it.commands_sent(), [22, 527]);
 }
 
@@ -266,7 +266,7 @@ fn a_command_does_not_outlast_its_grant_in_the_queue() {
     it.drain();
     wait(&mut it, 9);
     it.drain();
-    assert!(it.record(waits).is_open());
+    assert!(it.record(waits).is_undecided());
     wait(&mut it, 1);
     it.drain();
     it.expect(waits, Status::Failed, Code::GrantExpired);
@@ -421,7 +421,7 @@ fn another_mode_or_other_limits_end_every_grant() {
         match (mode, ends) {
             (Mode::Disabled, _) => it.expect(waits, Status::Failed, Code::GuardDisabled),
             (_, true) => it.expect(waits, Status::Failed, Code::GrantMissing),
-            (_, false) => assert!(it.record(waits).is_open()),
+            (_, false) => assert!(it.record(waits).is_undecided()),
         }
     }
 }
@@ -437,10 +437,10 @@ fn a_rule_that_comes_to_need_a_grant_counts_what_waits_once() {
     open(&mut it, 1);
     replace_guard(&mut it, takeoffs(Mode::Guarded, true, Limits::default()));
     it.drain();
-    assert!(it.record(first).is_open());
+    assert!(it.record(first).is_undecided());
     it.expect(second, Status::Failed, Code::GrantExhausted);
     // Read again, it counts nothing twice.
     replace_guard(&mut it, takeoffs(Mode::Guarded, true, Limits::default()));
     it.drain();
-    assert!(it.record(first).is_open());
+    assert!(it.record(first).is_undecided());
 }

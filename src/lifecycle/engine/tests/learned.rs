@@ -231,7 +231,7 @@ fn what_may_be_out_waits_for_the_answer_of_whom_it_went_to() {
             let of_another = Address { system: ANOTHER.system, ..target };
             it.input(Input::CommandAck(link, ack(of_another, STOP_CAPTURE, 2)));
             it.drain();
-            assert!(it.record(id).is_open(), "{target} {speaks:?}");
+            assert!(it.record(id).is_undecided(), "{target} {speaks:?}");
             it.input(Input::CommandAck(link, ack(target, STOP_CAPTURE, 0)));
             it.drain();
             assert_eq!(it.record(id).status, Status::Succeeded, "{target} {speaks:?}");
