@@ -22,14 +22,6 @@ impl Transport {
             Transport::CommandInt => "COMMAND_INT",
         }
     }
-
-    /// The form to try after COMMAND_LONG_ONLY or COMMAND_INT_ONLY.
-    pub const fn other(self) -> Self {
-        match self {
-            Transport::CommandLong => Transport::CommandInt,
-            Transport::CommandInt => Transport::CommandLong,
-        }
-    }
 }
 
 impl fmt::Display for Transport {

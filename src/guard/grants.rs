@@ -24,6 +24,8 @@ use crate::catalog::Command;
 use crate::code::Code;
 use grant::Grant;
 
+/// Open and pending grants at a time.
+const MAX_OPEN: usize = 8;
 /// Grants that have ended are remembered so that a refusal can say why: at most this many.
 const REMEMBERED: usize = 32;
 /// How long an ended grant still explains a refusal.
@@ -124,11 +126,10 @@ impl Grants {
         request: GrantRequest,
     ) -> Result<GrantView, Refusal> {
         self.limits.check(&request)?;
-        let max_open = self.limits.max_open;
-        if self.held.iter().filter(|grant| !grant.is_over(now)).count() >= max_open {
+        if self.held.iter().filter(|grant| !grant.is_over(now)).count() >= MAX_OPEN {
             return Err(Refusal::new(
                 Code::PolicyOutOfBounds,
-                format!("{max_open} grants are open or pending already; revoke one first"),
+                format!("{MAX_OPEN} grants are open or pending already; revoke one first"),
             ));
         }
         self.last += 1;

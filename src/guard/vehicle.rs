@@ -43,6 +43,7 @@ pub struct Vehicle {
 
 impl Vehicle {
     /// Behind the main link alone, with a configured address.
+    #[cfg(test)]
     pub fn new(autopilot: Address) -> Self {
         Self::with_extra_links(autopilot.into(), &[])
     }

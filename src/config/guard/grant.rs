@@ -64,7 +64,6 @@ impl RawGrant {
                 .required_for
                 .map_or(Ok(limits.required_for), |names| required_for(&names))?,
             two_person,
-            ..limits
         })
     }
 }

@@ -14,8 +14,6 @@ pub struct Limits {
     pub max_duration: Duration,
     /// Commands per grant.
     pub max_count: u32,
-    /// Open and pending grants at a time.
-    pub max_open: usize,
     /// Commands of these risks need a grant, unless the policy's rule says otherwise.
     pub required_for: BTreeSet<Risk>,
     pub two_person: TwoPerson,
@@ -34,7 +32,6 @@ impl Default for Limits {
         Self {
             max_duration: Duration::from_secs(15 * 60),
             max_count: 20,
-            max_open: 8,
             required_for: [Risk::Flight, Risk::Critical].into(),
             two_person: TwoPerson::default(),
         }
