@@ -14,7 +14,7 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use downlinkd::catalog;
 use downlinkd::config::Config;
-use downlinkd::edge::journal::{Journal, Moment, Retention};
+use downlinkd::edge::journal::{CommitContext, Journal, Retention};
 use downlinkd::guard::Guard;
 use downlinkd::guard::authentication::signer::{Occasion, Signer};
 use downlinkd::guard::authentication::{Authenticated, Clock, Freshness};
@@ -200,14 +200,14 @@ fn journal_two_commits() -> Step {
             }
         });
         for batch in batches {
-            let moment = Moment {
+            let context = CommitContext {
                 last_number: world.engine.last_number(),
                 clock_floor: world.now.wall,
                 trusted_now: Some(world.now.wall),
                 set_aside: None,
                 signing_bound: SigningTime::default(),
             };
-            runtime.block_on(journal.commit(batch, moment)).unwrap();
+            runtime.block_on(journal.commit(batch, context)).unwrap();
         }
     })
 }

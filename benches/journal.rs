@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use downlinkd::catalog;
-use downlinkd::edge::journal::{Journal, Moment, Retention};
+use downlinkd::edge::journal::{CommitContext, Journal, Retention};
 use downlinkd::lifecycle::effect::Batch;
 use downlinkd::lifecycle::record::Record;
 use downlinkd::lifecycle::request::command_id;
@@ -66,7 +66,7 @@ fn fill(dir: &Path, commands: u64) {
                 batch.records.insert(record.command_id, record);
             }
             let since = Instant::now();
-            runtime.block_on(journal.commit(batch, moment(numbers.end - 1))).expect("a commit");
+            runtime.block_on(journal.commit(batch, context(numbers.end - 1))).expect("a commit");
             slowest = slowest.max(since.elapsed());
             commits += 1;
         }
@@ -119,7 +119,7 @@ fn rewrite(dir: &Path, commands: u64) {
     let (journal, _) = Journal::open(dir, RETENTION).expect("a journal");
     let commit = |batch: Batch| {
         let since = Instant::now();
-        runtime.block_on(journal.commit(batch, moment(commands))).expect("a commit");
+        runtime.block_on(journal.commit(batch, context(commands))).expect("a commit");
         since.elapsed()
     };
     let store = || {
@@ -150,8 +150,8 @@ fn rewrite(dir: &Path, commands: u64) {
     );
 }
 
-fn moment(last_number: u64) -> Moment {
-    Moment {
+fn context(last_number: u64) -> CommitContext {
+    CommitContext {
         last_number,
         clock_floor: Timestamp::from_secs(1_781_481_600),
         trusted_now: None,

@@ -75,7 +75,7 @@ impl Daemon {
     async fn commit(&mut self, batch: Batch) -> Result<(), Error> {
         let now = self.now();
         let lease = self.leases.wanted();
-        let moment = journal::Moment {
+        let context = journal::CommitContext {
             last_number: self.engine.last_number(),
             clock_floor: self.clock.floor(),
             trusted_now: now.wall_trusted.then_some(now.wall),
@@ -83,7 +83,7 @@ impl Daemon {
             signing_bound: lease.unwrap_or_default(),
         };
         let since = Instant::now();
-        self.journal.commit(batch, moment).await?;
+        self.journal.commit(batch, context).await?;
         self.metrics.committed(since.elapsed());
         if let Some(until) = lease {
             self.leases.granted(until);

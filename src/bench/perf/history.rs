@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::bench::clock::unix_time;
 use crate::catalog;
-use crate::edge::journal::{Error, Journal, Moment, Retention};
+use crate::edge::journal::{CommitContext, Error, Journal, Retention};
 use crate::lifecycle::effect::Batch;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::command_id;
@@ -33,14 +33,14 @@ pub async fn fill(dir: &Path, device_id: &str, commands: u64) -> Result<(), Erro
         let last = (first + PER_COMMIT - 1).min(commands);
         let records = (first..=last).map(|number| record(device_id, number, now));
         let records = records.map(|record| (record.command_id, record.into())).collect();
-        let moment = Moment {
+        let context = CommitContext {
             last_number: last,
             clock_floor: now,
             trusted_now: None,
             set_aside: None,
             signing_bound: SigningTime::default(),
         };
-        journal.commit(Batch { records, ..Batch::default() }, moment).await?;
+        journal.commit(Batch { records, ..Batch::default() }, context).await?;
     }
     Ok(())
 }

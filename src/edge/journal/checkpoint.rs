@@ -1,6 +1,6 @@
 //! How far the journal certainly is: the number of the last commit that reached the disk, in a file of
 //! its own. A journal that ends before it has lost commits, which neither sled nor the write-ahead log
-//! can tell from an end.
+//! can tell from an end. It is not a database's checkpoint: bringing the log to the store is a flush here.
 //!
 //! The number is written when its commit has been reported, so it is never ahead of the disk. It is
 //! synced after [`SYNC_EVERY`] commits: after the end of a process it is exact, unless that came just

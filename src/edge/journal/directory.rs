@@ -31,7 +31,7 @@ use super::error::{Error, io_error};
 use crate::wire::mavlink::SigningTime;
 
 /// Of the directory's layout and of the values in the store.
-pub const FORMAT: u64 = 5;
+pub const JOURNAL_FORMAT: u64 = 5;
 /// A process that was just killed may hold the lock for a moment.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -57,7 +57,7 @@ pub struct Current {
 
 impl Current {
     pub fn empty(after_set_aside: bool) -> Self {
-        Self { format: FORMAT, journal: Uuid::new_v4(), generation: 0, after_set_aside }
+        Self { format: JOURNAL_FORMAT, journal: Uuid::new_v4(), generation: 0, after_set_aside }
     }
 }
 
@@ -284,8 +284,8 @@ pub fn parse_current(dir: &Path, text: &[u8]) -> Result<Current, Error> {
     let format = serde_json::from_slice(text)
         .ok()
         .and_then(|json: serde_json::Value| json.get("format")?.as_u64());
-    if let Some(format) = format.filter(|format| *format > FORMAT) {
-        return Err(Error::Newer { dir: dir.to_owned(), format, known: FORMAT });
+    if let Some(format) = format.filter(|format| *format > JOURNAL_FORMAT) {
+        return Err(Error::Newer { dir: dir.to_owned(), format, known: JOURNAL_FORMAT });
     }
     serde_json::from_slice(text).map_err(|error| {
         Error::damaged(dir, format!("`{CURRENT}` is not what downlinkd writes ({error})"))

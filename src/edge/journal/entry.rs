@@ -33,10 +33,10 @@ use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
 use crate::lifecycle::time::Timestamp;
 
-/// Of the values, not of sled's own files.
-pub const FORMAT: u8 = 2;
-/// The one before.
-pub const JSON: u8 = 1;
+/// Of the values, by their first byte; not of sled's own files.
+pub const VALUE_FORMAT: u8 = 2;
+/// The one before: bodies were JSON.
+pub const JSON_VALUE_FORMAT: u8 = 1;
 /// The format and the checksum.
 const HEAD: usize = 1 + 4;
 
@@ -127,8 +127,8 @@ pub fn writes_of(batch: &Batch) -> Writes {
     writes
 }
 
-/// Commands leave the store for a segment.
-pub fn moved(commands: &[Finished], first: u64, summary: &Summary) -> Writes {
+/// What changes when commands leave the store for a segment.
+pub fn writes_of_segment(commands: &[Finished], first: u64, summary: &Summary) -> Writes {
     let keys = commands.iter().flat_map(|it| [record_key(it.number), id_key(it.command_id)]);
     let mut writes: Writes = keys.map(|key| (key, None)).collect();
     let key = segment_key(first);
@@ -139,7 +139,7 @@ pub fn moved(commands: &[Finished], first: u64, summary: &Summary) -> Writes {
 
 pub fn encode(key: &[u8], content: &impl Serialize) -> IVec {
     let mut value = Vec::with_capacity(USUAL_BYTES);
-    value.resize(HEAD, FORMAT);
+    value.resize(HEAD, VALUE_FORMAT);
     let mut value = packed(content, value);
     let crc = checksum(key, &value[HEAD..]);
     value[1..HEAD].copy_from_slice(&crc.to_le_bytes());
@@ -150,7 +150,9 @@ pub fn encode(key: &[u8], content: &impl Serialize) -> IVec {
 /// Damaged, or of another format.
 pub fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Error> {
     let content = match checked(key, value)? {
-        (JSON, body) => serde_json::from_slice(body).map_err(|error| error.to_string()),
+        (JSON_VALUE_FORMAT, body) => {
+            serde_json::from_slice(body).map_err(|error| error.to_string())
+        }
         (_, body) => match postcard::take_from_bytes(body) {
             Ok((content, [])) => Ok(content),
             Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
@@ -168,7 +170,7 @@ pub fn checked<'value>(key: &[u8], value: &'value [u8]) -> Result<(u8, &'value [
     let (head, body) =
         value.split_first_chunk::<HEAD>().ok_or_else(|| Error::entry(key, "too short"))?;
     let [format, crc @ ..] = *head;
-    if !(JSON..=FORMAT).contains(&format) {
+    if !(JSON_VALUE_FORMAT..=VALUE_FORMAT).contains(&format) {
         return Err(Error::entry(key, format!("format {format} is not known to this version")));
     }
     if u32::from_le_bytes(crc) != checksum(key, body) {
@@ -230,7 +232,7 @@ fn packed(content: &impl Serialize, bytes: Vec<u8>) -> Vec<u8> {
 
 fn value(key: &[u8], body: &[u8]) -> IVec {
     let mut value = Vec::with_capacity(HEAD + body.len());
-    value.push(FORMAT);
+    value.push(VALUE_FORMAT);
     value.extend(checksum(key, body).to_le_bytes());
     value.extend(body);
     value.into()

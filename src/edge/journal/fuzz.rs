@@ -14,7 +14,7 @@ use super::checkpoint::Checkpoint;
 use super::directory::parse_current;
 use super::entry::{self, Meta, decode, encode, nonce_of, number_of};
 use super::segment::{self, Summary};
-use super::write_ahead;
+use super::write_ahead_log;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::time::Timestamp;
 use crate::wire::outbound;
@@ -24,7 +24,7 @@ const JOURNAL: Uuid = Uuid::from_u128(7);
 
 /// The first byte says what the others are: with a letter of the store's keys the body of a value, with
 /// `C` the file `current`, with `k` a checkpoint, with `a` a segment behind 8 bytes that count its
-/// commands, with `w` what was written ahead.
+/// commands, with `w` a write-ahead log.
 pub fn journal(data: &[u8]) -> bool {
     let Some((&kind, body)) = data.split_first() else { return false };
     let _ = (number_of(data), nonce_of(data));
@@ -41,7 +41,7 @@ pub fn journal(data: &[u8]) -> bool {
         b'C' => current(body),
         b'k' => checkpoint(body),
         b'a' => archive(body),
-        b'w' => write_ahead(body),
+        b'w' => write_ahead_log(body),
         _ => false,
     }
 }
@@ -53,7 +53,8 @@ where
 {
     let key = [[kind; 1].as_slice(), &7_u64.to_be_bytes()].concat();
     let crc = crc32fast::hash(&[&key, body].concat()).to_le_bytes();
-    let sealed = [entry::JSON, entry::FORMAT].map(|format| [&[format], &crc[..], body].concat());
+    let sealed = [entry::JSON_VALUE_FORMAT, entry::VALUE_FORMAT]
+        .map(|format| [&[format], &crc[..], body].concat());
     let values = [body, &sealed[0], &sealed[1]].map(|value| decode::<T>(&key, value).ok());
     let values: Vec<T> = values.into_iter().flatten().collect();
     for value in &values {
@@ -120,18 +121,18 @@ fn archive(bytes: &[u8]) -> bool {
 }
 
 /// As it is, and as the writes of one commit.
-fn write_ahead(bytes: &[u8]) -> bool {
-    let sealed = [&write_ahead::head(JOURNAL, 1, bytes), bytes].concat();
-    let logs = [bytes, &sealed].map(|log| write_ahead::read(log, JOURNAL, 0).ok());
+fn write_ahead_log(bytes: &[u8]) -> bool {
+    let sealed = [&write_ahead_log::head(JOURNAL, 1, bytes), bytes].concat();
+    let logs = [bytes, &sealed].map(|log| write_ahead_log::read(log, JOURNAL, 0).ok());
     let mut is_any = false;
     for (commits, end) in logs.into_iter().flatten() {
         let mut written = Vec::new();
         for (number, writes) in &commits {
-            write_ahead::write(&mut written, JOURNAL, *number, writes);
+            write_ahead_log::write(&mut written, JOURNAL, *number, writes);
         }
         // Where the file ends the zeroes that fill up the last commit may be missing.
         assert_eq!(written.len(), end);
-        let read = write_ahead::read(&written, JOURNAL, 0).expect("it was just written");
+        let read = write_ahead_log::read(&written, JOURNAL, 0).expect("it was just written");
         is_any |= !commits.is_empty();
         assert_eq!(read, (commits, end));
     }

@@ -1,15 +1,15 @@
-//! One generation: a store, what was written ahead of it, and their checkpoint.
+//! One generation: a store, its write-ahead logs, and their checkpoint.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
-use super::directory::{Current, Directory, FORMAT, sync_dir};
+use super::directory::{Current, Directory, JOURNAL_FORMAT, sync_dir};
 use super::entries::Entries;
 use super::entry::{META, Meta, encode};
 use super::error::Error;
-use super::laps::Laps;
 use super::store::{Store, reading};
+use super::write_ahead_logs::WriteAheadLogs;
 
 const STORE: &str = "store";
 const CHECKPOINT: &str = "checkpoint";
@@ -17,7 +17,7 @@ const CHECKPOINT: &str = "checkpoint";
 #[derive(Debug)]
 pub struct Generation {
     pub store: Arc<Store>,
-    pub write_ahead: Laps,
+    pub write_ahead_logs: WriteAheadLogs,
     pub checkpoint: Checkpoint,
 }
 
@@ -32,7 +32,7 @@ impl Generation {
         let store = create_store(&path)?;
         store.apply([(META.into(), Some(encode(META, meta)))])?;
         let generation = Self::seal(&path, store, meta)?;
-        current.format = FORMAT;
+        current.format = JOURNAL_FORMAT;
         current.generation = number;
         directory.set_current(current)?;
         Ok(generation)
@@ -44,11 +44,11 @@ impl Generation {
     /// The disk's.
     pub fn seal(path: &Path, store: Store, meta: &Meta) -> Result<Self, Error> {
         store.sync()?;
-        let write_ahead = Laps::create(path, meta.journal)?;
+        let write_ahead_logs = WriteAheadLogs::create(path, meta.journal)?;
         let checkpoint = Checkpoint::create(&path.join(CHECKPOINT), meta.journal, meta.commit)?;
         sync_dir(store.dir())?;
         sync_dir(path)?;
-        Ok(Self { store: Arc::new(store), write_ahead, checkpoint })
+        Ok(Self { store: Arc::new(store), write_ahead_logs, checkpoint })
     }
 
     /// Opens the generation in use, and sees that nothing of it is missing.
@@ -72,13 +72,14 @@ impl Generation {
             )));
         }
         // At first every commit went to the store at once.
-        let logs = match current.format {
+        let existing = match current.format {
             1 => 0,
             2 => 1,
             _ => 2,
         };
-        let (write_ahead, commits) = Laps::open(&path, current.journal, stored.commit, logs)?;
-        if current.format < FORMAT {
+        let (write_ahead_logs, commits) =
+            WriteAheadLogs::open(&path, current.journal, stored.commit, existing)?;
+        if current.format < JOURNAL_FORMAT {
             sync_dir(&path)?;
         }
         let mut entries = Entries::new(Arc::clone(&store));
@@ -92,7 +93,7 @@ impl Generation {
                 meta.commit
             )));
         }
-        Ok((Self { store, write_ahead, checkpoint }, entries, meta))
+        Ok((Self { store, write_ahead_logs, checkpoint }, entries, meta))
     }
 }
 

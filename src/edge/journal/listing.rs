@@ -80,7 +80,7 @@ impl Listing {
         Ok(false)
     }
 
-    /// Commands may have moved since the last step.
+    /// Commands may have been archived since the last step.
     fn follow(&mut self, contents: &Contents) -> Result<(), Error> {
         let Contents { entries, archive } = contents;
         if self.revision == Some(archive.revision()) {

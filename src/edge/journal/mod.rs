@@ -5,11 +5,11 @@
 //! thread: they are small and mostly cached. [`Journal::commit`] is not cancel-safe: a dropped call still
 //! commits. The thread ends with the [`Journal`], which waits for it.
 //!
-//! Reading order: `entry` (what is kept), `directory` (where), `write_ahead` and `laps` (two of these in
-//! turn), `store` (sled), `entries` (all as one), `checkpoint` (how a lost end is noticed), `generation`,
-//! `recover` (after a restart), `segment` and `archive` (finished commands), `retention` (what is moved
-//! there, and what is removed), `writer` (the thread), `rewrite` (how the disk's space comes back),
-//! `listing` (many commands at once), `reader` (of a stopped daemon's). docs/durability.md says what is
+//! Reading order: `entry` (what is kept), `directory` (where), `write_ahead_log` and `write_ahead_logs`
+//! (two of these in turn), `store` (sled), `entries` (all as one), `checkpoint` (how a lost end is
+//! noticed), `generation`, `recover` (after a restart), `segment` and `archive` (finished commands),
+//! `retention` (what is archived, and what is removed), `writer` (the thread), `rewrite` (how the disk's
+//! space comes back), `listing` (many commands at once), `reader` (of a stopped daemon's). docs/durability.md says what is
 //! promised.
 
 mod archive;
@@ -21,7 +21,6 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
-mod laps;
 mod listing;
 mod reader;
 mod recover;
@@ -31,7 +30,8 @@ mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
-mod write_ahead;
+mod write_ahead_log;
+mod write_ahead_logs;
 mod writer;
 
 use std::path::Path;
@@ -46,7 +46,7 @@ use crate::lifecycle::effect::Batch;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
 use archive::Archive;
-use directory::{Current, Directory, FORMAT};
+use directory::{Current, Directory, JOURNAL_FORMAT};
 use entries::Entries;
 pub use entry::Meta;
 use entry::{id_key, record_key};
@@ -59,8 +59,8 @@ pub use retention::Retention;
 use retention::Unpublished;
 pub use store::error_of_panic;
 use store::reading;
-pub use writer::Moment;
-use writer::{Contents, Job, LOOK_ABOVE, MIN_BYTES, Shared, Writer};
+pub use writer::CommitContext;
+use writer::{ARCHIVE_ABOVE, Contents, Job, MIN_BYTES, Shared, Writer};
 
 /// The open journal.
 #[derive(Debug)]
@@ -90,10 +90,10 @@ impl Journal {
     ///
     /// # Errors
     /// The disk's error; the batch may then be durable or not, so the caller must stop.
-    pub async fn commit(&self, batch: Batch, moment: Moment) -> Result<(), Error> {
+    pub async fn commit(&self, batch: Batch, context: CommitContext) -> Result<(), Error> {
         let (done, committed) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or(Error::Ended)?;
-        jobs.send(Job { batch, moment, done }).map_err(|_| Error::Ended)?;
+        jobs.send(Job { batch, context, done }).map_err(|_| Error::Ended)?;
         committed.await.map_err(|_| Error::Ended)?
     }
 
@@ -161,9 +161,9 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
         rewrite: None,
         retention,
         unpublished,
-        handing: None,
-        look_above: LOOK_ABOVE,
-        gain_above: 0,
+        flush: None,
+        archive_above: ARCHIVE_ABOVE,
+        rewrite_above: 0,
         min_bytes: MIN_BYTES,
     };
     Ok((writer, recovered))
@@ -180,8 +180,8 @@ fn open_or_begin(directory: &Directory) -> Result<(Current, Generation, Entries,
     };
     if current.generation > 0 {
         let (generation, entries, meta) = Generation::open(directory, &current)?;
-        if current.format < FORMAT {
-            current.format = FORMAT;
+        if current.format < JOURNAL_FORMAT {
+            current.format = JOURNAL_FORMAT;
             directory.set_current(&current)?;
         }
         return Ok((current, generation, entries, meta));

@@ -1,6 +1,6 @@
 //! What leaves the store for the archive, and what leaves the archive.
 //!
-//! A command is moved when it is closed and the broker has its last update. It goes in whole segments,
+//! A command is archived when it is closed and the broker has its last update. It goes in whole segments,
 //! the oldest first, when the nonces of all its commands are forgotten: they are in it alone.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::lifecycle::effect::{Batch, OutboxNumber};
 use crate::lifecycle::record::Record;
 use crate::lifecycle::time::Timestamp;
 
-/// Commands that are moved together, at most.
+/// Commands that are archived together, at most.
 pub const SEGMENT_COMMANDS: usize = 512;
 
 /// How much is kept of finished commands.
@@ -98,11 +98,11 @@ impl Unpublished {
     }
 }
 
-/// The oldest commands that may be moved, at most a segment's worth.
+/// The oldest commands that may be archived, at most a segment's worth.
 ///
 /// # Errors
 /// Not readable or damaged.
-pub fn movable(entries: &Entries, unpublished: &Unpublished) -> Result<Vec<Finished>, Error> {
+pub fn archivable(entries: &Entries, unpublished: &Unpublished) -> Result<Vec<Finished>, Error> {
     let mut commands = Vec::new();
     for entry in entries.scan(RECORDS) {
         let (key, value) = entry?;

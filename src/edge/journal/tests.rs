@@ -5,7 +5,7 @@ mod listing;
 mod nonces;
 mod reader;
 mod values;
-mod write_ahead;
+mod write_ahead_logs;
 
 use std::fs;
 
@@ -51,8 +51,8 @@ fn announced(records: impl IntoIterator<Item = Record>) -> Batch {
     batch
 }
 
-fn moment(last_number: u64) -> Moment {
-    Moment {
+fn context(last_number: u64) -> CommitContext {
+    CommitContext {
         last_number,
         clock_floor: NOW,
         trusted_now: Some(NOW),
@@ -63,29 +63,29 @@ fn moment(last_number: u64) -> Moment {
 
 fn commit(journal: &Journal, batch: Batch, last_number: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(journal.commit(batch, moment(last_number))).unwrap();
+    runtime.block_on(journal.commit(batch, context(last_number))).unwrap();
 }
 
 /// A value as journals before format 5 have it.
 fn json_value(key: &[u8], content: &impl serde::Serialize) -> sled::IVec {
     let body = serde_json::to_vec(content).unwrap();
     let crc = crc32fast::hash(&[key, &body].concat()).to_le_bytes();
-    [&[entry::JSON], &crc[..], &body].concat().into()
+    [&[entry::JSON_VALUE_FORMAT], &crc[..], &body].concat().into()
 }
 
 /// Makes the journal in `dir` one of before.
 fn set_format(dir: &Path, format: u64) {
     let path = dir.join("current");
     let current = fs::read_to_string(&path).unwrap();
-    let now = format!("\"format\":{FORMAT}");
+    let now = format!("\"format\":{JOURNAL_FORMAT}");
     assert!(current.contains(&now));
     fs::write(&path, current.replace(&now, &format!("\"format\":{format}"))).unwrap();
 }
 
 /// As the journal's thread does it: the commit, and what may come after it.
-fn commit_by(writer: &mut Writer, batch: &Batch, moment: Moment) {
-    writer.commit(batch, moment).unwrap();
-    writer.keep_house(batch.records.len(), false).unwrap();
+fn commit_by(writer: &mut Writer, batch: &Batch, context: CommitContext) {
+    writer.commit(batch, context).unwrap();
+    writer.after_commit(batch.records.len(), false).unwrap();
 }
 
 fn open_journal(dir: &Path) -> Result<(Journal, Recovered), Error> {
@@ -159,8 +159,8 @@ fn what_a_set_aside_journal_leaves_is_kept() {
     let (journal, _) = open_journal(dir.path()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for left in [Some(SetAside::UntilClockTrusted), None] {
-        let moment = Moment { set_aside: left, ..moment(0) };
-        runtime.block_on(journal.commit(Batch::default(), moment)).unwrap();
+        let context = CommitContext { set_aside: left, ..context(0) };
+        runtime.block_on(journal.commit(Batch::default(), context)).unwrap();
         let copied = copy(dir.path());
         let (_, recovered) = open_journal(copied.path()).unwrap();
         assert_eq!(recovered.set_aside, left);
@@ -173,7 +173,9 @@ fn the_bound_of_signatures_outlives_everything_and_never_goes_back() {
     let commit = |bound: u64| {
         let (mut writer, recovered) = open(dir.path(), RETENTION).unwrap();
         let bound = SigningTime::from_ticks(bound);
-        writer.commit(&Batch::default(), Moment { signing_bound: bound, ..moment(0) }).unwrap();
+        writer
+            .commit(&Batch::default(), CommitContext { signing_bound: bound, ..context(0) })
+            .unwrap();
         recovered.signing_bound.ticks()
     };
     assert_eq!(commit(1000), 0);

@@ -1,5 +1,4 @@
-//! The journal's thread: commits, and between them the store's turn, the checkpoint, the archive and
-//! the rewriting.
+//! The journal's thread: commits, and between them flushes, the checkpoint, the archive and rewrites.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, RwLock};
@@ -12,10 +11,10 @@ use tokio::sync::oneshot;
 use super::archive::Archive;
 use super::directory::{Current, Directory};
 use super::entries::Entries;
-use super::entry::{META, Meta, Writes, encode, moved, segment_key, writes_of};
+use super::entry::{META, Meta, Writes, encode, segment_key, writes_of, writes_of_segment};
 use super::error::{Error, io_error};
 use super::generation::Generation;
-use super::retention::{Retention, SEGMENT_COMMANDS, Unpublished, movable};
+use super::retention::{Retention, SEGMENT_COMMANDS, Unpublished, archivable};
 use super::rewrite::{Failure, Rewrite};
 use super::store::Write;
 use crate::guard::set_aside::SetAside;
@@ -25,7 +24,7 @@ use crate::wire::mavlink::SigningTime;
 
 /// Without commits, when the checkpoint is made durable.
 const IDLE: Duration = Duration::from_secs(30);
-/// Under load a rewriting still goes on, by a step after so many commits.
+/// Under load a rewrite still goes on, by a step after so many commits.
 const COMMITS_PER_STEP: u32 = 8;
 /// A store up to this size, and so much more per command and update in it, is left alone.
 pub const MIN_BYTES: u64 = 32 * 1024 * 1024;
@@ -39,8 +38,8 @@ const WRITES_PER_BATCH: usize = 256;
 const WRITES_PER_STEP: usize = 16;
 /// Without commits for so long, it gets some more.
 const QUIET: Duration = Duration::from_millis(10);
-/// Commands not in the archive before it is looked for some to move.
-pub const LOOK_ABOVE: u64 = 2 * SEGMENT_COMMANDS as u64;
+/// Commands not in the archive before it is looked for some to archive.
+pub const ARCHIVE_ABOVE: u64 = 2 * SEGMENT_COMMANDS as u64;
 
 /// What reads go to; the thread changes it.
 pub type Shared = Arc<RwLock<Contents>>;
@@ -53,7 +52,7 @@ pub struct Contents {
 
 /// What a commit needs to know beside its batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct CommitContext {
     /// The highest [`Record::number`] given.
     pub last_number: u64,
     pub clock_floor: Timestamp,
@@ -67,7 +66,7 @@ pub struct Moment {
 #[derive(Debug)]
 pub struct Job {
     pub batch: Batch,
-    pub moment: Moment,
+    pub context: CommitContext,
     pub done: oneshot::Sender<Result<(), Error>>,
 }
 
@@ -84,17 +83,17 @@ pub struct Writer {
     pub retention: Retention,
     pub unpublished: Unpublished,
     /// The store is getting what is in the log before the current one.
-    pub handing: Option<Handing>,
-    /// With so many commands not in the archive, it is time to look for some to move.
-    pub look_above: u64,
-    /// The size of the file below which another rewriting would gain nothing.
-    pub gain_above: u64,
+    pub flush: Option<Flush>,
+    /// With so many commands not in the archive, it is time to look for some to archive.
+    pub archive_above: u64,
+    /// The size of the file up to which another rewrite would gain nothing.
+    pub rewrite_above: u64,
     /// [`MIN_BYTES`].
     pub min_bytes: u64,
 }
 
 #[derive(Debug)]
-pub struct Handing {
+pub struct Flush {
     /// As of that log's last commit.
     meta: Meta,
     /// Up to this key it has got everything.
@@ -106,11 +105,11 @@ impl Writer {
     pub fn run(mut self, jobs: &Receiver<Job>) {
         let mut commits_since_step = 0;
         // The engine must not go on from a commit whose fate is not known, so neither does this.
-        let mut failure = self.begin_if_due().err();
+        let mut failure = self.rewrite_if_due().err();
         while failure.is_none() {
             match self.next(jobs) {
                 Ok(Some(job)) => {
-                    let result = self.commit(&job.batch, job.moment);
+                    let result = self.commit(&job.batch, job.context);
                     let failed = result.is_err();
                     // The caller may have gone; the commit stands all the same.
                     let _ = job.done.send(result);
@@ -122,14 +121,14 @@ impl Writer {
                     if is_step_due {
                         commits_since_step = 0;
                     }
-                    failure = self.keep_house(job.batch.records.len(), is_step_due).err();
+                    failure = self.after_commit(job.batch.records.len(), is_step_due).err();
                 }
                 Ok(None) => {
                     commits_since_step = 0;
                     failure = self.idle().err();
                 }
                 Err(()) => {
-                    if let Err(error) = self.hand_over() {
+                    if let Err(error) = self.flush_all() {
                         warn!("{error}");
                     }
                     return;
@@ -146,7 +145,7 @@ impl Writer {
     fn next(&self, jobs: &Receiver<Job>) -> Result<Option<Job>, ()> {
         let patience = if self.rewrite.is_some() {
             Duration::ZERO
-        } else if self.handing.is_some() {
+        } else if self.flush.is_some() {
             QUIET
         } else if self.generation.checkpoint.is_synced() {
             return jobs.recv().map(Some).map_err(|_| ());
@@ -162,19 +161,19 @@ impl Writer {
 
     /// One write ahead, one fdatasync. What leaves the archive goes with it. Another bound for signatures
     /// takes a file of its own, once in minutes.
-    pub fn commit(&mut self, batch: &Batch, moment: Moment) -> Result<(), Error> {
+    pub fn commit(&mut self, batch: &Batch, context: CommitContext) -> Result<(), Error> {
         let mut meta = Meta {
             commit: self.meta.commit + 1,
-            last_number: moment.last_number,
-            clock_floor: Some(moment.clock_floor),
-            set_aside: moment.set_aside,
+            last_number: context.last_number,
+            clock_floor: Some(context.clock_floor),
+            set_aside: context.set_aside,
             ..self.meta.clone()
         };
         let expired = self.retention.expired(
             &self.shared.read().expect("no holder panics").archive,
             meta.commands(),
-            moment.clock_floor,
-            moment.trusted_now,
+            context.clock_floor,
+            context.trusted_now,
         );
         let mut writes = writes_of(batch);
         for (first, commands) in &expired {
@@ -184,117 +183,118 @@ impl Writer {
         self.write(meta, writes, |archive| {
             expired.iter().try_for_each(|(first, _)| archive.remove(*first))
         })?;
-        if moment.signing_bound > self.signing_bound {
-            self.directory.set_signing_bound(moment.signing_bound)?;
-            self.signing_bound = moment.signing_bound;
+        if context.signing_bound > self.signing_bound {
+            self.directory.set_signing_bound(context.signing_bound)?;
+            self.signing_bound = context.signing_bound;
         }
         self.unpublished.follow(batch);
         Ok(())
     }
 
     /// What a commit, of so many commands, must not wait for.
-    pub fn keep_house(&mut self, commands: usize, is_step_due: bool) -> Result<(), Error> {
+    pub fn after_commit(&mut self, commands: usize, is_step_due: bool) -> Result<(), Error> {
         self.generation.checkpoint.write(self.meta.commit)?;
-        let is_full = self.generation.write_ahead.is_full();
+        let is_full = self.generation.write_ahead_logs.is_full();
         if is_full {
             self.switch()?;
         }
-        self.move_if_due(is_full)?;
-        self.hand_on(WRITES_PER_STEP.max(commands))?;
+        self.archive_if_due(is_full)?;
+        self.flush_some(WRITES_PER_STEP.max(commands))?;
         if self.generation.checkpoint.is_due() {
             self.generation.checkpoint.sync()?;
         }
-        if is_step_due { self.step() } else { Ok(()) }
+        if is_step_due { self.rewrite_step() } else { Ok(()) }
     }
 
     /// Commits go to the other log; while they do, the store gets what is in this one.
     pub fn switch(&mut self) -> Result<(), Error> {
-        if !self.generation.write_ahead.switch() {
+        if !self.generation.write_ahead_logs.switch() {
             // Commits came faster than the store got them, or both logs had some at the start.
-            self.hand_over()?;
-            return self.begin_if_due();
+            self.flush_all()?;
+            return self.rewrite_if_due();
         }
         self.shared.write().expect("no holder panics").entries.switch();
-        self.handing = Some(Handing { meta: self.meta.clone(), after: IVec::default() });
+        self.flush = Some(Flush { meta: self.meta.clone(), after: IVec::default() });
         Ok(())
     }
 
     /// The store gets some more of the log before the current one. What a later commit has changed
     /// again it need not get: that is in the current one.
-    pub fn hand_on(&mut self, limit: usize) -> Result<(), Error> {
-        let Some(handing) = self.handing.take() else { return Ok(()) };
+    pub fn flush_some(&mut self, limit: usize) -> Result<(), Error> {
+        let Some(flush) = self.flush.take() else { return Ok(()) };
         let contents = self.shared.read().expect("no holder panics");
-        let (writes, last) = contents.entries.old(&handing.after, limit)?;
+        let (writes, last) = contents.entries.old(&flush.after, limit)?;
         drop(contents);
-        self.give(writes)?;
+        self.apply(writes)?;
         if let Some(after) = last {
-            self.handing = Some(Handing { after, ..handing });
+            self.flush = Some(Flush { after, ..flush });
             return Ok(());
         }
-        self.give_meta(&handing.meta)?;
-        self.generation.write_ahead.free_other()?;
+        self.apply_meta(&flush.meta)?;
+        self.generation.write_ahead_logs.free_other()?;
         self.shared.write().expect("no holder panics").entries.forget_old();
         self.generation.checkpoint.sync()?;
-        self.begin_if_due()
+        self.rewrite_if_due()
     }
 
     /// The store gets all that was written ahead. A crash on the way leaves some of it in both places.
-    pub fn hand_over(&mut self) -> Result<(), Error> {
-        if self.generation.write_ahead.is_empty() {
+    pub fn flush_all(&mut self) -> Result<(), Error> {
+        if self.generation.write_ahead_logs.is_empty() {
             return self.generation.checkpoint.sync();
         }
         let writes = self.shared.read().expect("no holder panics").entries.ahead()?;
-        writes.chunks(WRITES_PER_BATCH).try_for_each(|batch| self.give(batch.to_vec()))?;
-        self.give_meta(&self.meta.clone())?;
-        self.generation.write_ahead.restart()?;
+        writes.chunks(WRITES_PER_BATCH).try_for_each(|batch| self.apply(batch.to_vec()))?;
+        self.apply_meta(&self.meta.clone())?;
+        self.generation.write_ahead_logs.restart()?;
         self.shared.write().expect("no holder panics").entries.forget_ahead();
-        self.handing = None;
+        self.flush = None;
         self.generation.checkpoint.sync()
     }
 
     /// To the store, and to the one that is to follow it.
-    fn give(&mut self, writes: Vec<Write>) -> Result<(), Error> {
+    fn apply(&mut self, writes: Vec<Write>) -> Result<(), Error> {
         self.generation.store.apply(writes.iter().cloned())?;
         match &self.rewrite {
-            Some(rewrite) => rewrite.follow(writes).or_else(|error| self.give_up(&error)),
+            Some(rewrite) => rewrite.follow(writes).or_else(|error| self.abandon_rewrite(&error)),
             None => Ok(()),
         }
     }
 
     /// It says that the store has everything up to its commit, so all of that is durable before.
-    fn give_meta(&mut self, meta: &Meta) -> Result<(), Error> {
+    fn apply_meta(&mut self, meta: &Meta) -> Result<(), Error> {
         self.generation.store.sync()?;
-        self.give(vec![(META.into(), Some(encode(META, meta)))])?;
+        self.apply(vec![(META.into(), Some(encode(META, meta)))])?;
         self.generation.store.sync()
     }
 
     /// Finished commands leave the store for a segment, in a commit of its own. Most never get to the
     /// store: they go as soon as the log is full.
-    fn move_if_due(&mut self, is_log_full: bool) -> Result<(), Error> {
+    fn archive_if_due(&mut self, is_log_full: bool) -> Result<(), Error> {
         let contents = self.shared.read().expect("no holder panics");
         let in_store = self.meta.commands().saturating_sub(contents.archive.commands());
         let at_least = match is_log_full {
             true => SMALLEST_SEGMENT,
-            false if in_store >= self.look_above => SEGMENT_COMMANDS,
+            false if in_store >= self.archive_above => SEGMENT_COMMANDS,
             false => return Ok(()),
         };
-        let commands = movable(&contents.entries, &self.unpublished)?;
+        let commands = archivable(&contents.entries, &self.unpublished)?;
         let are_all = commands.len() < SEGMENT_COMMANDS;
-        self.look_above = if are_all { in_store + SEGMENT_COMMANDS as u64 } else { LOOK_ABOVE };
+        self.archive_above =
+            if are_all { in_store + SEGMENT_COMMANDS as u64 } else { ARCHIVE_ABOVE };
         if commands.len() < at_least {
             return Ok(());
         }
         let (first, summary, index) = contents.archive.write(&commands)?;
         drop(contents);
         let meta = Meta { commit: self.meta.commit + 1, ..self.meta.clone() };
-        self.write(meta, moved(&commands, first, &summary), |archive| {
+        self.write(meta, writes_of_segment(&commands, first, &summary), |archive| {
             archive.add(first, summary, &index)
         })?;
         self.generation.checkpoint.write(self.meta.commit)
     }
 
     /// Makes a commit durable, then visible: what it changes in the archive together with the rest, or a
-    /// command that moves would be in neither for a moment.
+    /// command that is archived would be in neither for a moment.
     fn write(
         &mut self,
         meta: Meta,
@@ -302,7 +302,7 @@ impl Writer {
         change: impl FnOnce(&mut Archive) -> Result<(), Error>,
     ) -> Result<(), Error> {
         writes.push((META.into(), Some(encode(META, &meta))));
-        self.generation.write_ahead.append(meta.commit, &writes)?;
+        self.generation.write_ahead_logs.append(meta.commit, &writes)?;
         self.meta = meta;
         let mut contents = self.shared.write().expect("no holder panics");
         contents.entries.follow(writes);
@@ -310,18 +310,18 @@ impl Writer {
     }
 
     fn idle(&mut self) -> Result<(), Error> {
-        if self.handing.is_some() {
-            self.hand_on(WRITES_PER_STEP)
+        if self.flush.is_some() {
+            self.flush_some(WRITES_PER_STEP)
         } else if self.rewrite.is_some() {
-            self.step()
+            self.rewrite_step()
         } else {
             self.generation.checkpoint.sync()
         }
     }
 
-    fn begin_if_due(&mut self) -> Result<(), Error> {
+    fn rewrite_if_due(&mut self) -> Result<(), Error> {
         let bytes = self.generation.store.bytes()?;
-        if self.rewrite.is_some() || bytes <= self.gain_above.max(self.expected_bytes()) {
+        if self.rewrite.is_some() || bytes <= self.rewrite_above.max(self.expected_bytes()) {
             return Ok(());
         }
         let free = free_bytes(&self.directory)?;
@@ -332,12 +332,12 @@ impl Writer {
                  free ones, and there are {free}",
                 self.directory.path().display()
             );
-            self.gain_above = bytes + MIN_BYTES;
+            self.rewrite_above = bytes + MIN_BYTES;
             return Ok(());
         }
         // What was removed but is still in the store would be copied in vain.
-        self.hand_over()?;
-        self.begin()
+        self.flush_all()?;
+        self.begin_rewrite()
     }
 
     /// What the store may have without being rewritten.
@@ -348,32 +348,32 @@ impl Writer {
     }
 
     /// Begins a new generation; steps follow.
-    pub fn begin(&mut self) -> Result<(), Error> {
+    pub fn begin_rewrite(&mut self) -> Result<(), Error> {
         match Rewrite::begin(&self.directory, &self.current) {
             Ok(rewrite) => self.rewrite = Some(rewrite),
-            Err(error) => self.give_up(&error)?,
+            Err(error) => self.abandon_rewrite(&error)?,
         }
         Ok(())
     }
 
-    pub fn step(&mut self) -> Result<(), Error> {
+    pub fn rewrite_step(&mut self) -> Result<(), Error> {
         let Some(rewrite) = &mut self.rewrite else { return Ok(()) };
         match rewrite.step(&self.generation.store) {
             Ok(false) => Ok(()),
-            Ok(true) => self.take_over(),
+            Ok(true) => self.finish_rewrite(),
             Err(Failure::Old(error)) => Err(error),
-            Err(Failure::New(error)) => self.give_up(&error),
+            Err(Failure::New(error)) => self.abandon_rewrite(&error),
         }
     }
 
     /// The new generation is complete: it becomes the current one, and the old one goes.
-    fn take_over(&mut self) -> Result<(), Error> {
+    fn finish_rewrite(&mut self) -> Result<(), Error> {
         let since = Instant::now();
-        self.hand_over()?;
+        self.flush_all()?;
         let Some(rewrite) = self.rewrite.take() else { return Ok(()) };
         let (number, generation) = match rewrite.finish(&self.meta) {
             Ok(finished) => finished,
-            Err(error) => return self.give_up(&error),
+            Err(error) => return self.abandon_rewrite(&error),
         };
         let current = Current { generation: number, ..self.current.clone() };
         // If this fails nobody knows which one a restart would find.
@@ -384,18 +384,18 @@ impl Writer {
         self.shared.write().expect("no holder panics").entries = entries;
         self.current = current;
         self.generation = generation;
-        // Where entries are larger than expected, another rewriting would change nothing.
-        self.gain_above = if after > self.expected_bytes() { 2 * after } else { 0 };
+        // Where entries are larger than expected, another rewrite would change nothing.
+        self.rewrite_above = if after > self.expected_bytes() { 2 * after } else { 0 };
         let pause = since.elapsed();
         self.directory.remove_leftovers(&self.current)?;
         info!("the journal was rewritten: {before} bytes became {after}, in a pause of {pause:?}");
         Ok(())
     }
 
-    fn give_up(&mut self, error: &Error) -> Result<(), Error> {
+    fn abandon_rewrite(&mut self, error: &Error) -> Result<(), Error> {
         warn!("the journal goes on as it is, it could not be rewritten: {error}");
         self.rewrite = None;
-        self.gain_above = self.generation.store.bytes()? + MIN_BYTES;
+        self.rewrite_above = self.generation.store.bytes()? + MIN_BYTES;
         if let Err(error) = self.directory.remove_leftovers(&self.current) {
             warn!("{error}");
         }

@@ -1,4 +1,4 @@
-//! Finished commands move to the archive, and leave it, and nothing else does.
+//! Finished commands are archived, and removed from the archive, and nothing else does.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -17,7 +17,7 @@ fn write(writer: &mut Writer, records: impl IntoIterator<Item = Record>) {
     let batch = batch(records);
     let last = batch.records.values().map(|record| record.number).max().unwrap_or_default();
     let last = last.max(writer.meta.last_number);
-    commit_by(writer, &batch, moment(last));
+    commit_by(writer, &batch, context(last));
 }
 
 fn known(writer: &Writer, numbers: std::ops::RangeInclusive<u64>) -> BTreeSet<u64> {
@@ -33,7 +33,7 @@ fn archived(writer: &Writer) -> BTreeSet<u64> {
 
 fn settle(writer: &mut Writer) {
     for _ in 0..20 {
-        commit_by(writer, &Batch::default(), moment(writer.meta.last_number));
+        commit_by(writer, &Batch::default(), context(writer.meta.last_number));
     }
 }
 
@@ -65,8 +65,8 @@ fn fill_log(writer: &mut Writer, bytes_per_command: usize) -> u64 {
     for number in 1.. {
         let closed = number % 10 != 0;
         write(writer, [Record { message: message.clone(), ..record(number, closed) }]);
-        while writer.handing.is_some() {
-            writer.hand_on(64).unwrap();
+        while writer.flush.is_some() {
+            writer.flush_some(64).unwrap();
         }
         let in_store: Meta = writer.generation.store.get(entry::META).unwrap().unwrap();
         if in_store.commit > 1 {
@@ -142,7 +142,7 @@ fn what_is_open_or_unpublished_stays() {
     let mut first = announced([record(2, true)]);
     let open_command = record(1, false);
     first.records.insert(open_command.command_id, open_command.into());
-    commit_by(&mut writer, &first, moment(2));
+    commit_by(&mut writer, &first, context(2));
     for number in 3..=4 * SEGMENT {
         write(&mut writer, [record(number, true)]);
     }
@@ -161,7 +161,7 @@ fn what_is_open_or_unpublished_stays() {
     let mut end = batch([record(1, true)]);
     end.published = [2].into();
     let last = writer.meta.last_number;
-    commit_by(&mut writer, &end, moment(last));
+    commit_by(&mut writer, &end, context(last));
     let last = writer.meta.last_number;
     for number in last + 1..=last + SEGMENT {
         write(&mut writer, [record(number, true)]);
@@ -180,7 +180,7 @@ fn a_segment_stays_while_a_nonce_of_its_commands_is_remembered() {
     for number in 1..=last {
         // Not the last one of the segment is the last to expire.
         let record = signed(record(number, true), expires(2000 - number));
-        commit_by(&mut writer, &batch([record]), moment(number));
+        commit_by(&mut writer, &batch([record]), context(number));
     }
     assert_eq!(archived(&writer), (1..=SEGMENT).collect());
     let mut commit_at = |clock_floor| {
@@ -188,8 +188,8 @@ fn a_segment_stays_while_a_nonce_of_its_commands_is_remembered() {
         let copied = copy(dir.path());
         let mut writers = [&mut writer, &mut open(copied.path(), retention).unwrap().0];
         writers.each_mut().map(|writer| {
-            let moment = Moment { clock_floor, ..moment(last) };
-            commit_by(writer, &Batch::default(), moment);
+            let context = CommitContext { clock_floor, ..context(last) };
+            commit_by(writer, &Batch::default(), context);
             known(writer, 1..=last).len() as u64
         })
     };
@@ -206,8 +206,8 @@ fn the_count_holds_with_and_without_a_clock() {
         let count = 5000;
         for first in (1..=count).step_by(50) {
             let records = batch((first..first + 50).map(|number| record(number, true)));
-            let moment = Moment { trusted_now, ..moment(first + 49) };
-            commit_by(&mut writer, &records, moment);
+            let context = CommitContext { trusted_now, ..context(first + 49) };
+            commit_by(&mut writer, &records, context);
         }
         settle(&mut writer);
         let left = writer.meta.commands();
@@ -238,8 +238,8 @@ fn age_counts_by_a_clock_that_was_trusted_then_and_is_now() {
         }
         settle(&mut writer);
         assert_eq!(archived(&writer).len() as u64, SEGMENT);
-        let moment = Moment { trusted_now, ..moment(2 * SEGMENT) };
-        commit_by(&mut writer, &Batch::default(), moment);
+        let context = CommitContext { trusted_now, ..context(2 * SEGMENT) };
+        commit_by(&mut writer, &Batch::default(), context);
         assert_eq!(archived(&writer).is_empty(), removed, "{trusted_then} {trusted_now:?}");
         assert_eq!(
             known(&writer, 1..=2 * SEGMENT).len() as u64,
@@ -249,7 +249,7 @@ fn age_counts_by_a_clock_that_was_trusted_then_and_is_now() {
 }
 
 #[test]
-fn a_crash_may_come_at_any_moment_of_a_move() {
+fn a_crash_may_come_at_any_moment_of_archiving() {
     let dir = tempfile::tempdir().unwrap();
     let retention = Retention { max_commands: 2 * SEGMENT, ..RETENTION };
     let (mut writer, _) = open(dir.path(), retention).unwrap();

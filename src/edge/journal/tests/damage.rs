@@ -28,10 +28,10 @@ fn a_damaged_value_is_an_error_and_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     let open = record(1, false);
-    commit_by(&mut writer, &batch([open.clone()]), moment(1));
+    commit_by(&mut writer, &batch([open.clone()]), context(1));
     let store = Arc::clone(&writer.generation.store);
     let key = record_key(1);
-    writer.hand_over().unwrap();
+    writer.flush_all().unwrap();
     let put =
         |value: Option<&[u8]>| store.apply([(key[..].into(), value.map(Into::into))]).unwrap();
     let stored = || entries(&writer).into_iter().find(|(it, _)| *it == key);

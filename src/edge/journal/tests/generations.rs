@@ -6,9 +6,9 @@ use super::*;
 /// Through all steps, without commits between them.
 pub fn rewrite(writer: &mut Writer) {
     let generation = writer.current.generation;
-    writer.begin().unwrap();
+    writer.begin_rewrite().unwrap();
     while writer.current.generation == generation {
-        writer.step().unwrap();
+        writer.rewrite_step().unwrap();
     }
 }
 
@@ -26,17 +26,17 @@ fn found(dir: &Path) -> (Recovered, Writes) {
 }
 
 #[test]
-fn commits_go_on_during_a_rewriting_and_a_crash_may_come_at_any_step() {
+fn commits_go_on_during_a_rewrite_and_a_crash_may_come_at_any_step() {
     const BEFORE: u64 = 1500;
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     for number in 1..=BEFORE {
         let nonces = [(NonceKey([number as u8; 16]), NOW)].into();
         let batch = Batch { nonces, ..announced([record(number, number % 3 == 0)]) };
-        commit_by(&mut writer, &batch, moment(number));
+        commit_by(&mut writer, &batch, context(number));
     }
-    writer.hand_over().unwrap();
-    writer.begin().unwrap();
+    writer.flush_all().unwrap();
+    writer.begin_rewrite().unwrap();
     let (mut number, mut steps) = (BEFORE, 0);
     while writer.current.generation == 1 {
         // A new command, the end of an old one, and of its updates: on both sides of what is copied.
@@ -46,18 +46,18 @@ fn commits_go_on_during_a_rewriting_and_a_crash_may_come_at_any_step() {
         batch.outbox.remove(&old);
         batch.published = [old, number - 1].into();
         batch.expired_nonces = [NonceKey([old as u8; 16])].into();
-        commit_by(&mut writer, &batch, moment(number));
+        commit_by(&mut writer, &batch, context(number));
         let (recovered, found) = found(dir.path());
         assert_eq!(recovered.last_number, number);
         assert!(found == entries(&writer), "after step {steps}");
-        // What the store gets during the rewriting, at once or bit by bit, and what only at its end.
+        // What is flushed during the rewrite, at once or bit by bit, and what only at its end.
         match steps % 4 {
-            0 => writer.hand_over().unwrap(),
+            0 => writer.flush_all().unwrap(),
             1 => writer.switch().unwrap(),
-            2 => writer.hand_on(64).unwrap(),
+            2 => writer.flush_some(64).unwrap(),
             _ => (),
         }
-        writer.step().unwrap();
+        writer.rewrite_step().unwrap();
         steps += 1;
     }
     assert!(steps >= 4, "{steps} steps prove little");
@@ -67,7 +67,7 @@ fn commits_go_on_during_a_rewriting_and_a_crash_may_come_at_any_step() {
     assert_eq!(generations_in(dir.path()), 1);
 
     // The first commit to the new one.
-    commit_by(&mut writer, &announced([record(number + 1, false)]), moment(number + 1));
+    commit_by(&mut writer, &announced([record(number + 1, false)]), context(number + 1));
     let (recovered, _) = found(dir.path());
     assert_eq!(recovered.last_number, number + 1);
 }
@@ -76,9 +76,9 @@ fn commits_go_on_during_a_rewriting_and_a_crash_may_come_at_any_step() {
 fn a_crash_may_come_between_any_two_steps_of_the_change() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    commit_by(&mut writer, &announced([record(1, false)]), moment(1));
+    commit_by(&mut writer, &announced([record(1, false)]), context(1));
     let expected = entries(&writer);
-    writer.hand_over().unwrap();
+    writer.flush_all().unwrap();
     let mut rewrite = Rewrite::begin(&writer.directory, &writer.current).unwrap();
     while !rewrite.step(&writer.generation.store).unwrap() {}
     assert!(found(dir.path()).1 == expected, "copied");
@@ -98,31 +98,31 @@ fn a_crash_may_come_between_any_two_steps_of_the_change() {
 fn damage_is_not_carried_on() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    commit_by(&mut writer, &batch([record(1, false)]), moment(1));
-    writer.hand_over().unwrap();
+    commit_by(&mut writer, &batch([record(1, false)]), context(1));
+    writer.flush_all().unwrap();
     writer.generation.store.apply([(record_key(1), Some(b"bad".into()))]).unwrap();
-    writer.begin().unwrap();
-    let error = writer.step().unwrap_err();
+    writer.begin_rewrite().unwrap();
+    let error = writer.rewrite_step().unwrap_err();
     assert_eq!(error.trouble(), Trouble::Damage);
     assert_eq!(writer.current.generation, 1);
 }
 
 #[test]
-fn a_copy_that_differs_is_given_up() {
+fn a_copy_that_differs_is_abandoned() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     for number in 1..=3 {
-        commit_by(&mut writer, &batch([record(number, false)]), moment(number));
+        commit_by(&mut writer, &batch([record(number, false)]), context(number));
     }
-    writer.hand_over().unwrap();
+    writer.flush_all().unwrap();
     for (key, value) in [(record_key(2), None), (b"z".into(), Some(b"more".into()))] {
-        writer.begin().unwrap();
-        writer.step().unwrap();
+        writer.begin_rewrite().unwrap();
+        writer.rewrite_step().unwrap();
         writer.rewrite.as_ref().unwrap().follow([(key, value)]).unwrap();
-        writer.step().unwrap();
+        writer.rewrite_step().unwrap();
         assert!(writer.rewrite.is_none());
         assert_eq!((writer.current.generation, generations_in(dir.path())), (1, 1));
-        commit_by(&mut writer, &Batch::default(), moment(3));
+        commit_by(&mut writer, &Batch::default(), context(3));
     }
 }
 
@@ -139,13 +139,13 @@ fn a_file_that_has_grown_is_made_small_between_the_commits() {
         };
         let mut largest = 0;
         for first in (0..4000).step_by(100) {
-            commit_by(&mut writer, &updates(first..first + 100), moment(1));
-            writer.hand_over().unwrap();
+            commit_by(&mut writer, &updates(first..first + 100), context(1));
+            writer.flush_all().unwrap();
             largest = writer.generation.store.bytes().unwrap();
         }
         let published = Batch { published: (0..4000).collect(), ..Batch::default() };
         // Only written ahead.
-        commit_by(&mut writer, &published, moment(1));
+        commit_by(&mut writer, &published, context(1));
         let contents = Arc::clone(&writer.shared);
         let (jobs, receiver) = mpsc::channel();
         let thread = thread::spawn(move || writer.run(&receiver));

@@ -27,7 +27,7 @@ fn list(
 
 fn write(writer: &mut Writer, number: u64, closed: bool) {
     let last = number.max(writer.meta.last_number);
-    commit_by(writer, &batch([record(number, closed)]), moment(last));
+    commit_by(writer, &batch([record(number, closed)]), context(last));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_selection_is_of_what_stands_now() {
     let failed = Record { status: Status::Failed, ..record(3, true) };
     let command_type = "nav_land".to_owned();
     let landing = Record { command_type, ..record(4, false) };
-    commit_by(&mut writer, &batch([record(1, true), other, failed, landing]), moment(4));
+    commit_by(&mut writer, &batch([record(1, true), other, failed, landing]), context(4));
     let mut selects = |selection: Selection| list(&mut writer, selection, |_| ()).0;
     assert_eq!(selects(Selection { api_id: Some("ops".to_owned()), ..all() }), [2]);
     assert_eq!(selects(Selection { status: Some(Status::Failed), ..all() }), [3]);

@@ -36,9 +36,9 @@ fn they_are_found_in_the_archive_the_store_and_the_logs_until_the_floor_has_pass
     for number in 1..=last {
         // Every third is open; these stay out of the archive.
         let record = signed(record(number, number % 3 != 0), expires(number));
-        commit_by(&mut writer, &batch([record]), moment(number));
+        commit_by(&mut writer, &batch([record]), context(number));
         if number == last - 100 {
-            writer.hand_over().unwrap();
+            writer.flush_all().unwrap();
         }
         if number % 64 == 0 {
             assert_eq!(remembered(dir.path()), (1..=number).collect());
@@ -48,10 +48,10 @@ fn they_are_found_in_the_archive_the_store_and_the_logs_until_the_floor_has_pass
     assert!(stored.next().unwrap().unwrap().0.starts_with(entry::RECORDS));
     drop(stored);
     assert!(writer.shared.read().unwrap().archive.commands() > 0);
-    assert!(!writer.generation.write_ahead.is_empty());
+    assert!(!writer.generation.write_ahead_logs.is_empty());
     for floor in [1, 2, 100, SEGMENT, 2 * SEGMENT, last, last + 1] {
-        let moment = Moment { clock_floor: expires(floor), ..moment(last) };
-        commit_by(&mut writer, &Batch::default(), moment);
+        let context = CommitContext { clock_floor: expires(floor), ..context(last) };
+        commit_by(&mut writer, &Batch::default(), context);
         assert_eq!(remembered(dir.path()), (floor..=last).collect(), "floor {floor}");
     }
 }
@@ -61,7 +61,7 @@ fn one_that_no_later_process_needs_is_not_found() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     let challenged = Record { nonce_expires: None, ..signed(record(1, false), NOW) };
-    commit_by(&mut writer, &batch([challenged]), moment(1));
+    commit_by(&mut writer, &batch([challenged]), context(1));
     assert_eq!(remembered(dir.path()), [].into());
 }
 
@@ -72,7 +72,7 @@ fn a_nonce_that_cannot_be_read_stops_the_agent() {
     let last = 2 * SEGMENT;
     for number in 1..=last {
         let record = signed(record(number, true), expires(number));
-        commit_by(&mut writer, &batch([record]), moment(number));
+        commit_by(&mut writer, &batch([record]), context(number));
     }
     let segment = writer.shared.read().unwrap().archive.path(1);
     let mut bytes = fs::read(&segment).unwrap();
@@ -81,8 +81,8 @@ fn a_nonce_that_cannot_be_read_stops_the_agent() {
     let error = open(copy(dir.path()).path(), RETENTION).unwrap_err();
     assert!(error.to_string().contains("checksum"), "{error}");
     // Nothing depends on it when all of them are forgotten.
-    let moment = Moment { clock_floor: expires(SEGMENT + 1), ..moment(last) };
-    commit_by(&mut writer, &Batch::default(), moment);
+    let context = CommitContext { clock_floor: expires(SEGMENT + 1), ..context(last) };
+    commit_by(&mut writer, &Batch::default(), context);
     assert_eq!(remembered(dir.path()), (SEGMENT + 1..=last).collect());
 }
 
@@ -94,12 +94,12 @@ fn a_record_of_format_3_has_an_entry_for_its_nonce() {
     let key = signed.nonce.unwrap();
     let nonces = [(key, expires(1))].into();
     let of_before = Batch { nonces, ..batch([signed.clone()]) };
-    commit_by(&mut writer, &of_before, moment(1));
+    commit_by(&mut writer, &of_before, context(1));
     let mut json = serde_json::to_value(&signed).unwrap();
     json.as_object_mut().unwrap().remove("nonce_expires").unwrap();
     let record_key = record_key(1);
     let value = json_value(&record_key, &json);
-    writer.hand_over().unwrap();
+    writer.flush_all().unwrap();
     writer.generation.store.apply([(record_key, Some(value))]).unwrap();
     writer.generation.store.sync().unwrap();
     drop(writer);

@@ -9,7 +9,7 @@ fn filled() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
     let unpublished = announced([record(2, true)]);
-    commit_by(&mut writer, &unpublished, moment(2));
+    commit_by(&mut writer, &unpublished, context(2));
     let rest = (1..=1200).filter(|number| *number != 2);
     let nonces = [(NonceKey([1; 16]), NOW)].into();
     let rest = rest.map(|number| record(number, number != 1));
@@ -20,8 +20,8 @@ fn filled() -> tempfile::TempDir {
         _ => record,
     });
     let rest = Batch { nonces, ..batch(rest) };
-    commit_by(&mut writer, &rest, moment(1200));
-    commit_by(&mut writer, &Batch::default(), moment(1200));
+    commit_by(&mut writer, &rest, context(1200));
+    commit_by(&mut writer, &Batch::default(), context(1200));
     dir
 }
 
@@ -90,7 +90,7 @@ fn a_check_finds_what_is_missing_or_does_not_fit() {
     for (told, writes) in damage {
         let copied = copy(dir.path());
         let (mut writer, _) = open(copied.path(), RETENTION).unwrap();
-        writer.generation.write_ahead.append(writer.meta.commit + 1, &writes).unwrap();
+        writer.generation.write_ahead_logs.append(writer.meta.commit + 1, &writes).unwrap();
         drop(writer);
         let problems = problems(copied.path());
         assert!(problems.iter().any(|it| it.contains(told)), "{told}: {problems:?}");

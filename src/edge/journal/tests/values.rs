@@ -205,7 +205,7 @@ fn a_journal_of_format_4_is_read_and_goes_on_in_this_one() {
     let [stored, ahead] = writes;
     writer.generation.store.apply(stored).unwrap();
     writer.generation.store.sync().unwrap();
-    writer.generation.write_ahead.append(writer.meta.commit + 1, &ahead).unwrap();
+    writer.generation.write_ahead_logs.append(writer.meta.commit + 1, &ahead).unwrap();
     drop(writer);
     set_format(dir.path(), 4);
 
@@ -223,10 +223,10 @@ fn a_journal_of_format_4_is_read_and_goes_on_in_this_one() {
     // Old values and new ones stand side by side, also in a segment and in another generation.
     let closed = Record { closed: true, ..open_ones[0].clone() };
     let last = 4 + 3 * SEGMENT_COMMANDS as u64;
-    commit_by(&mut writer, &batch([closed.clone(), record(5, true)]), moment(5));
+    commit_by(&mut writer, &batch([closed.clone(), record(5, true)]), context(5));
     generations::rewrite(&mut writer);
     for number in 6..=last {
-        commit_by(&mut writer, &batch([record(number, true)]), moment(number));
+        commit_by(&mut writer, &batch([record(number, true)]), context(number));
     }
     let archived = writer.shared.read().unwrap().archive.commands();
     assert!(archived > 2 + SEGMENT_COMMANDS as u64, "{archived}");

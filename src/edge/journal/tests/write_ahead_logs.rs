@@ -8,7 +8,7 @@ use sled::IVec;
 use uuid::Uuid;
 
 use super::super::store::{Store, Write};
-use super::super::write_ahead::{read, write};
+use super::super::write_ahead_log::{read, write};
 use super::*;
 
 const LOG: &str = "generation-1/write-ahead";
@@ -23,13 +23,13 @@ fn found(dir: &Path) -> Result<(u64, Writes), Error> {
     Ok((writer.meta.commit, entries(&writer)))
 }
 
-/// Commits that nobody handed over, what is found after each of them, and where each begins.
+/// Commits that nobody flushed, what is found after each of them, and where each begins.
 fn three_commits(dir: &Path) -> (Vec<(u64, Writes)>, Vec<u64>) {
     let (mut writer, _) = open(dir, RETENTION).unwrap();
     let (mut found, mut begins) = (vec![(1, Writes::new())], Vec::new());
     for number in 1..=3 {
         begins.push(log_end(dir));
-        commit_by(&mut writer, &announced([record(number, false)]), moment(number));
+        commit_by(&mut writer, &announced([record(number, false)]), context(number));
         found.push((writer.meta.commit, entries(&writer)));
     }
     begins.push(log_end(dir));
@@ -48,14 +48,14 @@ fn log_end(dir: &Path) -> u64 {
 }
 
 #[test]
-fn a_crash_may_come_anywhere_while_the_store_gets_everything() {
+fn a_crash_may_come_anywhere_while_everything_is_flushed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    commit_by(&mut writer, &announced([record(1, false), record(2, false)]), moment(2));
-    writer.hand_over().unwrap();
+    commit_by(&mut writer, &announced([record(1, false), record(2, false)]), context(2));
+    writer.flush_all().unwrap();
     let mut batch = announced([record(1, true), record(3, false)]);
     batch.published = [2].into();
-    commit_by(&mut writer, &batch, moment(3));
+    commit_by(&mut writer, &batch, context(3));
     let expected = (writer.meta.commit, entries(&writer));
     let store = Arc::clone(&writer.generation.store);
     let writes = ahead(&writer);
@@ -70,10 +70,10 @@ fn a_crash_may_come_anywhere_while_the_store_gets_everything() {
     store.apply([meta]).unwrap();
     store.sync().unwrap();
     assert!(found(dir.path()).unwrap() == expected, "it has all, but the log has not begun anew");
-    writer.hand_over().unwrap();
+    writer.flush_all().unwrap();
     assert!(ahead(&writer).is_empty());
     assert!(found(dir.path()).unwrap() == expected);
-    commit_by(&mut writer, &batch, moment(3));
+    commit_by(&mut writer, &batch, context(3));
     assert_eq!(found(dir.path()).unwrap(), (expected.0 + 1, entries(&writer)));
 }
 
@@ -81,9 +81,9 @@ fn a_crash_may_come_anywhere_while_the_store_gets_everything() {
 fn what_came_and_went_never_reaches_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    commit_by(&mut writer, &announced([record(1, false)]), moment(1));
+    commit_by(&mut writer, &announced([record(1, false)]), context(1));
     let published = Batch { published: [1].into(), ..batch([record(1, true)]) };
-    commit_by(&mut writer, &published, moment(1));
+    commit_by(&mut writer, &published, context(1));
     let keys: Vec<_> = ahead(&writer).into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, [record_key(1), id_key(record(1, true).command_id)]);
 }
@@ -191,7 +191,7 @@ fn damage_before_the_last_commit_is_told() {
 }
 
 #[test]
-fn what_earlier_laps_left_behind_does_not_count() {
+fn what_is_left_from_before_a_log_was_reused_does_not_count() {
     let (old, ..) = log_of_three();
     for stored in 7..10 {
         assert_eq!(read(&old, JOURNAL, stored).unwrap(), (Vec::new(), 0));
@@ -217,7 +217,7 @@ fn what_is_missing_or_of_another_journal_is_told() {
     let gap = |dir: &Path| {
         let (mut writer, _) = open(dir, RETENTION).unwrap();
         let next = writer.meta.commit + 2;
-        writer.generation.write_ahead.append(next, &vec![(b"x".into(), None)]).unwrap();
+        writer.generation.write_ahead_logs.append(next, &vec![(b"x".into(), None)]).unwrap();
     };
     let foreign = |dir: &Path| {
         fs::copy(other.path().join(LOG), dir.join(LOG)).unwrap();
@@ -244,15 +244,15 @@ fn a_commit_larger_than_the_log_is_taken_and_the_file_shrinks_again() {
     let ordinary = length();
     let updates = (0..20_000).map(|number| (number, record(1, false).into())).collect();
     let large = Batch { outbox: updates, ..Batch::default() };
-    writer.commit(&large, moment(1)).unwrap();
+    writer.commit(&large, context(1)).unwrap();
     assert!(length() > ordinary);
     assert_eq!(found(dir.path()).unwrap().1.len(), 20_000);
-    writer.keep_house(1, false).unwrap();
-    while writer.handing.is_some() {
-        writer.hand_on(WRITES).unwrap();
+    writer.after_commit(1, false).unwrap();
+    while writer.flush.is_some() {
+        writer.flush_some(WRITES).unwrap();
     }
     assert_eq!(length(), ordinary);
-    commit_by(&mut writer, &batch([record(1, false)]), moment(1));
+    commit_by(&mut writer, &batch([record(1, false)]), context(1));
     assert_eq!(found(dir.path()).unwrap(), (writer.meta.commit, entries(&writer)));
 }
 
@@ -268,8 +268,8 @@ fn a_journal_of_the_format_without_it_is_read_and_goes_on_in_this_one() {
     assert_eq!(Reader::open(dir.path()).unwrap().check().problems, Vec::<String>::new());
     assert_eq!(found(dir.path()).unwrap().1.len(), 4);
     let (mut writer, _) = open(dir.path(), RETENTION).unwrap();
-    commit_by(&mut writer, &announced([record(2, false)]), moment(2));
-    set_format(dir.path(), FORMAT);
+    commit_by(&mut writer, &announced([record(2, false)]), context(2));
+    set_format(dir.path(), JOURNAL_FORMAT);
     assert_eq!(found(dir.path()).unwrap().1.len(), 8);
 }
 
@@ -289,20 +289,20 @@ fn a_journal_of_the_format_with_one_log_is_read_and_goes_on_in_this_one() {
     assert!(error.to_string().contains("there is none"), "{error}");
 }
 
-/// Switches to the other log, which gets another commit; nobody has handed anything on.
+/// Switches to the other log, which gets another commit; nothing is flushed.
 fn switched(dir: &Path) -> (Writer, Vec<(u64, Writes)>) {
     let (mut found, _) = three_commits(dir);
     let (mut writer, _) = open(dir, RETENTION).unwrap();
     writer.switch().unwrap();
     // Without what a commit is followed by.
     let batch = Batch { published: [2].into(), ..announced([record(1, true), record(4, false)]) };
-    writer.commit(&batch, moment(4)).unwrap();
+    writer.commit(&batch, context(4)).unwrap();
     found.push((writer.meta.commit, entries(&writer)));
     (writer, found)
 }
 
 #[test]
-fn a_crash_may_come_anywhere_while_the_store_gets_one_log_and_commits_go_to_the_other() {
+fn a_crash_may_come_anywhere_while_one_log_is_flushed_and_commits_go_to_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, committed) = switched(dir.path());
     let expected = &committed[4];
@@ -315,13 +315,13 @@ fn a_crash_may_come_anywhere_while_the_store_gets_one_log_and_commits_go_to_the_
         writer.generation.store.sync().unwrap();
     }
     assert!(found(dir.path()).unwrap() == *expected);
-    writer.hand_on(1000).unwrap();
-    assert!(writer.handing.is_none() && old(&writer).is_empty());
+    writer.flush_some(1000).unwrap();
+    assert!(writer.flush.is_none() && old(&writer).is_empty());
     assert!((writer.meta.commit, entries(&writer)) == *expected);
     assert!(found(dir.path()).unwrap() == *expected);
     // The log that is free now gets commits again; what it had counts no more.
     writer.switch().unwrap();
-    commit_by(&mut writer, &announced([record(5, false)]), moment(5));
+    commit_by(&mut writer, &announced([record(5, false)]), context(5));
     assert!(found(dir.path()).unwrap() == (writer.meta.commit, entries(&writer)));
 }
 
@@ -356,13 +356,13 @@ fn what_is_lost_of_one_of_two_logs_is_told() {
 }
 
 #[test]
-fn commits_that_come_faster_than_the_store_takes_them_wait_for_it() {
+fn commits_that_come_faster_than_they_are_flushed_wait_for_that() {
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, _) = switched(dir.path());
-    assert!(writer.handing.is_some());
+    assert!(writer.flush.is_some());
     writer.switch().unwrap();
-    assert!(writer.handing.is_none() && ahead(&writer).is_empty());
-    assert!(writer.generation.write_ahead.is_empty());
+    assert!(writer.flush.is_none() && ahead(&writer).is_empty());
+    assert!(writer.generation.write_ahead_logs.is_empty());
     assert!(found(dir.path()).unwrap() == (writer.meta.commit, entries(&writer)));
 }
 
@@ -370,9 +370,9 @@ fn commits_that_come_faster_than_the_store_takes_them_wait_for_it() {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Commit { number: u64, closed: bool, published: u64 },
-    HandOver,
+    FlushAll,
     Switch,
-    HandOn,
+    FlushSome,
     Restart,
 }
 
@@ -382,9 +382,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         commit.prop_map(|(number, closed, published)| Step::Commit { number, closed, published });
     let step = prop_oneof![
         6 => commit,
-        1 => Just(Step::HandOver),
+        1 => Just(Step::FlushAll),
         2 => Just(Step::Switch),
-        2 => Just(Step::HandOn),
+        2 => Just(Step::FlushSome),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..60)
@@ -406,7 +406,7 @@ proptest! {
                     batch.published.extend(Some(published).filter(|it| *it != number));
                     let last = writer.meta.last_number.max(number);
                     // What follows on a commit has its own steps here.
-                    writer.commit(&batch, moment(last)).unwrap();
+                    writer.commit(&batch, context(last)).unwrap();
                     writer.generation.checkpoint.write(writer.meta.commit).unwrap();
                     for (key, value) in entry::writes_of(&batch) {
                         match value {
@@ -416,9 +416,9 @@ proptest! {
                     }
                     commits += 1;
                 }
-                Step::HandOver => writer.hand_over().unwrap(),
+                Step::FlushAll => writer.flush_all().unwrap(),
                 Step::Switch => writer.switch().unwrap(),
-                Step::HandOn => writer.hand_on(WRITES).unwrap(),
+                Step::FlushSome => writer.flush_some(WRITES).unwrap(),
                 Step::Restart => {
                     drop(writer);
                     writer = open(dir.path(), RETENTION).unwrap().0;

@@ -9,8 +9,8 @@
 //! Numbers are little-endian. The CRC-32 covers the journal's id, the commit's number and the writes.
 //! The file is filled with zeroes when it is made and overwritten from its beginning whenever the
 //! store has what is in it, so that a commit changes neither its length nor its place on the disk. What
-//! an earlier lap left behind has lower numbers. Only the last commit can be torn, since the next one
-//! is written after its fdatasync; a readable one behind one that is not means damage.
+//! is left from before it was last reused has lower numbers. Only the last commit can be torn, since the
+//! next one is written after its fdatasync; a readable one behind one that is not means damage.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -21,8 +21,8 @@ use uuid::Uuid;
 use super::entry::Writes;
 use super::error::{Error, io_error, open_error};
 
-/// How much is written ahead before the store gets it. More needs more memory; less makes the store's
-/// turn come more often. A command takes 1.2 kB or more, mostly nearly 2: not more than a segment's worth.
+/// How much is written ahead before it is flushed. More needs more memory; less makes flushes come more
+/// often. A command takes 1.2 kB or more, mostly nearly 2: not more than a segment's worth.
 const BYTES: u64 = 640 * 1024;
 const HEAD: usize = 16;
 const ALIGNMENT: usize = 8;
@@ -30,7 +30,7 @@ const ALIGNMENT: usize = 8;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
-pub struct WriteAhead {
+pub struct WriteAheadLog {
     file: File,
     path: PathBuf,
     journal: Uuid,
@@ -42,7 +42,7 @@ pub struct WriteAhead {
 /// The number of a commit, and what it writes.
 pub type Commit = (u64, Writes);
 
-impl WriteAhead {
+impl WriteAheadLog {
     /// An empty one, durable but for its directory entry.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ pub fn read(bytes: &[u8], journal: Uuid, stored: u64) -> Result<(Vec<Commit>, us
     let (mut at, mut end) = (0, 0);
     while let Some((number, body, length)) = record(bytes, at, journal) {
         at += length;
-        // An earlier lap's.
+        // Left from before the log was last reused.
         if number <= stored {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The two write-ahead logs, in turn: while the store gets what is in one, commits go to the other.
+//! The two write-ahead logs, in turn: while one is flushed to the store, commits go to the other.
 
 use std::path::Path;
 
@@ -6,18 +6,18 @@ use uuid::Uuid;
 
 use super::entry::Writes;
 use super::error::Error;
-use super::write_ahead::{Commit, WriteAhead};
+use super::write_ahead_log::{Commit, WriteAheadLog};
 
 const NAMES: [&str; 2] = ["write-ahead", "write-ahead-2"];
 
 #[derive(Debug)]
-pub struct Laps {
-    logs: [WriteAhead; 2],
+pub struct WriteAheadLogs {
+    logs: [WriteAheadLog; 2],
     /// Which one commits go to.
     current: usize,
 }
 
-impl Laps {
+impl WriteAheadLogs {
     /// Empty ones in `dir`, durable but for their directory entries.
     ///
     /// # Errors
@@ -26,7 +26,7 @@ impl Laps {
         Self::open(dir, journal, 0, 0).map(|(it, _)| it)
     }
 
-    /// Opens the first `there` of them and creates the others, and tells the commits in them that a
+    /// Opens the first `existing` of them and creates the others, and tells the commits in them that a
     /// store with those up to `stored` has not got.
     ///
     /// # Errors
@@ -35,14 +35,14 @@ impl Laps {
         dir: &Path,
         journal: Uuid,
         stored: u64,
-        there: usize,
+        existing: usize,
     ) -> Result<(Self, Vec<Commit>), Error> {
         let open = |index: usize| {
             let path = dir.join(NAMES[index]);
-            if index < there {
-                WriteAhead::open(&path, journal, stored)
+            if index < existing {
+                WriteAheadLog::open(&path, journal, stored)
             } else {
-                WriteAhead::create(&path, journal).map(|log| (log, Vec::new()))
+                WriteAheadLog::create(&path, journal).map(|log| (log, Vec::new()))
             }
         };
         let ((first, mut commits), (second, mut others)) = (open(0)?, open(1)?);
@@ -72,7 +72,7 @@ impl Laps {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.logs.iter().all(WriteAhead::is_empty)
+        self.logs.iter().all(WriteAheadLog::is_empty)
     }
 
     /// It is time to switch.
@@ -102,6 +102,6 @@ impl Laps {
     /// # Errors
     /// The disk's.
     pub fn restart(&mut self) -> Result<(), Error> {
-        self.logs.iter_mut().try_for_each(WriteAhead::restart)
+        self.logs.iter_mut().try_for_each(WriteAheadLog::restart)
     }
 }
