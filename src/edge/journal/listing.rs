@@ -3,10 +3,10 @@
 
 use std::collections::BinaryHeap;
 
+use super::contents::Contents;
 use super::entry::{RECORDS, number_of, record_key};
 use super::error::Error;
 use super::segment::{self, Place};
-use super::writer::Contents;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::selection::Selection;
 

@@ -8,16 +8,19 @@
 //! Reading order: `entry` (what is kept), `directory` (where), `write_ahead_log` and `write_ahead_logs`
 //! (two of these in turn), `store` (sled), `entries` (all as one), `checkpoint` (how a lost end is
 //! noticed), `generation`, `recover` (after a restart), `segment` and `archive` (finished commands),
-//! `retention` (what is archived, and what is removed), `writer` (the thread), `rewrite` (how the disk's
-//! space comes back), `listing` (many commands at once), `reader` (of a stopped daemon's). docs/durability.md says what is
-//! promised.
+//! `retention` (what is archived, and what is removed), `contents` (what is shared with those who read),
+//! `writer` (the thread), `flush` (what it brings to the store), `rewrite` and `rewrite_schedule` (how the
+//! disk's space comes back), `listing` (many commands at once), `reader` (of a stopped daemon's).
+//! docs/durability.md says what is promised.
 
 mod archive;
 mod checkpoint;
+mod contents;
 mod directory;
 mod entries;
 mod entry;
 mod error;
+mod flush;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod generation;
@@ -26,6 +29,7 @@ mod reader;
 mod recover;
 mod retention;
 mod rewrite;
+mod rewrite_schedule;
 mod segment;
 mod store;
 #[cfg(test)]
@@ -35,7 +39,7 @@ mod write_ahead_logs;
 mod writer;
 
 use std::path::Path;
-use std::sync::{Arc, RwLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
 use log::warn;
@@ -46,10 +50,10 @@ use crate::lifecycle::effect::Batch;
 use crate::lifecycle::record::Record;
 use crate::lifecycle::request::CommandId;
 use archive::Archive;
+use contents::{Contents, Shared};
 use directory::{Current, Directory, JOURNAL_FORMAT};
 use entries::Entries;
 pub use entry::Meta;
-use entry::{id_key, record_key};
 pub use error::{Error, Trouble};
 use generation::Generation;
 pub use listing::Listing;
@@ -57,10 +61,11 @@ pub use reader::{Reader, Report, set_aside};
 pub use recover::Recovered;
 pub use retention::Retention;
 use retention::Unpublished;
+use rewrite_schedule::MIN_BYTES;
 pub use store::error_of_panic;
 use store::reading;
 pub use writer::CommitContext;
-use writer::{ARCHIVE_ABOVE, Contents, Job, MIN_BYTES, Shared, Writer};
+use writer::{ARCHIVE_ABOVE, Job, Writer};
 
 /// The open journal.
 #[derive(Debug)]
@@ -78,7 +83,7 @@ impl Journal {
     /// In use by another process, not readable, not complete, or damaged. Nothing is deleted.
     pub fn open(dir: &Path, retention: Retention) -> Result<(Self, Recovered), Error> {
         let (writer, recovered) = open(dir, retention)?;
-        let contents = Arc::clone(&writer.shared);
+        let contents = writer.shared.clone();
         let (jobs, receiver) = mpsc::channel();
         let thread = thread::Builder::new().name("journal".to_owned());
         let thread = thread.spawn(move || writer.run(&receiver));
@@ -102,7 +107,7 @@ impl Journal {
     /// # Errors
     /// Not readable or damaged.
     pub fn get(&self, id: CommandId) -> Result<Option<Record>, Error> {
-        get(&self.contents.read().expect("no holder panics"), id)
+        self.contents.read().get(id)
     }
 
     /// Reads some more commands for a list, as of the last commit; true when it is made. `present`: a
@@ -115,7 +120,7 @@ impl Journal {
         listing: &mut Listing,
         present: impl Fn(Record) -> Record,
     ) -> Result<bool, Error> {
-        listing.step(&self.contents.read().expect("no holder panics"), present)
+        listing.step(&self.contents.read(), present)
     }
 }
 
@@ -150,12 +155,11 @@ fn open(dir: &Path, retention: Retention) -> Result<(Writer, Recovered), Error> 
     for (number, record) in &recovered.outbox {
         unpublished.add(*number, record.number);
     }
-    let contents = Contents { entries, archive };
     let writer = Writer {
         directory,
         current,
         generation,
-        shared: Arc::new(RwLock::new(contents)),
+        shared: Shared::new(Contents { entries, archive }),
         meta,
         signing_bound: recovered.signing_bound,
         rewrite: None,
@@ -191,12 +195,4 @@ fn open_or_begin(directory: &Directory) -> Result<(Current, Generation, Entries,
     let generation = Generation::first(directory, &mut current, &meta)?;
     let entries = Entries::new(Arc::clone(&generation.store));
     Ok((current, generation, entries, meta))
-}
-
-fn get(contents: &Contents, id: CommandId) -> Result<Option<Record>, Error> {
-    let Contents { entries, archive } = contents;
-    let Some(number) = entries.get(&id_key(id))? else { return archive.get(id) };
-    let key = record_key(number);
-    let record = entries.get(&key)?;
-    record.map(Some).ok_or_else(|| Error::entry(&key, format!("command {id} has no record")))
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::archive::Archive;
+use super::contents::Contents;
 use super::directory::{Current, Directory};
 use super::entry::{
     IDS, META, Meta, NONCES, OPEN, OUTBOX, RECORDS, SEGMENTS, decode, id_key, nonce_of, number_of,
@@ -18,8 +19,7 @@ use super::error::Error;
 use super::generation::Generation;
 use super::segment::{self, Place, Summary};
 use super::store::{Entry, reading};
-use super::writer::Contents;
-use super::{get, open_or_begin, recover};
+use super::{open_or_begin, recover};
 use crate::guard::nonces::NonceKey;
 use crate::lifecycle::effect::OutboxNumber;
 use crate::lifecycle::record::Record;
@@ -70,7 +70,7 @@ impl Reader {
     /// # Errors
     /// Not readable or damaged.
     pub fn get(&self, id: CommandId) -> Result<Option<Record>, Error> {
-        reading(self.directory.path(), || get(&self.contents, id))
+        reading(self.directory.path(), || self.contents.get(id))
     }
 
     /// Every command, in order of acceptance.

@@ -9,7 +9,7 @@ mod write_ahead_logs;
 
 use std::fs;
 
-use super::entry::Writes;
+use super::entry::{Writes, id_key, record_key};
 use super::*;
 use crate::guard::nonces::NonceKey;
 use crate::lifecycle::request::command_id;
@@ -112,7 +112,7 @@ fn copy(from: &Path) -> tempfile::TempDir {
 
 /// All entries but the meta.
 fn entries(writer: &Writer) -> Writes {
-    let contents = writer.shared.read().unwrap();
+    let contents = writer.shared.read();
     let entries = contents.entries.scan(b"").map(Result::unwrap);
     entries
         .filter(|(key, _)| &**key != entry::META)

@@ -21,13 +21,13 @@ fn write(writer: &mut Writer, records: impl IntoIterator<Item = Record>) {
 }
 
 fn known(writer: &Writer, numbers: std::ops::RangeInclusive<u64>) -> BTreeSet<u64> {
-    let contents = writer.shared.read().unwrap();
-    let find = |number: &u64| get(&contents, record(*number, false).command_id).unwrap();
+    let contents = writer.shared.read();
+    let find = |number: &u64| contents.get(record(*number, false).command_id).unwrap();
     numbers.filter(|number| find(number).is_some_and(|it| it.number == *number)).collect()
 }
 
 fn archived(writer: &Writer) -> BTreeSet<u64> {
-    let contents = writer.shared.read().unwrap();
+    let contents = writer.shared.read();
     contents.archive.places().map(|(_, place)| place.number).collect()
 }
 
@@ -48,14 +48,14 @@ fn finished_commands_move_and_are_found_in_a_later_process() {
     settle(&mut writer);
     assert_eq!(archived(&writer), (1..=2 * SEGMENT).collect());
     assert_eq!(known(&writer, 1..=3 * SEGMENT).len() as u64, 3 * SEGMENT);
-    let in_store = writer.shared.read().unwrap().entries.scan(entry::RECORDS).count() as u64;
+    let in_store = writer.shared.read().entries.scan(entry::RECORDS).count() as u64;
     assert_eq!(in_store, SEGMENT);
     drop(writer);
     let (writer, _) = open(dir.path(), RETENTION).unwrap();
     assert_eq!(known(&writer, 1..=3 * SEGMENT).len() as u64, 3 * SEGMENT);
-    let contents = writer.shared.read().unwrap();
+    let contents = writer.shared.read();
     let expected = record(5, true);
-    assert_eq!(get(&contents, expected.command_id).unwrap(), Some(expected));
+    assert_eq!(contents.get(expected.command_id).unwrap(), Some(expected));
 }
 
 /// Until the log was full and the store has what was in it; every tenth command stays open. Returns the
@@ -121,13 +121,13 @@ fn ids_that_begin_alike_are_told_apart() {
     settle(&mut writer);
     assert_eq!(archived(&writer), (1..=3 * SEGMENT).collect());
     let check = |writer: &Writer| {
-        let contents = writer.shared.read().unwrap();
+        let contents = writer.shared.read();
         for number in 1..=last {
             let expected = with_id(number);
-            assert_eq!(get(&contents, expected.command_id).unwrap(), Some(expected));
+            assert_eq!(contents.get(expected.command_id).unwrap(), Some(expected));
         }
         for start in [0, 99, 100, u64::MAX - 100, u64::MAX] {
-            assert_eq!(get(&contents, id(start, last + 1)).unwrap(), None);
+            assert_eq!(contents.get(id(start, last + 1)).unwrap(), None);
         }
     };
     check(&writer);
@@ -264,7 +264,7 @@ fn a_crash_may_come_at_any_moment_of_archiving() {
         assert_eq!(other.meta, writer.meta);
         // Files that nobody knows have gone.
         let files = fs::read_dir(copied.path().join("archive")).map_or(0, Iterator::count);
-        assert_eq!(files, other.shared.read().unwrap().archive.segments().len());
+        assert_eq!(files, other.shared.read().archive.segments().len());
     }
     assert!(writer.meta.removed > 0);
 }
@@ -273,7 +273,7 @@ fn a_crash_may_come_at_any_moment_of_archiving() {
 fn an_index_of_numbers_that_belong_elsewhere_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (writer, _) = open(dir.path(), RETENTION).unwrap();
-    let archive = &mut writer.shared.write().unwrap().archive;
+    let archive = &mut writer.shared.write().archive;
     for (first, number, fits) in [(5, 5, true), (5, 4, false), (6, 6 + (1 << 32), false)] {
         let value = entry::encode(&entry::record_key(number), &record(number, true));
         let updated = record(number, true).updated;
@@ -302,9 +302,9 @@ fn damage_of_a_segment_is_told() {
         }
         fs::write(copied.path().join(name), bad).unwrap();
         let reads = open(copied.path(), RETENTION).and_then(|(writer, _)| {
-            let contents = writer.shared.read().unwrap();
+            let contents = writer.shared.read();
             (1..=SEGMENT)
-                .try_for_each(|number| get(&contents, record(number, true).command_id).map(|_| ()))
+                .try_for_each(|number| contents.get(record(number, true).command_id).map(|_| ()))
         });
         assert_eq!(reads.unwrap_err().trouble(), Trouble::Damage, "byte {at}");
     }

@@ -19,7 +19,7 @@ fn filled() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
 }
 
 fn recover(writer: &Writer) -> Result<Recovered, Error> {
-    let contents = writer.shared.read().unwrap();
+    let contents = writer.shared.read();
     recover::read(&contents.entries, &contents.archive, NOW)
 }
 
@@ -37,7 +37,7 @@ fn a_damaged_value_is_an_error_and_stays_as_it_is() {
     let stored = || entries(&writer).into_iter().find(|(it, _)| *it == key);
     let raw = || stored().unwrap().1.unwrap();
     let good = raw();
-    let look_up = || get(&writer.shared.read().unwrap(), open.command_id);
+    let look_up = || writer.shared.read().get(open.command_id);
     for (at, told) in [(0, "format 3 "), (3, "checksum"), (good.len() - 1, "checksum")] {
         let mut bad = good.clone();
         bad[at] = bad[at].wrapping_add(1);

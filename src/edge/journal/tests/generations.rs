@@ -146,12 +146,12 @@ fn a_file_that_has_grown_is_made_small_between_the_commits() {
         let published = Batch { published: (0..4000).collect(), ..Batch::default() };
         // Only written ahead.
         commit_by(&mut writer, &published, context(1));
-        let contents = Arc::clone(&writer.shared);
+        let contents = writer.shared.clone();
         let (jobs, receiver) = mpsc::channel();
         let thread = thread::spawn(move || writer.run(&receiver));
         (Journal { contents, jobs: Some(jobs), thread: Some(thread) }, largest)
     };
-    let bytes = || journal.contents.read().unwrap().entries.store.bytes().unwrap();
+    let bytes = || journal.contents.read().entries.store.bytes().unwrap();
     let since = std::time::Instant::now();
     while bytes() > before / 3 {
         assert!(since.elapsed().as_secs() < 60, "{} of {before} bytes", bytes());

@@ -47,7 +47,7 @@ fn they_are_found_in_the_archive_the_store_and_the_logs_until_the_floor_has_pass
     let mut stored = writer.generation.store.range(Bound::Included(entry::RECORDS));
     assert!(stored.next().unwrap().unwrap().0.starts_with(entry::RECORDS));
     drop(stored);
-    assert!(writer.shared.read().unwrap().archive.commands() > 0);
+    assert!(writer.shared.read().archive.commands() > 0);
     assert!(!writer.generation.write_ahead_logs.is_empty());
     for floor in [1, 2, 100, SEGMENT, 2 * SEGMENT, last, last + 1] {
         let context = CommitContext { clock_floor: expires(floor), ..context(last) };
@@ -74,7 +74,7 @@ fn a_nonce_that_cannot_be_read_stops_the_agent() {
         let record = signed(record(number, true), expires(number));
         commit_by(&mut writer, &batch([record]), context(number));
     }
-    let segment = writer.shared.read().unwrap().archive.path(1);
+    let segment = writer.shared.read().archive.path(1);
     let mut bytes = fs::read(&segment).unwrap();
     bytes[100] ^= 1;
     fs::write(&segment, bytes).unwrap();

@@ -183,7 +183,7 @@ fn a_journal_of_format_4_is_read_and_goes_on_in_this_one() {
         nonce_expires: record.nonce_expires,
         value: json_value(&record_key(record.number), record),
     });
-    let (first, summary, _) = writer.shared.read().unwrap().archive.write(&segment).unwrap();
+    let (first, summary, _) = writer.shared.read().archive.write(&segment).unwrap();
     let mut writes: [Writes; 2] = open_ones.each_ref().map(|record| {
         let (record_key, id_key) = (record_key(record.number), id_key(record.command_id));
         let (of_record, of_id) =
@@ -217,7 +217,7 @@ fn a_journal_of_format_4_is_read_and_goes_on_in_this_one() {
     assert_eq!(recovered.nonces_of_commands.len(), 2);
     assert_eq!(recovered.last_number, 4);
     for record in finished.iter().chain(&open_ones) {
-        let found = get(&writer.shared.read().unwrap(), record.command_id).unwrap();
+        let found = writer.shared.read().get(record.command_id).unwrap();
         assert_eq!(found.as_ref(), Some(record));
     }
     // Old values and new ones stand side by side, also in a segment and in another generation.
@@ -228,7 +228,7 @@ fn a_journal_of_format_4_is_read_and_goes_on_in_this_one() {
     for number in 6..=last {
         commit_by(&mut writer, &batch([record(number, true)]), context(number));
     }
-    let archived = writer.shared.read().unwrap().archive.commands();
+    let archived = writer.shared.read().archive.commands();
     assert!(archived > 2 + SEGMENT_COMMANDS as u64, "{archived}");
     drop(writer);
     let reader = Reader::open(dir.path()).unwrap();

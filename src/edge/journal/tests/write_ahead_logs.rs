@@ -37,7 +37,7 @@ fn three_commits(dir: &Path) -> (Vec<(u64, Writes)>, Vec<u64>) {
 }
 
 fn ahead(writer: &Writer) -> Vec<Write> {
-    writer.shared.read().unwrap().entries.ahead().unwrap()
+    writer.shared.read().entries.ahead().unwrap()
 }
 
 /// The file is longer than what is written, with zeroes.
@@ -306,7 +306,7 @@ fn a_crash_may_come_anywhere_while_one_log_is_flushed_and_commits_go_to_the_othe
     let dir = tempfile::tempdir().unwrap();
     let (mut writer, committed) = switched(dir.path());
     let expected = &committed[4];
-    let old = |writer: &Writer| writer.shared.read().unwrap().entries.old(b"", 1000).unwrap().0;
+    let old = |writer: &Writer| writer.shared.read().entries.old(b"", 1000).unwrap().0;
     let writes = old(&writer);
     assert!(writes.len() >= 6);
     for write in writes {
