@@ -73,62 +73,67 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Until the other end of `jobs` is dropped, or a commit fails.
+    /// Until the other end of `jobs` is dropped, or something fails.
     pub fn run(mut self, jobs: &Receiver<Job>) {
+        let Err(failure) = self.serve(jobs) else { return };
+        // It came between two commits, so the next one is told.
+        if let Ok(job) = jobs.recv() {
+            let _ = job.done.send(Err(failure));
+        }
+    }
+
+    /// Until the other end of `jobs` is dropped, or a commit fails, which has been answered then.
+    ///
+    /// # Errors
+    /// Of what comes between the commits: nobody has been told.
+    fn serve(&mut self, jobs: &Receiver<Job>) -> Result<(), Error> {
         let mut commits_since_step = 0;
-        // The engine must not go on from a commit whose fate is not known, so neither does this.
-        let mut failure = self.rewrite_if_due().err();
-        while failure.is_none() {
+        self.rewrite_if_due()?;
+        loop {
             match self.next(jobs) {
-                Ok(Some(job)) => {
+                Ok(job) => {
                     let result = self.commit(&job.batch, job.context);
                     let failed = result.is_err();
                     // The caller may have gone; the commit stands all the same.
                     let _ = job.done.send(result);
+                    // The engine must not go on from a commit whose fate is not known, so neither does this.
                     if failed {
-                        return;
+                        return Ok(());
                     }
                     commits_since_step += 1;
                     let is_step_due = commits_since_step >= COMMITS_PER_REWRITE_STEP;
                     if is_step_due {
                         commits_since_step = 0;
                     }
-                    failure = self.after_commit(job.batch.records.len(), is_step_due).err();
+                    self.after_commit(job.batch.records.len(), is_step_due)?;
                 }
-                Ok(None) => {
+                Err(RecvTimeoutError::Timeout) => {
                     commits_since_step = 0;
-                    failure = self.idle().err();
+                    self.idle()?;
                 }
-                Err(()) => {
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Nobody is left to be told, and nothing is lost: it is in the logs.
                     if let Err(error) = self.flush_all() {
                         warn!("{error}");
                     }
-                    return;
+                    return Ok(());
                 }
             }
         }
-        let Some(failure) = failure else { return };
-        if let Ok(job) = jobs.recv() {
-            let _ = job.done.send(Err(failure));
-        }
     }
 
-    /// `None`: there is time for something else. Error: the end.
-    fn next(&self, jobs: &Receiver<Job>) -> Result<Option<Job>, ()> {
+    /// Waits for the next job, but not longer than there is something else to do.
+    fn next(&self, jobs: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
         let patience = if self.rewrite.is_some() {
             Duration::ZERO
         } else if self.flush.is_some() {
             QUIET
         } else if self.generation.checkpoint.is_synced() {
-            return jobs.recv().map(Some).map_err(|_| ());
+            return Ok(jobs.recv()?);
         } else {
             IDLE
         };
-        match jobs.recv_timeout(patience) {
-            Ok(job) => Ok(Some(job)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(()),
-        }
+        jobs.recv_timeout(patience)
     }
 
     /// One write ahead, one fdatasync. What leaves the archive goes with it. Another bound for signatures
@@ -220,6 +225,7 @@ impl Writer {
         change(&mut contents.archive)
     }
 
+    /// What there is time for while no job comes.
     fn idle(&mut self) -> Result<(), Error> {
         if self.flush.is_some() {
             self.flush_some(WRITES_PER_FLUSH_STEP)
