@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::error::{Error, io_error, open_error};
 
 /// Commits; one more fdatasync among so many.
-pub const SYNC_EVERY: u64 = 256;
+const SYNC_EVERY: u64 = 256;
 /// A page of the file system each, so that no write touches both.
 const SLOT_BYTES: u64 = 4096;
 const LINE_BYTES: usize = 8 + 1 + 36 + 1 + 20 + 1;

@@ -30,7 +30,7 @@ pub struct Retention {
 impl Retention {
     /// The segments that may go, of a journal with so many commands in all. `floor`: nonces that expire
     /// before are forgotten; `now`: only if it can be trusted.
-    pub fn expired(
+    pub(super) fn expired(
         &self,
         archive: &Archive,
         mut commands: u64,
