@@ -15,7 +15,7 @@ use crate::wire::mavlink::Framer;
 
 /// Longer datagrams are cut: no sender of MAVLink makes such, and noise costs time by its length.
 const READ_BUFFER: usize = 2048;
-/// Who sends what cannot be passed on is not listened to for so long.
+/// Who sends what cannot be forwarded is not listened to for so long.
 const SILENCED: Duration = Duration::from_millis(10);
 
 pub(super) struct Conversation {
@@ -106,15 +106,15 @@ impl Conversation {
 
     fn read(&mut self, length: usize, peer: &Peer) {
         let before = self.framer.counters();
-        let mut all_passed = true;
+        let mut all_taken = true;
         if self.last_read.elapsed() > STREAM_PAUSE {
-            all_passed &= self.pass_on_behind_noise(peer);
+            all_taken &= self.forward_frames_behind_noise(peer);
         }
         self.last_read = Instant::now();
         self.framer.push(&self.buffer[..length]);
-        all_passed &= self.pass_on(peer);
+        all_taken &= self.forward_frames(peer);
         if self.stream.is_datagram() {
-            all_passed &= self.pass_on_behind_noise(peer);
+            all_taken &= self.forward_frames_behind_noise(peer);
         }
         let after = self.framer.counters();
         let garbage = after.skipped_bytes.wrapping_sub(before.skipped_bytes);
@@ -122,25 +122,26 @@ impl Conversation {
         if after.frames != before.frames {
             self.stream.answer_sender();
         }
-        if garbage > 0 || !all_passed {
+        if garbage > 0 || !all_taken {
             self.silence();
         }
     }
 
-    fn pass_on_behind_noise(&mut self, peer: &Peer) -> bool {
-        let mut all_passed = true;
+    fn forward_frames_behind_noise(&mut self, peer: &Peer) -> bool {
+        let mut all_taken = true;
         while self.framer.resynchronize() {
-            all_passed &= self.pass_on(peer);
+            all_taken &= self.forward_frames(peer);
         }
-        all_passed
+        all_taken
     }
 
-    fn pass_on(&mut self, peer: &Peer) -> bool {
-        let mut all_passed = true;
+    /// Whether the link took them all.
+    fn forward_frames(&mut self, peer: &Peer) -> bool {
+        let mut all_taken = true;
         while let Some(frame) = self.framer.next() {
-            all_passed &= peer.pass_on(&frame);
+            all_taken &= peer.forward(&frame);
         }
-        all_passed
+        all_taken
     }
 
     fn silence(&mut self) {

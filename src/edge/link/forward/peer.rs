@@ -45,7 +45,7 @@ impl Peer {
     }
 
     /// Hands a frame on to the vehicle; false: it is dropped.
-    pub(in crate::edge::link) fn pass_on(&self, frame: &Frame<'_>) -> bool {
+    pub(in crate::edge::link) fn forward(&self, frame: &Frame<'_>) -> bool {
         let shared = &self.ends.shared;
         // In our name only we speak: the vehicle's answers could not be told apart.
         if shared.options.direction == Direction::Out || frame.source() == self.source {

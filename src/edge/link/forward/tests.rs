@@ -185,7 +185,7 @@ async fn peers_take_turns() {
         for _ in 0..count {
             let source = Address { system: count, component: 1 };
             framer.push(&frame(source, 0));
-            assert!(peer.pass_on(&framer.next().unwrap()));
+            assert!(peer.forward(&framer.next().unwrap()));
         }
     }
     let mut order = Vec::new();

@@ -197,11 +197,11 @@ fn command_bytes(sequence: u8) -> Vec<u8> {
     mavlink::command(sequence, AGENT, &COMMAND).as_slice().to_vec()
 }
 
-/// COMMAND_ACK of MAVLink 1: 2001, accepted.
 fn not_begun(ticket: u64) -> Event {
     Event::NotSent { ticket, cause: NotSent::NoRoom }
 }
 
+/// COMMAND_ACK of MAVLink 1: 2001, accepted.
 fn ack_bytes() -> Vec<u8> {
     let mut frame = vec![0xFE, 3, 0, 1, 1, 77, 0xD1, 0x07, 0];
     let checksum = ::mavlink::calculate_crc(&frame[1..], 143);

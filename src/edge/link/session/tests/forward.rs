@@ -48,7 +48,7 @@ fn forward(peer: &Peer, sequences: &[u8]) {
     let mut framer = Framer::new();
     for sequence in sequences {
         framer.push(&foreign_bytes(*sequence));
-        assert!(peer.pass_on(&framer.next().unwrap()));
+        assert!(peer.forward(&framer.next().unwrap()));
     }
 }
 
