@@ -18,15 +18,16 @@
 //! have taken effect only if they are ready; a write goes on where the last one ended. The task must
 //! not be aborted, since a frame could be left half written: drop the [`Handle`].
 
+mod authenticator;
 mod counters;
 mod endpoint;
 mod forward;
-mod gate;
 mod port;
 pub mod probe;
 mod rest;
 mod serial;
 mod session;
+mod signing;
 mod task;
 mod tcp;
 mod udp;
@@ -41,6 +42,7 @@ use crate::wire::mavlink::{
     Address, CommandAck, CommandFrame, ForeignCommand, Heartbeat, Key, Rejection, SigningTime,
     Telemetry,
 };
+use authenticator::Authenticator;
 use forward::Watch;
 
 pub use counters::Counters;
@@ -237,8 +239,8 @@ pub fn spawn(options: Options, events: mpsc::Sender<Event>) -> Handle {
     let (queue, queued) = mpsc::unbounded_channel();
     let counters = Arc::default();
     let (vehicle, known_vehicle) = watch::channel(options.vehicle);
-    let (gate, lease) = gate::Gate::new(&options, known_vehicle, Arc::clone(&counters));
-    let link = task::Link::new(options, gate, queued, events);
+    let (authenticator, lease) = Authenticator::new(&options, known_vehicle, Arc::clone(&counters));
+    let link = task::Link::new(options, authenticator, queued, events);
     let forwards = link.forwards.watch();
     tokio::spawn(link.run());
     Handle { queue, lease, vehicle, counters, forwards }

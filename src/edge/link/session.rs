@@ -69,7 +69,7 @@ enum Wake {
 
 impl<'a> Session<'a> {
     pub(super) fn new(link: &'a mut Link, port: Port) -> Self {
-        let framed = link.gate.counters().framed;
+        let framed = link.authenticator.counters().framed;
         let mut heartbeat = interval(HEARTBEAT_PERIOD);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         link.forwards.discard();
@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
         loop {
             if self.heartbeat_is_due && self.outgoing.is_none() && self.port.has_peer() {
                 let frame = mavlink::heartbeat(self.link.sequence, self.link.options.source);
-                if let Some(frame) = self.link.gate.seal(frame) {
+                if let Some(frame) = self.link.authenticator.sign(frame) {
                     self.heartbeat_is_due = false;
                     self.begin(None, frame, Instant::now() + WRITE_BOUND, NotSent::Lost);
                 }
@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
             self.link.emit(Event::NotSent { ticket, cause: unless_begun }).await?;
         } else {
             let frame = mavlink::command(self.link.sequence, self.link.options.source, &frame);
-            match self.link.gate.seal(frame) {
+            match self.link.authenticator.sign(frame) {
                 Some(frame) => {
                     let now = Instant::now();
                     self.port.attend();
@@ -206,8 +206,8 @@ impl<'a> Session<'a> {
     }
 
     async fn ask_for_lease(&mut self) -> Result<(), End> {
-        if let Some(wanted) = self.link.gate.wanted() {
-            self.link.emit(wanted).await?;
+        if let Some(request) = self.link.authenticator.lease_request() {
+            self.link.emit(request).await?;
         }
         Ok(())
     }

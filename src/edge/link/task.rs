@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::authenticator::Authenticator;
 use super::forward::Forwards;
-use super::gate::Gate;
 use super::port::{Failure, Port};
 use super::session::{End, Session};
 use super::{Event, NotSent, Options, Queued};
@@ -19,7 +19,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) options: Options,
-    pub(super) gate: Gate,
+    pub(super) authenticator: Authenticator,
     pub(super) queue: mpsc::UnboundedReceiver<Queued>,
     pub(super) forwards: Forwards,
     events: mpsc::Sender<Event>,
@@ -34,12 +34,12 @@ pub(super) struct Stopped;
 impl Link {
     pub(super) fn new(
         options: Options,
-        gate: Gate,
+        authenticator: Authenticator,
         queue: mpsc::UnboundedReceiver<Queued>,
         events: mpsc::Sender<Event>,
     ) -> Self {
         let forwards = Forwards::start(&options.forwards, options.source, &events);
-        Self { options, gate, queue, forwards, events, sequence: 0 }
+        Self { options, authenticator, queue, forwards, events, sequence: 0 }
     }
 
     /// Ends when the handle or the receiver of the events is dropped.

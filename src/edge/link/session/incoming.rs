@@ -19,14 +19,14 @@ impl Session<'_> {
         if draining && self.port.undrained()? == 0 {
             self.sent().await?;
         }
-        let before = self.link.gate.genuine();
+        let before = self.link.authenticator.genuine();
         self.framer.push(&self.buffer[..length]);
         self.report_frames().await?;
         if self.port.is_datagram() {
             self.report_frames_behind_noise().await?;
         }
         // Not for any datagram: a port scan must not turn our commands to itself.
-        if self.link.gate.genuine() > before {
+        if self.link.authenticator.genuine() > before {
             self.port.answer_sender();
         }
         let now = Instant::now();
@@ -56,7 +56,7 @@ impl Session<'_> {
     async fn report_frames(&mut self) -> Result<(), End> {
         while let Some(frame) = self.framer.next() {
             self.link.forwards.vehicle_said(&frame);
-            self.link.gate.count(&frame);
+            self.link.authenticator.count(&frame);
             let event = match mavlink::decode(&frame) {
                 Some(Received::Heartbeat(heartbeat)) => {
                     Event::Heartbeat { heartbeat, at: Instant::now() }
@@ -67,7 +67,7 @@ impl Session<'_> {
                 }
                 None => continue,
             };
-            match self.link.gate.admit(&frame) {
+            match self.link.authenticator.verify(&frame) {
                 Ok(()) => {}
                 Err(Some(told)) => {
                     self.link.emit(told).await?;
@@ -79,7 +79,7 @@ impl Session<'_> {
             self.link.emit(event).await?;
         }
         self.link.forwards.flush();
-        self.link.gate.show(self.framer.counters());
+        self.link.authenticator.publish_counters(self.framer.counters());
         Ok(())
     }
 

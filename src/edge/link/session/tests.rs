@@ -15,7 +15,7 @@ use tokio::time::{Sleep, advance, sleep};
 
 use super::*;
 use crate::catalog::LongParams;
-use crate::edge::link::gate::Gate;
+use crate::edge::link::authenticator::Authenticator;
 use crate::edge::link::port::Stream;
 use crate::edge::link::{Counters, Endpoint, Lease, MARGIN, Options, Signing};
 use crate::wire::mavlink::{
@@ -147,8 +147,9 @@ impl Running {
             Options { endpoint, source: AGENT, vehicle: Some(1), signing, forwards: Vec::new() };
         let counters = Arc::default();
         let (_, known_vehicle) = watch::channel(options.vehicle);
-        let (gate, lease) = Gate::new(&options, known_vehicle, Arc::clone(&counters));
-        let mut link = Link::new(options, gate, queued, sender);
+        let (authenticator, lease) =
+            Authenticator::new(&options, known_vehicle, Arc::clone(&counters));
+        let mut link = Link::new(options, authenticator, queued, sender);
         change(&mut link);
         let session = tokio::spawn(async move { Session::new(&mut link, opened).run().await });
         Self { port, queue, events, session, lease, counters }

@@ -1,4 +1,5 @@
-//! What counts of what is read, and the signatures of what is written. It outlives the port.
+//! Which of the frames that are read are genuine, how many of each kind there were, and the signatures of
+//! those that are written. It outlives the port, and never waits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,56 +8,44 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::signing::LeasedSigner;
 use super::{Counters, Event, Lease, Options};
-use crate::wire::mavlink::{self, Frame, FrameBytes, Rejection, Signer, SigningTime};
+use crate::wire::mavlink::{self, Frame, FrameBytes, Rejection};
 
 /// A vehicle without the key would otherwise fill the log.
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Authenticator {
     /// The vehicle's system id, if it is known.
     vehicle: watch::Receiver<Option<u8>>,
-    signing: Option<Signing>,
+    signer: Option<LeasedSigner>,
     counters: Counters,
-    shared: Arc<Mutex<Counters>>,
+    published: Arc<Mutex<Counters>>,
     /// When each was last told, and how many there were since.
     told: BTreeMap<Rejection, (Instant, u64)>,
     genuine: u64,
 }
 
-#[derive(Debug)]
-struct Signing {
-    signer: Signer,
-    /// The last one granted, and when.
-    lease: watch::Receiver<(Lease, Instant)>,
-    /// Until when one was asked for and not granted yet.
-    asked: Option<SigningTime>,
-}
-
-impl Gate {
+impl Authenticator {
     /// Leases come in by the sender.
     pub(super) fn new(
         options: &Options,
         vehicle: watch::Receiver<Option<u8>>,
-        shared: Arc<Mutex<Counters>>,
+        published: Arc<Mutex<Counters>>,
     ) -> (Self, watch::Sender<(Lease, Instant)>) {
         let first = options.signing.as_ref().map(|it| Lease { now: it.now, until: it.start });
         let (sender, lease) = watch::channel((first.unwrap_or_default(), Instant::now()));
-        let signing = options.signing.as_ref().map(|signing| Signing {
-            signer: Signer::new(signing.key.clone(), signing.link_id, signing.start),
-            lease,
-            asked: None,
-        });
-        let gate = Self {
+        let signer = options.signing.as_ref().map(|signing| LeasedSigner::new(signing, lease));
+        let authenticator = Self {
             vehicle,
-            signing,
+            signer,
             counters: Counters::default(),
-            shared,
+            published,
             told: BTreeMap::new(),
             genuine: 0,
         };
-        (gate, sender)
+        (authenticator, sender)
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -73,13 +62,13 @@ impl Gate {
     pub(super) fn count(&mut self, frame: &Frame<'_>) {
         let is_foreign = self.vehicle.borrow().is_some_and(|it| it != frame.source().system);
         self.counters.foreign += u64::from(is_foreign);
-        self.genuine += u64::from(self.signing.is_none());
+        self.genuine += u64::from(self.signer.is_none());
     }
 
-    /// What the framer has counted is shown from now on.
-    pub(super) fn show(&mut self, framed: mavlink::Counters) {
+    /// For [`Handle::counters`](super::Handle::counters), with what the framer has counted.
+    pub(super) fn publish_counters(&mut self, framed: mavlink::Counters) {
         self.counters.framed = framed;
-        *self.shared.lock().expect("no holder panics") = self.counters;
+        *self.published.lock().expect("no holder panics") = self.counters;
     }
 
     /// Whether a frame that says something may be believed. To be told: [`Event::Rejected`], if it is
@@ -87,9 +76,9 @@ impl Gate {
     ///
     /// # Errors
     /// It may not.
-    pub(super) fn admit(&mut self, frame: &Frame<'_>) -> Result<(), Option<Event>> {
-        let Some(signing) = &mut self.signing else { return Ok(()) };
-        let why = match signing.verify(frame) {
+    pub(super) fn verify(&mut self, frame: &Frame<'_>) -> Result<(), Option<Event>> {
+        let Some(signer) = &mut self.signer else { return Ok(()) };
+        let why = match signer.verify(frame) {
             Ok(()) => {
                 self.genuine += 1;
                 return Ok(());
@@ -113,43 +102,16 @@ impl Gate {
     }
 
     /// The frame as it is to be written. `None`: it must be signed, and no timestamp is durable.
-    pub(super) fn seal(&mut self, frame: FrameBytes) -> Option<FrameBytes> {
-        match &mut self.signing {
-            Some(signing) => signing.sign(&frame),
+    pub(super) fn sign(&mut self, frame: FrameBytes) -> Option<FrameBytes> {
+        match &mut self.signer {
+            Some(signer) => signer.sign(&frame),
             None => Some(frame),
         }
     }
 
     /// The lease to ask for, once for each.
-    pub(super) fn wanted(&mut self) -> Option<Event> {
-        let until = self.signing.as_mut()?.wanted()?;
+    pub(super) fn lease_request(&mut self) -> Option<Event> {
+        let until = self.signer.as_mut()?.lease_request()?;
         Some(Event::SigningLease { until })
-    }
-}
-
-impl Signing {
-    fn verify(&mut self, frame: &Frame<'_>) -> Result<(), Rejection> {
-        let now = self.follow();
-        self.signer.verify(frame, now)
-    }
-
-    fn sign(&mut self, frame: &FrameBytes) -> Option<FrameBytes> {
-        let now = self.follow();
-        self.signer.sign(frame, now)
-    }
-
-    fn wanted(&mut self) -> Option<SigningTime> {
-        let now = self.follow();
-        let until = self.signer.wanted(now).filter(|_| self.asked.is_none())?;
-        self.asked = Some(until);
-        Some(until)
-    }
-
-    /// Takes up what was granted. Tells what time it is.
-    fn follow(&mut self) -> SigningTime {
-        let (lease, at) = *self.lease.borrow_and_update();
-        self.signer.grant(lease.until);
-        self.asked = self.asked.filter(|asked| *asked > lease.until);
-        lease.now.saturating_add(at.elapsed())
     }
 }
