@@ -82,9 +82,9 @@ pub struct ForwardCounts {
     pub garbage_bytes: u64,
 }
 
-/// What a peer's task and the link's task know of each other.
+/// [`ForwardCounts`] while they change: a peer's task and the link's task have them in common.
 #[derive(Debug)]
-struct Shared {
+struct SharedCounts {
     options: ForwardOptions,
     has_peer: AtomicBool,
     to_peer: AtomicU64,
@@ -95,7 +95,7 @@ struct Shared {
     garbage_bytes: AtomicU64,
 }
 
-impl Shared {
+impl SharedCounts {
     fn new(options: ForwardOptions) -> Self {
         Self {
             options,
@@ -142,7 +142,7 @@ pub(super) struct Forwarded {
     command: Option<ForeignCommand>,
     /// It is begun by then, or never.
     by: Instant,
-    shared: Arc<Shared>,
+    shared: Arc<SharedCounts>,
 }
 
 impl Forwarded {
@@ -166,11 +166,11 @@ impl Forwarded {
     }
 }
 
-/// For others to read the counts.
+/// What all endpoints have passed on, for other tasks to read.
 #[derive(Clone, Debug)]
-pub(super) struct Watch(Vec<Arc<Shared>>);
+pub(super) struct ForwardCounters(Vec<Arc<SharedCounts>>);
 
-impl Watch {
+impl ForwardCounters {
     pub(super) fn counts(&self) -> Vec<ForwardCounts> {
         self.0.iter().map(|shared| shared.counts()).collect()
     }
@@ -179,7 +179,7 @@ impl Watch {
 /// The link's side of all endpoints.
 #[derive(Debug)]
 pub(super) struct Forwards {
-    lines: Vec<Line>,
+    peers: Vec<LinkEnds>,
     /// Frames of the vehicle, one behind the other, and how many.
     batch: Vec<u8>,
     frames: u64,
@@ -187,20 +187,20 @@ pub(super) struct Forwards {
     first: usize,
 }
 
-/// The way to one peer's task. Dropping it ends the task.
+/// The link's ends of the channels to one peer's task. Dropping them ends the task.
 #[derive(Debug)]
-struct Line {
+struct LinkEnds {
     to_peer: mpsc::Sender<Batch>,
     to_vehicle: mpsc::Receiver<Forwarded>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedCounts>,
 }
 
-/// The other ends of a [`Line`].
+/// The peer's ends.
 #[derive(Debug)]
-pub(super) struct Ends {
+pub(super) struct PeerEnds {
     to_peer: mpsc::Receiver<Batch>,
     to_vehicle: mpsc::Sender<Forwarded>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedCounts>,
 }
 
 impl Forwards {
@@ -219,24 +219,24 @@ impl Forwards {
     }
 
     fn none() -> Self {
-        Self { lines: Vec::new(), batch: Vec::new(), frames: 0, first: 0 }
+        Self { peers: Vec::new(), batch: Vec::new(), frames: 0, first: 0 }
     }
 
-    pub(super) fn add(&mut self, options: ForwardOptions) -> Ends {
-        let shared = Arc::new(Shared::new(options));
+    pub(super) fn add(&mut self, options: ForwardOptions) -> PeerEnds {
+        let shared = Arc::new(SharedCounts::new(options));
         let (to_peer, batches) = mpsc::channel(TO_PEER);
         let (frames, to_vehicle) = mpsc::channel(TO_VEHICLE);
-        self.lines.push(Line { to_peer, to_vehicle, shared: Arc::clone(&shared) });
-        Ends { to_peer: batches, to_vehicle: frames, shared }
+        self.peers.push(LinkEnds { to_peer, to_vehicle, shared: Arc::clone(&shared) });
+        PeerEnds { to_peer: batches, to_vehicle: frames, shared }
     }
 
-    pub(super) fn watch(&self) -> Watch {
-        Watch(self.lines.iter().map(|line| Arc::clone(&line.shared)).collect())
+    pub(super) fn counters(&self) -> ForwardCounters {
+        ForwardCounters(self.peers.iter().map(|ends| Arc::clone(&ends.shared)).collect())
     }
 
     /// Whether anybody listens.
     pub(super) fn has_peer(&self) -> bool {
-        self.lines.iter().any(Line::has_peer)
+        self.peers.iter().any(LinkEnds::has_peer)
     }
 
     /// Takes in a frame of the vehicle; [`Forwards::flush`] sends it.
@@ -257,9 +257,9 @@ impl Forwards {
             return;
         }
         let batch = Batch { bytes: self.batch.as_slice().into(), frames: self.frames };
-        for line in self.lines.iter().filter(|line| line.has_peer()) {
-            if line.to_peer.try_send(batch.clone()).is_err() {
-                add(&line.shared.to_peer_dropped, batch.frames);
+        for ends in self.peers.iter().filter(|ends| ends.has_peer()) {
+            if ends.to_peer.try_send(batch.clone()).is_err() {
+                add(&ends.shared.to_peer_dropped, batch.frames);
             }
         }
         self.batch.clear();
@@ -269,9 +269,9 @@ impl Forwards {
     /// The next frame for the vehicle. Cancel-safe.
     pub(super) async fn next(&mut self) -> Forwarded {
         poll_fn(|context| {
-            let count = self.lines.len();
+            let count = self.peers.len();
             for at in (0..count).map(|at| (self.first + at) % count) {
-                if let Poll::Ready(Some(frame)) = self.lines[at].to_vehicle.poll_recv(context) {
+                if let Poll::Ready(Some(frame)) = self.peers[at].to_vehicle.poll_recv(context) {
                     self.first = at + 1;
                     return Poll::Ready(frame);
                 }
@@ -283,15 +283,15 @@ impl Forwards {
 
     /// What waits for the vehicle was meant for one that is gone.
     pub(super) fn discard(&mut self) {
-        for line in &mut self.lines {
-            while let Ok(frame) = line.to_vehicle.try_recv() {
+        for ends in &mut self.peers {
+            while let Ok(frame) = ends.to_vehicle.try_recv() {
                 frame.dropped();
             }
         }
     }
 }
 
-impl Line {
+impl LinkEnds {
     fn has_peer(&self) -> bool {
         self.shared.has_peer.load(Ordering::Relaxed)
     }

@@ -43,7 +43,7 @@ use crate::wire::mavlink::{
     Telemetry,
 };
 use authenticator::Authenticator;
-use forward::Watch;
+use forward::ForwardCounters;
 
 pub use counters::Counters;
 pub use endpoint::{Endpoint, EndpointError};
@@ -180,7 +180,7 @@ pub struct Handle {
     lease: watch::Sender<(Lease, Instant)>,
     vehicle: watch::Sender<Option<u8>>,
     counters: Arc<Mutex<Counters>>,
-    forwards: Watch,
+    forwards: ForwardCounters,
 }
 
 impl Handle {
@@ -241,7 +241,7 @@ pub fn spawn(options: Options, events: mpsc::Sender<Event>) -> Handle {
     let (vehicle, known_vehicle) = watch::channel(options.vehicle);
     let (authenticator, lease) = Authenticator::new(&options, known_vehicle, Arc::clone(&counters));
     let link = task::Link::new(options, authenticator, queued, events);
-    let forwards = link.forwards.watch();
+    let forwards = link.forwards.counters();
     tokio::spawn(link.run());
     Handle { queue, lease, vehicle, counters, forwards }
 }

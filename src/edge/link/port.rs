@@ -67,12 +67,12 @@ pub(super) trait Stream: Send {
     /// Nobody waits for what is received, so it may be read a little later, if that is of use:
     /// meanwhile it stays in the kernel's buffer, far from filling it. For how long, `longest` at
     /// most; ends with the next reading.
-    fn rest(&mut self, _now: Instant, _longest: Duration) -> io::Result<Duration> {
+    fn begin_rest(&mut self, _now: Instant, _longest: Duration) -> io::Result<Duration> {
         Ok(Duration::ZERO)
     }
 
     /// Ends the rest before its time.
-    fn attend(&mut self) {}
+    fn end_rest(&mut self) {}
 
     /// Empties the kernel's buffer.
     fn discard_undrained(&self) {}
@@ -158,15 +158,19 @@ impl Port {
         2 * self.stream.wire_time(undrained) + DRAIN_SLACK
     }
 
-    /// See [`Stream::rest`].
-    pub(super) fn rest(&mut self, now: Instant, longest: Duration) -> Result<Duration, Failure> {
-        let rests = self.stream.rest(now, longest);
+    /// See [`Stream::begin_rest`].
+    pub(super) fn begin_rest(
+        &mut self,
+        now: Instant,
+        longest: Duration,
+    ) -> Result<Duration, Failure> {
+        let rests = self.stream.begin_rest(now, longest);
         rests.map_err(|source| Failure::Read { endpoint: self.endpoint.clone(), source })
     }
 
-    /// See [`Stream::attend`].
-    pub(super) fn attend(&mut self) {
-        self.stream.attend();
+    /// See [`Stream::end_rest`].
+    pub(super) fn end_rest(&mut self) {
+        self.stream.end_rest();
     }
 
     /// For a port that is closed with a frame on its way, which would go out late.

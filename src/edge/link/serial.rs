@@ -1,8 +1,8 @@
 //! A serial port: 8N1, with RTS/CTS or no flow control, opened exclusively.
 //!
 //! Watched by the runtime, it wakes the thread for every few bytes that come, whether anybody reads them
-//! or not. So while it [rests](Stream::rest) it is not. Nothing is closed for that: serialport's closing
-//! would take the exclusiveness off the port.
+//! or not. So while it [rests](Stream::begin_rest) it is not. Nothing is closed for that: serialport's
+//! closing would take the exclusiveness off the port.
 
 use std::io::{self, Read as _, Write as _};
 use std::task::{Context, Poll, ready};
@@ -36,8 +36,8 @@ const IN_USE: &str = "another process has it open (a second downlinkd, ModemMana
 pub(super) struct Serial {
     /// Without the poll(2) that serialport has before each reading and writing.
     port: SerialStream,
-    /// The same port, to be watched.
-    watch: Watch,
+    /// The same port, watched or not.
+    readiness: Readiness,
     rest: Rest,
     baud: u32,
     rtscts: bool,
@@ -64,7 +64,7 @@ impl Serial {
                 _ => error.into(),
             })?;
         Ok(Self {
-            watch: Watch { resting: Some(port.try_clone_native()?), watched: None },
+            readiness: Readiness { unwatched: Some(port.try_clone_native()?), watched: None },
             port: port.try_into()?,
             rest: Rest::new()?,
             baud,
@@ -88,12 +88,12 @@ impl Drop for Serial {
 // Without flush(), since that is a blocking tcdrain(3).
 impl Stream for Serial {
     fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.watch.rests()
+        if self.readiness.is_unwatched()
             && let Ok(length) = self.port.write(bytes)
         {
             return Poll::Ready(Ok(length));
         }
-        let watched = self.watch.begin()?;
+        let watched = self.readiness.watch()?;
         loop {
             let mut ready = ready!(watched.poll_write_ready(context))?;
             if let Ok(written) = ready.try_io(|_| self.port.write(bytes)) {
@@ -108,13 +108,13 @@ impl Stream for Serial {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.rest.poll_over(context))?;
-        let length = if self.watch.rests()
+        let length = if self.readiness.is_unwatched()
             && let Ok(length @ 1..) = self.port.read(buffer)
         {
             length
         } else {
             // Nothing came, or the port is gone: this will tell.
-            let watched = self.watch.begin()?;
+            let watched = self.readiness.watch()?;
             loop {
                 let mut ready = ready!(watched.poll_read_ready(context))?;
                 let Ok(read) = ready.try_io(|_| self.port.read(buffer)) else { continue };
@@ -139,11 +139,11 @@ impl Stream for Serial {
         Duration::from_micros(bits * 1_000_000 / u64::from(self.baud))
     }
 
-    fn rest(&mut self, now: Instant, longest: Duration) -> io::Result<Duration> {
+    fn begin_rest(&mut self, now: Instant, longest: Duration) -> io::Result<Duration> {
         if self.has_more {
             return Ok(Duration::ZERO);
         }
-        self.watch.end();
+        self.readiness.unwatch();
         let rest = awaited(self.read_since, now - self.rested_at);
         let mut rest = rest.min(LONGEST_REST).min(longest).max(SHORTEST_REST);
         if self.rtscts {
@@ -155,7 +155,7 @@ impl Stream for Serial {
         Ok(rest)
     }
 
-    fn attend(&mut self) {
+    fn end_rest(&mut self) {
         self.rest.end();
     }
 
@@ -165,19 +165,19 @@ impl Stream for Serial {
     }
 }
 
-/// One of the two has the port.
-struct Watch {
-    resting: Option<TTYPort>,
+/// The port as the runtime watches it (epoll), or does not while it rests: one of the two has it.
+struct Readiness {
+    unwatched: Option<TTYPort>,
     watched: Option<AsyncFd<TTYPort>>,
 }
 
-impl Watch {
-    fn rests(&self) -> bool {
-        self.resting.is_some()
+impl Readiness {
+    fn is_unwatched(&self) -> bool {
+        self.unwatched.is_some()
     }
 
-    fn begin(&mut self) -> io::Result<&AsyncFd<TTYPort>> {
-        if let Some(port) = self.resting.take() {
+    fn watch(&mut self) -> io::Result<&AsyncFd<TTYPort>> {
+        if let Some(port) = self.unwatched.take() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             #[expect(deprecated, reason = "for a TTYPort, which owns its descriptor, it is sound")]
             let watched = AsyncFd::with_interest(port, interest)?;
@@ -186,9 +186,9 @@ impl Watch {
         self.watched.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    fn end(&mut self) {
+    fn unwatch(&mut self) {
         if let Some(watched) = self.watched.take() {
-            self.resting = Some(watched.into_inner());
+            self.unwatched = Some(watched.into_inner());
         }
     }
 }
@@ -225,7 +225,7 @@ mod tests {
             let is_full = length >= DISCIPLINE_BYTES;
             full_readings += u32::from(is_full);
             let second = Duration::from_secs(1);
-            let rest = serial.rest(serial.rested_at + second, second).unwrap();
+            let rest = serial.begin_rest(serial.rested_at + second, second).unwrap();
             assert_eq!(rest.is_zero(), is_full);
         }
         assert!(full_readings > 0);
@@ -243,7 +243,7 @@ mod tests {
                 let mut buffer = [0; 8192];
                 unread -= poll_fn(|context| serial.poll_read(context, &mut buffer)).await.unwrap();
             }
-            serial.rest(serial.rested_at + Duration::from_millis(20), LONGEST_REST).unwrap()
+            serial.begin_rest(serial.rested_at + Duration::from_millis(20), LONGEST_REST).unwrap()
         };
         for (bytes_per_second, rest) in [(50, 100), (5_000, 100), (41_600, 80), (83_200, 40)] {
             let expected = Duration::from_millis(rest);
@@ -256,7 +256,7 @@ mod tests {
         let (path, _master) = pty();
         let mut serial = Serial::open(&path, 921_600, true).unwrap();
         let second = Duration::from_secs(1);
-        let rest = serial.rest(serial.rested_at + second, second).unwrap();
+        let rest = serial.begin_rest(serial.rested_at + second, second).unwrap();
         assert_eq!(rest, serial.wire_time(DISCIPLINE_BYTES as u32));
         assert!(rest < LONGEST_REST);
     }

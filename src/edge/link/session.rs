@@ -46,9 +46,9 @@ pub(super) struct Session<'a> {
     frames_before: u64,
     /// When a candidate that is still incomplete is no frame, most likely.
     pause_at: Option<Instant>,
-    /// The port rests after each reading but until then: a wake-up for every frame of a stream costs
-    /// more than its reading.
-    attentive_until: Instant,
+    /// From then on the port rests after each reading: a wake-up for every frame of a stream costs more
+    /// than its reading.
+    no_rest_until: Instant,
     /// When answers must have been read, of the frames that have begun.
     answers_by: BTreeSet<Instant>,
     heartbeat: Interval,
@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
             framer: Framer::counting_from(framed),
             frames_before: framed.frames,
             pause_at: None,
-            attentive_until: Instant::now(),
+            no_rest_until: Instant::now(),
             answers_by: BTreeSet::new(),
             heartbeat,
             heartbeat_is_due: false,
@@ -166,8 +166,8 @@ impl<'a> Session<'a> {
             match self.link.authenticator.sign(frame) {
                 Some(frame) => {
                     let now = Instant::now();
-                    self.port.attend();
-                    self.attentive_until = now + ANSWER_TIME;
+                    self.port.end_rest();
+                    self.no_rest_until = now + ANSWER_TIME;
                     self.forget_answers_of_before(now);
                     self.answers_by.insert(queued.answer_by());
                     self.begin(Some(ticket), frame, by, unless_begun);

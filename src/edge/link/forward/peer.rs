@@ -14,13 +14,13 @@ use super::super::Event;
 use super::super::tcp::Tcp;
 use super::super::udp::{Udp, UdpOut};
 use super::conversation::{Conversation, LinkEnded};
-use super::{Direction, Ends, FRESH, ForwardEndpoint, Forwarded, add};
+use super::{Direction, FRESH, ForwardEndpoint, Forwarded, PeerEnds, add};
 use crate::wire::mavlink::{Address, ForeignCommand, Frame};
 
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(in crate::edge::link) struct Peer {
-    pub(super) ends: Ends,
+    pub(super) ends: PeerEnds,
     /// Our own address.
     source: Address,
     events: mpsc::Sender<Event>,
@@ -28,14 +28,14 @@ pub(in crate::edge::link) struct Peer {
 
 impl Peer {
     pub(in crate::edge::link) fn new(
-        ends: Ends,
+        ends: PeerEnds,
         source: Address,
         events: mpsc::Sender<Event>,
     ) -> Self {
         Self { ends, source, events }
     }
 
-    /// Ends with the link's task.
+    /// PeerEnds with the link's task.
     pub(super) async fn run(mut self) {
         let Err(LinkEnded) = self.keep_open().await;
     }

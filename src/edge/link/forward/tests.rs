@@ -24,7 +24,7 @@ struct Rig {
     /// Of the link's task.
     framer: Framer,
     forwards: Forwards,
-    watch: Watch,
+    counters: ForwardCounters,
     events: mpsc::Receiver<Event>,
 }
 
@@ -44,12 +44,12 @@ impl Rig {
         let (sender, events) = mpsc::channel(100);
         let options = ForwardOptions { endpoint: endpoint.parse().unwrap(), direction };
         let forwards = Forwards::start(&[options], AGENT, &sender);
-        let watch = forwards.watch();
-        Self { framer: Framer::new(), forwards, watch, events }
+        let counters = forwards.counters();
+        Self { framer: Framer::new(), forwards, counters, events }
     }
 
     fn counts(&self) -> ForwardCounts {
-        self.watch.counts().remove(0)
+        self.counters.counts().remove(0)
     }
 
     async fn wait(&self, what: &str, condition: impl Fn(&ForwardCounts) -> bool) {

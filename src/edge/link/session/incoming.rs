@@ -30,10 +30,10 @@ impl Session<'_> {
             self.port.answer_sender();
         }
         let now = Instant::now();
-        let may_rest = now >= self.attentive_until && !self.link.forwards.has_peer();
+        let may_rest = now >= self.no_rest_until && !self.link.forwards.has_peer();
         let rest = if may_rest {
             let longest = self.longest_rest(now);
-            self.port.rest(now, longest)?
+            self.port.begin_rest(now, longest)?
         } else {
             Duration::ZERO
         };

@@ -89,14 +89,14 @@ impl Stream for Scripted {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn rest(&mut self, _now: Instant, longest: Duration) -> io::Result<Duration> {
+    fn begin_rest(&mut self, _now: Instant, longest: Duration) -> io::Result<Duration> {
         let mut script = self.0.lock().unwrap();
         let rest = script.rest.map(|rest| rest.min(longest));
         script.resting = rest.map(|rest| Box::pin(sleep(rest)));
         Ok(rest.unwrap_or_default())
     }
 
-    fn attend(&mut self) {
+    fn end_rest(&mut self) {
         self.0.lock().unwrap().resting = None;
     }
 

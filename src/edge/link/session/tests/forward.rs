@@ -7,13 +7,13 @@ use crate::wire::mavlink::ForeignCommand;
 
 const GROUND_STATION: Address = Address { system: 255, component: 190 };
 
-struct Shared {
+struct SharedLine {
     running: Running,
     peer: Peer,
-    watch: crate::edge::link::forward::Watch,
+    counters: crate::edge::link::forward::ForwardCounters,
 }
 
-impl Shared {
+impl SharedLine {
     /// With these frames of the peer waiting since before the port was opened.
     async fn start(early: &[u8]) -> Self {
         let mut parts = None;
@@ -26,15 +26,15 @@ impl Shared {
             let (events, _) = mpsc::channel(1);
             let peer = Peer::new(ends, AGENT, events);
             forward(&peer, early);
-            parts = Some((peer, link.forwards.watch()));
+            parts = Some((peer, link.forwards.counters()));
         })
         .await;
-        let (peer, watch) = parts.unwrap();
-        Self { running, peer, watch }
+        let (peer, counters) = parts.unwrap();
+        Self { running, peer, counters }
     }
 
     fn counts(&self) -> ForwardCounts {
-        self.watch.counts().remove(0)
+        self.counters.counts().remove(0)
     }
 
     /// Since the first HEARTBEAT.
@@ -83,101 +83,101 @@ async fn a_command_waits_for_the_rest_of_one_forwarded_frame_at_most() {
     let length = foreign_bytes(0).len();
     // Where the flood is when the command comes, in bytes.
     for at in [0, 1, length / 2, length - 1, length, length + 1, 5 * length + 7] {
-        let mut shared = Shared::start(&[]).await;
-        forward(&shared.peer, &FLOOD);
-        shared.running.settle().await;
+        let mut line = SharedLine::start(&[]).await;
+        forward(&line.peer, &FLOOD);
+        line.running.settle().await;
         for _ in 0..at {
-            shared.running.port.change(|script| script.room = 1);
-            shared.running.settle().await;
+            line.running.port.change(|script| script.room = 1);
+            line.running.settle().await;
         }
-        shared.running.send(1);
-        shared.running.settle().await;
-        shared.running.port.change(|script| script.room = 10_000);
-        shared.running.pass(MILLISECOND).await;
-        let writers = writers(&shared.written());
+        line.running.send(1);
+        line.running.settle().await;
+        line.running.port.change(|script| script.room = 10_000);
+        line.running.pass(MILLISECOND).await;
+        let writers = writers(&line.written());
         let begun = at.div_ceil(length);
         assert_eq!(writers[begun], (AGENT.component, 1), "after {at} bytes: {writers:?}");
         assert_eq!(writers.len(), 1 + FLOOD.len(), "the flood goes on");
-        let seen = shared.running.seen();
+        let seen = line.running.seen();
         assert!(seen.contains(&Event::Sent { ticket: 1 }), "{seen:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_forwarded_frame_is_begun_while_another_frame_is_in_the_kernels_buffer() {
-    let shared = Shared::start(&[]).await;
-    shared.running.port.change(|script| (script.room, script.undrained) = (10_000, 0));
-    forward(&shared.peer, &FLOOD[..1]);
-    shared.running.settle().await;
-    shared.running.port.change(|script| script.undrained = 40);
-    forward(&shared.peer, &FLOOD[1..]);
-    shared.running.pass(20 * MILLISECOND).await;
-    assert_eq!(writers(&shared.written()), [(190, 0)]);
+    let line = SharedLine::start(&[]).await;
+    line.running.port.change(|script| (script.room, script.undrained) = (10_000, 0));
+    forward(&line.peer, &FLOOD[..1]);
+    line.running.settle().await;
+    line.running.port.change(|script| script.undrained = 40);
+    forward(&line.peer, &FLOOD[1..]);
+    line.running.pass(20 * MILLISECOND).await;
+    assert_eq!(writers(&line.written()), [(190, 0)]);
     // A command does not wait for it, but the flood waits for the command.
-    shared.running.send(1);
-    shared.running.pass(20 * MILLISECOND).await;
-    assert_eq!(writers(&shared.written()), [(190, 0), (191, 1)]);
-    shared.running.port.change(|script| script.undrained = 0);
-    shared.running.pass(2 * MILLISECOND).await;
-    assert_eq!(writers(&shared.written()).len(), 1 + FLOOD.len());
-    assert_eq!(shared.counts().to_vehicle, FLOOD.len() as u64);
+    line.running.send(1);
+    line.running.pass(20 * MILLISECOND).await;
+    assert_eq!(writers(&line.written()), [(190, 0), (191, 1)]);
+    line.running.port.change(|script| script.undrained = 0);
+    line.running.pass(2 * MILLISECOND).await;
+    assert_eq!(writers(&line.written()).len(), 1 + FLOOD.len());
+    assert_eq!(line.counts().to_vehicle, FLOOD.len() as u64);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_another_commands_is_told_once_the_frame_is_whole() {
-    let mut shared = Shared::start(&[]).await;
+    let mut line = SharedLine::start(&[]).await;
     let whole = foreign_bytes(7);
-    shared.running.port.change(|script| script.room = whole.len() - 1);
-    forward(&shared.peer, &[7]);
-    shared.running.pass(MILLISECOND).await;
-    assert_eq!(shared.running.seen(), []);
-    shared.running.port.change(|script| {
+    line.running.port.change(|script| script.room = whole.len() - 1);
+    forward(&line.peer, &[7]);
+    line.running.pass(MILLISECOND).await;
+    assert_eq!(line.running.seen(), []);
+    line.running.port.change(|script| {
         script.room = 1;
         script.to_read.push_back(Ok(ack_bytes()));
     });
-    shared.running.settle().await;
+    line.running.settle().await;
     let told = ForeignCommand { target: AUTOPILOT, command: 2001 };
-    assert_eq!(shared.running.seen(), [Event::ForeignCommand(told), ack_event()]);
-    assert_eq!(shared.written(), whole);
+    assert_eq!(line.running.seen(), [Event::ForeignCommand(told), ack_event()]);
+    assert_eq!(line.written(), whole);
     // Our own count goes on as if it had not been.
-    shared.running.port.change(|script| script.room = 1000);
-    shared.running.send(1);
-    shared.running.settle().await;
-    assert_eq!(shared.written()[whole.len()..], command_bytes(1));
+    line.running.port.change(|script| script.room = 1000);
+    line.running.send(1);
+    line.running.settle().await;
+    assert_eq!(line.written()[whole.len()..], command_bytes(1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_forwarded_frame_that_cannot_be_begun_is_dropped_and_holds_nobody_up() {
-    let mut shared = Shared::start(&[]).await;
-    forward(&shared.peer, &[1]);
-    shared.running.pass(999 * MILLISECOND).await;
-    assert_eq!(shared.counts().to_vehicle_dropped, 0);
-    shared.running.pass(2 * MILLISECOND).await;
-    assert_eq!(shared.counts().to_vehicle_dropped, 1);
-    shared.running.port.change(|script| script.room = 1000);
-    shared.running.send(1);
-    shared.running.settle().await;
-    assert!(shared.running.seen().contains(&Event::Sent { ticket: 1 }));
-    assert_eq!(shared.counts().to_vehicle, 0);
+    let mut line = SharedLine::start(&[]).await;
+    forward(&line.peer, &[1]);
+    line.running.pass(999 * MILLISECOND).await;
+    assert_eq!(line.counts().to_vehicle_dropped, 0);
+    line.running.pass(2 * MILLISECOND).await;
+    assert_eq!(line.counts().to_vehicle_dropped, 1);
+    line.running.port.change(|script| script.room = 1000);
+    line.running.send(1);
+    line.running.settle().await;
+    assert!(line.running.seen().contains(&Event::Sent { ticket: 1 }));
+    assert_eq!(line.counts().to_vehicle, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_forwarded_frame_that_stops_half_way_ends_the_session() {
-    let mut shared = Shared::start(&[]).await;
-    shared.running.port.change(|script| script.room = 10);
-    forward(&shared.peer, &[1]);
-    shared.running.pass(WRITE_BOUND + MILLISECOND).await;
-    assert_eq!(shared.running.seen(), []);
-    let end = shared.running.session.await.unwrap();
+    let mut line = SharedLine::start(&[]).await;
+    line.running.port.change(|script| script.room = 10);
+    forward(&line.peer, &[1]);
+    line.running.pass(WRITE_BOUND + MILLISECOND).await;
+    assert_eq!(line.running.seen(), []);
+    let end = line.running.session.await.unwrap();
     assert!(matches!(end, End::Failed(Failure::Stalled { .. })));
-    assert_eq!(shared.watch.counts()[0].to_vehicle, 0);
+    assert_eq!(line.counters.counts()[0].to_vehicle, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_waited_for_a_closed_port_is_not_sent_to_the_next() {
-    let shared = Shared::start(&FLOOD).await;
-    shared.running.port.change(|script| script.room = 10_000);
-    shared.running.pass(20 * MILLISECOND).await;
-    assert_eq!(shared.written(), [0_u8; 0]);
-    assert_eq!(shared.counts().to_vehicle_dropped, FLOOD.len() as u64);
+    let line = SharedLine::start(&FLOOD).await;
+    line.running.port.change(|script| script.room = 10_000);
+    line.running.pass(20 * MILLISECOND).await;
+    assert_eq!(line.written(), [0_u8; 0]);
+    assert_eq!(line.counts().to_vehicle_dropped, FLOOD.len() as u64);
 }
