@@ -31,6 +31,7 @@ mod signing;
 mod task;
 mod tcp;
 mod udp;
+mod until;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -8,14 +8,14 @@ mod incoming;
 mod outgoing;
 
 use std::collections::BTreeSet;
-use std::future::pending;
 use std::time::Duration;
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::forward::Forwarded;
 use super::port::{Activity, Failure, Port};
 use super::task::{Link, Stopped};
+use super::until::until;
 use super::{Event, NotSent, Queued, Send, WRITE_BOUND};
 use crate::wire::mavlink::{self, Framer};
 use outgoing::{Outgoing, Stage, WaitingForward};
@@ -229,13 +229,6 @@ fn not_signed(ticket: u64) -> Event {
     let reason =
         "failed to sign the frame: no timestamp is durable that is not used yet".to_owned();
     Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
-}
-
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => pending().await,
-    }
 }
 
 #[cfg(test)]

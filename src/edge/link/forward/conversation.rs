@@ -1,14 +1,15 @@
 //! One socket of a peer, until it fails: batches out, frames in.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::super::port::{Activity, Stream};
 use super::super::session::STREAM_PAUSE;
+use super::super::until::until;
 use super::peer::Peer;
 use super::{Batch, add};
 use crate::wire::mavlink::Framer;
@@ -146,12 +147,5 @@ impl Conversation {
 
     fn silence(&mut self) {
         self.silenced_until = Some(Instant::now() + SILENCED);
-    }
-}
-
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => pending().await,
     }
 }
