@@ -17,6 +17,12 @@
 //! Cancel-safe: the task waits in one `select!` of timers, the queue, and polls of the port that
 //! have taken effect only if they are ready; a write goes on where the last one ended. The task must
 //! not be aborted, since a frame could be left half written: drop the [`Handle`].
+//!
+//! Reading order: `endpoint` (where the vehicle is), `port` (what serial, UDP and TCP have in common),
+//! `serial` with `rest`, `udp`, `tcp`, `task` (open, serve, open again), `session` (one opening: `outgoing`
+//! and `incoming`), `authenticator` with `signing` (what counts, and our signatures), `counters`, `forward`
+//! (who shares the line: `peer` is the task of one, `conversation` one socket of it); apart from all that
+//! `probe` (for `downlinkd check`).
 
 mod authenticator;
 mod counters;

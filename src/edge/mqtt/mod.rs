@@ -16,6 +16,11 @@
 //! lives on, so keep-alive does not depend on the caller. QoS 1 messages are bounded by our receive
 //! maximum, since the caller acknowledges only what it has seen. Only a flood of QoS 0 messages can
 //! fill the queue; then the socket is not read until the caller catches up.
+//!
+//! Reading order: `broker` (where one is), `tls` (the certificates), `backoff` (which one is
+//! tried, and when), `network` with `codec` (bytes to packets), `packet` (our types to rumqttc's),
+//! `handshake` (a connection becomes usable), `connection` (it lives), `outgoing` (what waits to leave by
+//! it), `reason` (why it ended).
 
 mod backoff;
 mod broker;
