@@ -124,31 +124,22 @@ pub enum Report {
 
 /// `None` for every other message, and for a MAVLink 1 payload that lacks fields.
 pub fn decode(frame: &Frame<'_>) -> Option<Received> {
-    let payload = frame.payload();
-    // Only MAVLink 2 cuts trailing zeros off; a short MAVLink 1 payload is some other message.
-    let holds = |length| frame.version() == Version::V2 || payload.len() >= length;
-    let telemetry =
-        |report| Some(Received::Telemetry(Telemetry { source: frame.source(), report }));
+    let source = frame.source();
+    let telemetry = |report| Some(Received::Telemetry(Telemetry { source, report }));
     match frame.message_id() {
-        HEARTBEAT_ID if holds(HEARTBEAT_LENGTH) => {
-            Some(Received::Heartbeat(heartbeat(frame.source(), full_length(payload))))
-        }
-        COMMAND_ACK_ID if holds(COMMAND_ACK_BASE_LENGTH) => {
+        HEARTBEAT_ID => Some(Received::Heartbeat(heartbeat(source, frame.full_payload()?))),
+        COMMAND_ACK_ID => {
             let payload = match frame.version() {
-                Version::V1 => &payload[..COMMAND_ACK_BASE_LENGTH],
-                Version::V2 => payload,
+                Version::V1 => full_length(&frame.full_payload::<COMMAND_ACK_BASE_LENGTH>()?),
+                Version::V2 => frame.full_payload()?,
             };
-            Some(Received::CommandAck(command_ack(frame.source(), full_length(payload))))
+            Some(Received::CommandAck(command_ack(source, payload)))
         }
-        SYS_STATUS_ID if holds(SYS_STATUS_LENGTH) => telemetry(sys_status(full_length(payload))),
-        SYSTEM_TIME_ID if holds(SYSTEM_TIME_LENGTH) => telemetry(system_time(full_length(payload))),
-        GPS_RAW_INT_ID if holds(GPS_RAW_INT_LENGTH) => telemetry(gps_raw_int(full_length(payload))),
-        EXTENDED_SYS_STATE_ID if holds(EXTENDED_SYS_STATE_LENGTH) => {
-            telemetry(extended_sys_state(full_length(payload)))
-        }
-        HOME_POSITION_ID if holds(HOME_POSITION_LENGTH) => {
-            telemetry(home_position(full_length(payload)))
-        }
+        SYS_STATUS_ID => telemetry(sys_status(frame.full_payload()?)),
+        SYSTEM_TIME_ID => telemetry(system_time(frame.full_payload()?)),
+        GPS_RAW_INT_ID => telemetry(gps_raw_int(frame.full_payload()?)),
+        EXTENDED_SYS_STATE_ID => telemetry(extended_sys_state(frame.full_payload()?)),
+        HOME_POSITION_ID => telemetry(home_position(frame.full_payload()?)),
         _ => None,
     }
 }

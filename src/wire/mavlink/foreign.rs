@@ -1,7 +1,7 @@
 //! What others want of the vehicle, as far as a COMMAND_ACK answers it.
 
-use super::framer::{Frame, Version};
-use super::{Address, full_length};
+use super::Address;
+use super::framer::Frame;
 
 const COMMAND_INT_ID: u32 = 75;
 const COMMAND_INT_LENGTH: usize = 35;
@@ -22,20 +22,19 @@ pub struct ForeignCommand {
 impl ForeignCommand {
     /// `None` for every other message, and for a MAVLink 1 payload that lacks fields.
     pub fn of(frame: &Frame<'_>) -> Option<Self> {
-        let payload = frame.payload();
-        let holds = |length| frame.version() == Version::V2 || payload.len() >= length;
         // On the wire the fields stand in order of their size (mavlink.io, "Field Reordering").
         let (command, system, component) = match frame.message_id() {
-            COMMAND_LONG_ID if holds(COMMAND_LONG_LENGTH) => {
-                let payload = full_length::<COMMAND_LONG_LENGTH>(payload);
+            COMMAND_LONG_ID => {
+                let payload: [u8; COMMAND_LONG_LENGTH] = frame.full_payload()?;
                 ([payload[28], payload[29]], payload[30], payload[31])
             }
-            COMMAND_INT_ID if holds(COMMAND_INT_LENGTH) => {
-                let payload = full_length::<COMMAND_INT_LENGTH>(payload);
+            COMMAND_INT_ID => {
+                let payload: [u8; COMMAND_INT_LENGTH] = frame.full_payload()?;
                 ([payload[28], payload[29]], payload[30], payload[31])
             }
-            COMMAND_CANCEL_ID if holds(COMMAND_CANCEL_LENGTH) => {
-                let [command0, command1, system, component] = full_length(payload);
+            COMMAND_CANCEL_ID => {
+                let payload: [u8; COMMAND_CANCEL_LENGTH] = frame.full_payload()?;
+                let [command0, command1, system, component] = payload;
                 ([command0, command1], system, component)
             }
             _ => return None,

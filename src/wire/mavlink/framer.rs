@@ -11,8 +11,8 @@ mod unknown;
 
 use mavlink::{MAV_STX, MAV_STX_V2, consts};
 
-use super::Address;
 use super::checksum::{checksum, crc_extra};
+use super::{Address, full_length};
 use unknown::Seeds;
 
 const V1_HEADER: usize = consts::STX_SIZE + consts::v1::HEADER_SIZE;
@@ -93,6 +93,14 @@ impl<'a> Frame<'a> {
     pub fn payload(&self) -> &'a [u8] {
         let header = header_length(self.version);
         &self.bytes[header..header + usize::from(self.bytes[consts::PAYLOAD_LEN_OFFSET])]
+    }
+
+    /// The payload at its full length of `N`, without what a newer dialect appends. `None`: it lacks fields.
+    /// Only MAVLink 2 cuts trailing zeros off; a short MAVLink 1 payload is some other message's.
+    pub(super) fn full_payload<const N: usize>(&self) -> Option<[u8; N]> {
+        let payload = self.payload();
+        let is_full = self.version == Version::V2 || payload.len() >= N;
+        is_full.then(|| full_length(payload))
     }
 
     /// The whole frame, from its marker to its checksum or signature.

@@ -24,7 +24,7 @@ use subtle::ConstantTimeEq;
 use super::Address;
 use super::checksum::{checksum, crc_extra};
 use super::encode::FrameBytes;
-use super::framer::{Frame, Version};
+use super::framer::Frame;
 use crate::lifecycle::time::Timestamp;
 
 pub use key::{Key, KeyError};
@@ -195,8 +195,7 @@ impl Signer {
 /// What is hashed and the signature, of a frame that has one.
 fn split<'a>(frame: &Frame<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let bytes = frame.as_slice();
-    let is_signed = frame.version() == Version::V2 && bytes[2] & IFLAG_SIGNED != 0;
-    is_signed.then(|| bytes.split_at(bytes.len() - SIGNATURE_VALUE_SIZE))
+    frame.is_signed().then(|| bytes.split_at(bytes.len() - SIGNATURE_VALUE_SIZE))
 }
 
 /// The end of what is hashed: link id and timestamp.

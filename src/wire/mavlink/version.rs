@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::framer::{Frame, Version};
-use super::full_length;
+use super::framer::Frame;
 
 const ID: u32 = 148;
 /// Without its extension field, the second unique id.
@@ -20,12 +19,11 @@ pub struct AutopilotVersion {
 
 /// `None` for every other message, and for a MAVLink 1 payload that lacks fields.
 pub fn autopilot_version(frame: &Frame<'_>) -> Option<AutopilotVersion> {
-    let payload = frame.payload();
-    if frame.message_id() != ID || frame.version() == Version::V1 && payload.len() < LENGTH {
+    if frame.message_id() != ID {
         return None;
     }
     // On the wire the fields stand in order of their size (mavlink.io, "Field Reordering").
-    let payload: [u8; LENGTH] = full_length(payload);
+    let payload: [u8; LENGTH] = frame.full_payload()?;
     let (_capabilities_and_uid, rest) = payload.split_first_chunk::<16>()?;
     let (flight_software, rest) = rest.split_first_chunk::<4>()?;
     let (_other_versions_and_ids, rest) = rest.split_first_chunk::<16>()?;
