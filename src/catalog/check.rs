@@ -46,7 +46,7 @@ impl Field {
                 }
             },
             _ => {
-                let why = format!("is {}", kind(value));
+                let why = format!("is {}", json_type(value));
                 Err(self.violation(Code::RequestInvalid, value, &why, bounds))
             }
         }
@@ -160,6 +160,18 @@ pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// JSON's type of the value, for a message.
+pub(crate) fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
 /// Whole numbers must arrive as they were written; fractions are rounded, as floats are.
 fn float_holds(number: &Number, value: f64) -> bool {
     let float = value as f32;
@@ -178,15 +190,4 @@ fn float_holds(number: &Number, value: f64) -> bool {
 fn is_whole(value: f64) -> bool {
     let nearest = (value + 0.5_f64.copysign(value)) as i64 as f64;
     value.abs() >= EVERY_WHOLE || (value - nearest).abs() <= 1e-9
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }

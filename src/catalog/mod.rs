@@ -25,7 +25,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use check::shorten;
+pub(crate) use check::{json_type, shorten};
 pub(crate) use encode::MAX_UNKNOWN;
 pub use encoded::{Encoded, IntParams, LongParams};
 pub use frame::System;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::request_body::{RequestBody, sha256};
 use super::topic::VENDOR;
 use super::unique;
-use crate::catalog::{self, Command, MAX_UNKNOWN, shorten};
+use crate::catalog::{self, Command, MAX_UNKNOWN, json_type, shorten};
 use crate::code::{Code, Violation};
 use crate::lifecycle::effect::ErrorReply;
 use crate::lifecycle::request::{CommandRequest, Query, command_id};
@@ -155,7 +155,7 @@ pub(super) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, Violation>
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(Violation::whole(
             Code::EnvelopeMalformed,
-            format!("the message is {}, not a JSON object", kind(&other)),
+            format!("the message is {}, not a JSON object", json_type(&other)),
         )),
         Err(error) => Err(Violation::whole(
             Code::EnvelopeMalformed,
@@ -299,20 +299,9 @@ pub(super) fn missing(field: &str) -> Violation {
 pub(super) fn wrong_type(field: &str, wanted: &str, value: &Value) -> Violation {
     let value = match value {
         Value::Number(number) => number.to_string(),
-        other => kind(other).to_owned(),
+        other => json_type(other).to_owned(),
     };
     Violation::new(Code::RequestInvalid, field, format!("{field} is {value}; it must be {wanted}"))
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]
