@@ -13,15 +13,7 @@ use crate::lifecycle::request::CommandId;
 use crate::lifecycle::status::{Cause, Status};
 use crate::lifecycle::time::Now;
 use crate::lifecycle::timers::Timer;
-use crate::wire::mavlink::{CommandAck, result_name};
-
-/// MAV_RESULT, as far as it decides something here.
-mod result {
-    pub const ACCEPTED: u8 = 0;
-    pub const IN_PROGRESS: u8 = 5;
-    pub const COMMAND_LONG_ONLY: u8 = 7;
-    pub const COMMAND_INT_ONLY: u8 = 8;
-}
+use crate::wire::mavlink::{CommandAck, result, result_name};
 
 impl Engine {
     pub(super) fn on_command_ack(&mut self, now: &Now, link: LinkId, ack: CommandAck) {

@@ -1,8 +1,6 @@
 //! The few messages that we read, as raw integers: HEARTBEAT (0), COMMAND_ACK (77), and what the
 //! guard asks of the vehicle's state.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 
 use super::framer::{Frame, Version};
@@ -75,7 +73,7 @@ pub struct CommandAck {
     pub source: Address,
     /// The MAV_CMD number.
     pub command: u16,
-    /// The MAV_RESULT number; see [`result_name`].
+    /// The MAV_RESULT number; see [`result`](super::result).
     pub result: u8,
     /// Percent; 255 where it is not known. Means something with MAV_RESULT_IN_PROGRESS only.
     pub progress: u8,
@@ -142,25 +140,6 @@ pub fn decode(frame: &Frame<'_>) -> Option<Received> {
         HOME_POSITION_ID => telemetry(home_position(frame.full_payload()?)),
         _ => None,
     }
-}
-
-/// The MAV_RESULT's name, `MAV_RESULT_<n>` for a number that the dialect does not know.
-pub fn result_name(result: u8) -> Cow<'static, str> {
-    let name = match result {
-        0 => "MAV_RESULT_ACCEPTED",
-        1 => "MAV_RESULT_TEMPORARILY_REJECTED",
-        2 => "MAV_RESULT_DENIED",
-        3 => "MAV_RESULT_UNSUPPORTED",
-        4 => "MAV_RESULT_FAILED",
-        5 => "MAV_RESULT_IN_PROGRESS",
-        6 => "MAV_RESULT_CANCELLED",
-        7 => "MAV_RESULT_COMMAND_LONG_ONLY",
-        8 => "MAV_RESULT_COMMAND_INT_ONLY",
-        9 => "MAV_RESULT_COMMAND_UNSUPPORTED_MAV_FRAME",
-        10 => "MAV_RESULT_NOT_IN_CONTROL",
-        unknown => return Cow::Owned(format!("MAV_RESULT_{unknown}")),
-    };
-    Cow::Borrowed(name)
 }
 
 fn heartbeat(source: Address, payload: [u8; HEARTBEAT_LENGTH]) -> Heartbeat {

@@ -9,6 +9,7 @@ mod decode;
 mod encode;
 mod foreign;
 mod framer;
+pub mod result;
 mod signing;
 mod version;
 
@@ -16,10 +17,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use decode::{CommandAck, Heartbeat, Received, Report, Telemetry, decode, result_name};
+pub use decode::{CommandAck, Heartbeat, Received, Report, Telemetry, decode};
 pub use encode::{Body, CommandFrame, FrameBytes, command, heartbeat};
 pub use foreign::ForeignCommand;
 pub use framer::{Counters, Frame, Framer, Version};
+pub use result::result_name;
 pub use signing::{Key, KeyError, Rejection, Signer, SigningTime};
 pub use version::{AutopilotVersion, autopilot_version};
 

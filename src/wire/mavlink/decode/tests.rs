@@ -271,25 +271,3 @@ fn nothing_else_is_decoded() {
     assert_eq!(decode_bytes(&v2(30, 39, &[1; 28])), None);
     assert_eq!(COMMAND_ACK_DATA::ID, COMMAND_ACK_ID);
 }
-
-#[test]
-fn result_names_are_those_of_the_dialect() {
-    let known = [
-        MavResult::MAV_RESULT_ACCEPTED,
-        MavResult::MAV_RESULT_TEMPORARILY_REJECTED,
-        MavResult::MAV_RESULT_DENIED,
-        MavResult::MAV_RESULT_UNSUPPORTED,
-        MavResult::MAV_RESULT_FAILED,
-        MavResult::MAV_RESULT_IN_PROGRESS,
-        MavResult::MAV_RESULT_CANCELLED,
-        MavResult::MAV_RESULT_COMMAND_LONG_ONLY,
-        MavResult::MAV_RESULT_COMMAND_INT_ONLY,
-        MavResult::MAV_RESULT_COMMAND_UNSUPPORTED_MAV_FRAME,
-        MavResult::MAV_RESULT_NOT_IN_CONTROL,
-    ];
-    for result in known {
-        assert_eq!(result_name(result as u8), format!("{result:?}"));
-    }
-    assert_eq!(result_name(11), "MAV_RESULT_11");
-    assert_eq!(result_name(255), "MAV_RESULT_255");
-}
