@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use uuid::Uuid;
 
 use crate::guard::clock::{Evidence, judge};
-use crate::lifecycle::time::{Now, Timestamp};
+use crate::lifecycle::time::{Now, Timestamp, millis};
 
 /// `yes` or `no`; the property is systemd's name for it, whichever NTP client is at work.
 const QUESTION: &[&str] = &["timedatectl", "show", "--property=NTPSynchronized", "--value"];
@@ -36,8 +36,8 @@ const FIRST_ANSWER: Duration = Duration::from_millis(200);
 /// An answer older than this is no evidence: the thread hangs or timedated does.
 const ANSWER_HOLDS: Duration = Duration::from_secs(180);
 /// The wall clock moves that far from the boot clock by a leap second, and hardly by slewing while an
-/// answer holds. Milliseconds.
-const SET: u64 = 1000;
+/// answer holds; beyond it, it was stepped.
+const STEP_THRESHOLD_MS: u64 = 1000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -73,8 +73,8 @@ struct Answer {
 enum Verdict {
     Synchronized,
     NotKnown,
-    /// It was of another time.
-    Set,
+    /// It was of another time: the clock was stepped since.
+    Stepped,
 }
 
 impl Clock {
@@ -106,7 +106,7 @@ impl Clock {
         let (boot, system) = (boot_time(), Timestamp::from(SystemTime::now()));
         let evidence = Evidence {
             system,
-            synchronized: self.is_vouched_for(boot, system),
+            synchronized: self.is_synchronized_at(boot, system),
             autopilot: autopilot(boot),
             floor: Timestamp::from_millis(self.floor.load(Ordering::Relaxed)),
         };
@@ -128,10 +128,10 @@ impl Clock {
         self.floor.fetch_max(floor.as_millis(), Ordering::Relaxed);
     }
 
-    fn is_vouched_for(&self, boot: Duration, system: Timestamp) -> bool {
+    fn is_synchronized_at(&self, boot: Duration, system: Timestamp) -> bool {
         let verdict = self.answer.at(boot, system);
         // Whoever takes the answer back asks for the next one.
-        if verdict == Verdict::Set && self.answer.until.swap(0, Ordering::Relaxed) != 0 {
+        if verdict == Verdict::Stepped && self.answer.until.swap(0, Ordering::Relaxed) != 0 {
             // The only error is that the thread has ended.
             let _ = self.ask.send(());
         }
@@ -141,14 +141,14 @@ impl Clock {
 
 impl Answer {
     /// `boot` and `system`: from before it was asked for, so that a clock that was set meanwhile shows.
-    fn is_yes(&self, boot: Duration, system: Timestamp) {
+    fn set_synchronized(&self, boot: Duration, system: Timestamp) {
         // Who reads half of this has two answers that are both a yes, or asks again.
         self.ahead.store(ahead(boot, system), Ordering::Relaxed);
         self.until.store(millis(boot + ANSWER_HOLDS), Ordering::Relaxed);
     }
 
     /// `ahead` stays: with the new one the old yes would count for a moment.
-    fn is_no(&self) {
+    fn clear(&self) {
         self.until.store(0, Ordering::Relaxed);
     }
 
@@ -157,9 +157,9 @@ impl Answer {
             return Verdict::NotKnown;
         }
         let was_ahead = self.ahead.load(Ordering::Relaxed);
-        match ahead(boot, system).abs_diff(was_ahead) <= SET {
+        match ahead(boot, system).abs_diff(was_ahead) <= STEP_THRESHOLD_MS {
             true => Verdict::Synchronized,
-            false => Verdict::Set,
+            false => Verdict::Stepped,
         }
     }
 }
@@ -184,10 +184,6 @@ fn ahead(boot: Duration, system: Timestamp) -> i64 {
     system.as_millis() as i64 - millis(boot) as i64
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn watch_synchronization(
     question: &[&str],
     answer: &Answer,
@@ -199,8 +195,8 @@ fn watch_synchronization(
         let (boot, system) = (boot_time(), Timestamp::from(SystemTime::now()));
         let synchronized = is_synchronized(question);
         match synchronized {
-            true => answer.is_yes(boot, system),
-            false => answer.is_no(),
+            true => answer.set_synchronized(boot, system),
+            false => answer.clear(),
         }
         // Nobody waits for the second and later ones.
         let _ = first_answer.send(());
@@ -276,7 +272,7 @@ mod tests {
         let (boot, system) = at(1, 0);
         assert_eq!(answer.at(boot, system), Verdict::NotKnown, "before the first");
         let (boot, system) = at(5_000, 1_781_481_600_000);
-        answer.is_yes(boot, system);
+        answer.set_synchronized(boot, system);
         for (later, moved, verdict) in [
             (0, 0, Verdict::Synchronized),
             (HOLDS - 1, 0, Verdict::Synchronized),
@@ -285,15 +281,15 @@ mod tests {
             // A leap second, either way.
             (60_000, 1_000, Verdict::Synchronized),
             (60_000, -1_000, Verdict::Synchronized),
-            (60_000, 1_001, Verdict::Set),
-            (60_000, -1_001, Verdict::Set),
-            (0, 315_360_000_000, Verdict::Set),
-            (HOLDS - 1, -1_781_481_600_000, Verdict::Set),
+            (60_000, 1_001, Verdict::Stepped),
+            (60_000, -1_001, Verdict::Stepped),
+            (0, 315_360_000_000, Verdict::Stepped),
+            (HOLDS - 1, -1_781_481_600_000, Verdict::Stepped),
         ] {
             let (boot, system) = at(5_000 + later, 1_781_481_600_000 + moved);
             assert_eq!(answer.at(boot, system), verdict, "{later} ms later, moved by {moved} ms");
         }
-        answer.is_no();
+        answer.clear();
         assert_eq!(answer.at(boot, system), Verdict::NotKnown);
     }
 

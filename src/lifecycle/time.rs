@@ -150,7 +150,8 @@ impl Stamp {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// Whole milliseconds; more than can be counted are as many as can be.
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
