@@ -26,7 +26,8 @@ use grant::Grant;
 
 /// Open and pending grants at a time.
 const MAX_OPEN: usize = 8;
-/// Grants that have ended are remembered so that a refusal can say why: at most this many.
+/// Grants that have ended are remembered so that a refusal can say why: at most this many, beside those
+/// that are used up and whose time is not over.
 const REMEMBERED: usize = 32;
 /// How long an ended grant still explains a refusal.
 const RECENT: Duration = Duration::from_secs(15 * 60);
@@ -290,8 +291,12 @@ impl Grants {
             ids.push(grant.id);
             self.changed = true;
             self.newly_ended.push((grant.id, ending));
-            if self.ended.len() == REMEMBERED {
-                self.ended.pop_front();
+            // What is used up may still hold for commands that wait.
+            let is_history = |it: &Ended| it.ending != Ending::Exhausted || it.grant.is_over(now);
+            if self.ended.iter().filter(|it| is_history(it)).count() >= REMEMBERED
+                && let Some(oldest) = self.ended.iter().position(is_history)
+            {
+                self.ended.remove(oldest);
             }
             self.ended.push_back(Ended { grant, ending, at: now });
         }
