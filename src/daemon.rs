@@ -129,7 +129,7 @@ impl Daemon {
                 Woken::Link(link, event) => self.on_link(link, event),
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
                 Woken::Api(request) => self.on_api(request)?,
-                Woken::Time => self.handle(Input::Tick),
+                Woken::Time => {}
                 Woken::Reload => self.reload(),
                 Woken::Stop => break,
             }
@@ -180,10 +180,9 @@ impl Daemon {
 
     /// Whatever is here already shares the coming commit.
     fn take_waiting_events(&mut self) -> Result<(), Error> {
+        self.hear_links();
         for _ in 0..MAX_INPUTS_PER_COMMIT {
-            if let Some((link, event)) = self.links.waiting_event() {
-                self.on_link(link, event);
-            } else if let Ok(event) = self.mqtt_events.try_recv() {
+            if let Ok(event) = self.mqtt_events.try_recv() {
                 self.on_mqtt(event)?;
             } else if let Ok(request) = self.api_events.try_recv() {
                 self.on_api(request)?;
@@ -200,5 +199,9 @@ impl Daemon {
 
     fn handle(&mut self, input: Input) {
         self.engine.handle(&self.now(), input);
+    }
+
+    fn hear(&mut self, input: Input) {
+        self.engine.hear(&self.now(), input);
     }
 }

@@ -38,7 +38,8 @@ impl Daemon {
                         committed = true;
                         self.carry_out_others(&mut others, &mut late).await?;
                         self.carry_out_one(effect, &mut late).await?;
-                        self.hear_what_came_meanwhile();
+                        // It may have taken long: what held before it need not hold for its frames.
+                        self.hear_links();
                     }
                     Effect::Send { .. } => {
                         self.carry_out_one(effect, &mut late).await?;
@@ -61,15 +62,6 @@ impl Daemon {
             self.commit(Batch::default()).await?;
         }
         Ok(())
-    }
-
-    /// A commit may have taken long: what held before it need not hold for its frames.
-    fn hear_what_came_meanwhile(&mut self) {
-        for _ in 0..self.links.waiting_events() {
-            let Some((link, event)) = self.links.waiting_event() else { break };
-            self.on_link(link, event);
-        }
-        self.handle(Input::Tick);
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<(), Error> {

@@ -13,6 +13,17 @@ use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, Origin};
 
 impl Daemon {
+    /// All that the links have told, and only then what follows from it: an old HEARTBEAT means little
+    /// when a fresh one waits behind it.
+    pub(super) fn hear_links(&mut self) {
+        for _ in 0..self.links.waiting_events() {
+            let Some((link, event)) = self.links.waiting_event() else { break };
+            self.on_link(link, event);
+        }
+        self.handle(Input::Tick);
+    }
+
+    /// [`Daemon::hear_links`] is to follow.
     pub(super) fn on_link(&mut self, link: LinkId, event: link::Event) {
         let input = match event {
             link::Event::SigningLease { until } => return self.leases.ask(until),
@@ -28,7 +39,7 @@ impl Daemon {
                 Input::LinkClosed(link)
             }
             link::Event::Heartbeat { heartbeat, at } => {
-                self.handle(Input::Heartbeat(link, heartbeat, at.elapsed()));
+                self.hear(Input::Heartbeat(link, heartbeat, at.elapsed()));
                 // By now it may be the target.
                 self.autopilots.hear(&heartbeat, self.engine.autopilot());
                 return;
@@ -66,7 +77,7 @@ impl Daemon {
                 Input::SendUnknown { ticket: Ticket(ticket) }
             }
         };
-        self.handle(input);
+        self.hear(input);
     }
 
     pub(super) fn on_mqtt(&mut self, event: mqtt::Event) -> Result<(), Error> {

@@ -20,6 +20,7 @@ impl Daemon {
         info!("stopping");
         systemd::stopping();
         let apis = self.refuse_callers();
+        self.hear_links();
         self.handle(Input::Stop);
         self.carry_out().await?;
         let due = Instant::now() + self.stop_timeout;
@@ -29,10 +30,10 @@ impl Daemon {
                 // Its PUBACK is withheld, so the broker brings it again after the next start.
                 Woken::Mqtt(mqtt::Event::Message(_)) => {}
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
-                Woken::Time => self.handle(Input::Tick),
-                Woken::Api(_) | Woken::Reload => {}
+                Woken::Time | Woken::Api(_) | Woken::Reload => {}
                 Woken::Stop => break,
             }
+            self.hear_links();
             self.carry_out().await?;
         }
         // Nobody waits any longer; what is known already is for the next start to find.

@@ -72,6 +72,11 @@ impl Engine {
                 Code::RestartOutcomeUnknown,
                 "perhaps sent before the agent restarted; no COMMAND_ACK came in time",
             )
+        } else if in_progress && now.boot >= live.progress_until {
+            (
+                Code::TimeoutProgress,
+                "the vehicle reported progress for longer than max_progress allows",
+            )
         } else if in_progress {
             (Code::TimeoutProgress, "the vehicle reported progress, then no more COMMAND_ACK came")
         } else if live.perhaps_answered {
@@ -133,19 +138,11 @@ impl Engine {
 
     /// Work goes on at the vehicle: the wait starts anew, within `max_progress`.
     fn progressed(&mut self, now: &Now, id: CommandId, ack: CommandAck) {
-        let max_progress = self.settings.max_progress;
         let Some(live) = self.live.get_mut(&id) else { return };
         live.progressed = true;
         if live.record.timeout_seconds != 0 {
-            let since_dispatch = live
-                .record
-                .dispatch
-                .as_ref()
-                .and_then(|dispatch| dispatch.at.elapsed(now))
-                .unwrap_or_default();
-            let wait = Duration::from_secs(live.record.timeout_seconds.into())
-                .min(max_progress.saturating_sub(since_dispatch));
-            let deadline = live.deadline.max(now.boot + wait);
+            let wait = Duration::from_secs(live.record.timeout_seconds.into());
+            let deadline = live.deadline.max((now.boot + wait).min(live.progress_until));
             let moved = deadline - live.deadline;
             live.deadline = deadline;
             live.record.deadline_ms += moved.as_millis() as u64;

@@ -12,7 +12,7 @@ use crate::lifecycle::request::CommandId;
 use crate::lifecycle::status::Status;
 use crate::lifecycle::time::{Now, Stamp};
 use crate::lifecycle::timers::Timer;
-use crate::wire::mavlink::{Body, CommandFrame};
+use crate::wire::mavlink::{Body, CommandFrame, result};
 
 /// How long a command that nobody waits for keeps its slot: long enough for its COMMAND_ACK, so
 /// that the vehicle's short queue does not overflow.
@@ -52,7 +52,7 @@ impl Engine {
 
     /// Takes back frames that still wait among the effects, when news of the vehicle have come
     /// meanwhile or what was known of it is too old by now; but no copy of one that is out.
-    fn withdraw(&mut self, now: &Now) {
+    pub(super) fn withdraw(&mut self, now: &Now) {
         let is_unsent = |ticket, id| {
             let live = self.live.get(id);
             live.is_some_and(|live| live.unsent == Some(ticket) && live.confirmation == 0)
@@ -85,6 +85,7 @@ impl Engine {
     ) -> bool {
         let Some(live) = self.live.get_mut(&id) else { return false };
         let Some(body) = body(&live.record.content, transport) else { return false };
+        live.progress_until = now.boot + self.settings.max_progress;
         live.record.dispatch = Some(Dispatch {
             transport,
             delivered_seq: live.record.next_seq(),
@@ -166,7 +167,9 @@ impl Engine {
             self.urgent = true;
             self.timers.cancel(Timer::Deadline(id));
             self.timers.set(Timer::Release(id), now.boot + RELEASE_AFTER);
-            self.timers.set(Timer::LateWindow(id), now.boot + self.settings.late_ack_window);
+            // As long as it has its place at least, or an answer would find nobody.
+            let late_ack_window = self.settings.late_ack_window.max(RELEASE_AFTER);
+            self.timers.set(Timer::LateWindow(id), now.boot + late_ack_window);
         } else {
             // Its number was reserved with the dispatch: it rides along with the next commit.
             self.write_lazily(now);
@@ -179,13 +182,15 @@ impl Engine {
     pub(super) fn on_retransmit(&mut self, now: &Now, id: CommandId) {
         let Some(live) = self.live.get(&id) else { return };
         let Some(retransmit) = live.retransmit else { return };
-        let in_progress = live.record.ack.is_some();
+        let in_progress =
+            live.record.ack.as_ref().is_some_and(|it| it.ack.result == result::IN_PROGRESS);
         if live.record.is_terminal() || in_progress || live.confirmation >= retransmit.times {
             return;
         }
         self.timers.set(Timer::Retransmit(id), now.boot + retransmit.interval);
         let sendable = self.vehicle.ready_for(live.record.target, now.boot) && !self.stopping;
-        if !sendable || self.recheck(now, id).is_err() {
+        // A frame that waits still is enough: only one could be taken back.
+        if !sendable || live.unsent.is_some() || self.recheck(now, id).is_err() {
             return;
         }
         let Some(live) = self.live.get_mut(&id) else { return };

@@ -58,6 +58,7 @@ impl Engine {
             if self.late.get(&slot) == Some(&id) {
                 self.late.remove(&slot);
             }
+            self.free_slot(slot, id);
             self.timers.cancel_command(id);
             self.closing.push(id);
         }

@@ -13,7 +13,23 @@ use crate::lifecycle::timers::Timer;
 use crate::wire::mavlink::Heartbeat;
 
 impl Engine {
-    pub(super) fn on_heartbeat(&mut self, link: LinkId, heartbeat: &Heartbeat, heard: Duration) {
+    pub(super) fn on_link_closed(&mut self, now: &Now, link: LinkId) {
+        self.vehicle.closed(link);
+        self.follow_loss(now);
+    }
+
+    pub(super) fn on_heartbeat(
+        &mut self,
+        now: &Now,
+        link: LinkId,
+        heartbeat: &Heartbeat,
+        heard: Duration,
+    ) {
+        let was_ready = self.link_states[&link] == LinkState::Ready;
+        if was_ready && self.vehicle.link_state(link, heard) != LinkState::Ready {
+            // The silence that this one ends was long enough.
+            self.follow_loss(now);
+        }
         let was_known = self.vehicle.autopilot().system.is_some();
         self.vehicle.heartbeat(link, heartbeat, heard);
         if let Some(autopilot) = self.vehicle.autopilot().address().filter(|_| !was_known) {
@@ -69,5 +85,11 @@ impl Engine {
         for (id, message) in lost {
             self.finish(now, id, Status::Failed, Code::TransportLost, message);
         }
+    }
+
+    /// What was lost is lost, also if it is back in what waits to be heard.
+    fn follow_loss(&mut self, now: &Now) {
+        self.follow_links(now);
+        self.withdraw(now);
     }
 }

@@ -17,6 +17,8 @@ pub struct Live {
     pub record: Record,
     /// On the boot clock: when waiting ends.
     pub deadline: Duration,
+    /// On the boot clock: IN_PROGRESS moves the deadline up to here. From the dispatch on.
+    pub progress_until: Duration,
     /// It was dispatched by an earlier process.
     pub recovered: bool,
     /// The vehicle told this process that it works on it.
@@ -44,6 +46,7 @@ impl Live {
             may_be_out: record.dispatch.is_some(),
             record,
             deadline,
+            progress_until: Duration::ZERO,
             recovered: false,
             progressed: false,
             waits_for_state: false,

@@ -226,6 +226,17 @@ impl Engine {
     /// Takes in what happened, then whatever became due by `now`: what is known of a frame counts
     /// before its deadline does.
     pub fn handle(&mut self, now: &Now, input: Input) {
+        self.hear(now, input);
+        self.fire_timers(now);
+        self.forget_nonces(now);
+        self.follow_links(now);
+        self.follow_grants(now);
+        self.dispatch(now);
+    }
+
+    /// As [`Engine::handle`], but what became due has to wait for that: more happened before `now` and
+    /// is still to be told. A HEARTBEAT may not be the last one, and an answer may be behind it.
+    pub fn hear(&mut self, now: &Now, input: Input) {
         self.set_aside = self.set_aside.and_then(|it| it.follow(now));
         match input {
             Input::Request { request, stored, origin } => {
@@ -243,9 +254,9 @@ impl Engine {
             Input::BrokerDisconnected => self.outbox.disconnected(),
             Input::Published { number, accepted } => self.on_published(now, number, accepted),
             Input::LinkOpened(link) => self.vehicle.opened(link),
-            Input::LinkClosed(link) => self.vehicle.closed(link),
+            Input::LinkClosed(link) => self.on_link_closed(now, link),
             Input::Heartbeat(link, heartbeat, age) => {
-                self.on_heartbeat(link, &heartbeat, now.boot.saturating_sub(age));
+                self.on_heartbeat(now, link, &heartbeat, now.boot.saturating_sub(age));
             }
             Input::Telemetry(telemetry, age) => {
                 self.vehicle.telemetry(&telemetry, now.boot.saturating_sub(age));
@@ -263,11 +274,6 @@ impl Engine {
                 self.urgent = !self.batch.is_empty();
             }
         }
-        self.fire_timers(now);
-        self.forget_nonces(now);
-        self.follow_links(now);
-        self.follow_grants(now);
-        self.dispatch(now);
     }
 
     /// The next thing to do outside; `None`: nothing now. What is durable comes before the commit of

@@ -70,6 +70,11 @@ impl Engine {
     fn recover_dispatched(&mut self, now: &Now, mut record: Record) {
         let id = record.command_id;
         let left = remaining(&record, now);
+        // Where nobody knows when it was sent: not before it was accepted.
+        let sent = record.dispatch.as_ref().and_then(|dispatch| dispatch.at.elapsed(now));
+        let since = sent.or_else(|| record.accepted.elapsed(now));
+        let left_of_progress =
+            since.map_or(Duration::ZERO, |since| self.settings.max_progress.saturating_sub(since));
         let next_seq = record.next_seq();
         if let Some(dispatch) = record.dispatch.as_mut().filter(|it| it.sent_at.is_none()) {
             // DELIVERED may have been published under the reserved number before it was durable.
@@ -77,6 +82,7 @@ impl Engine {
         }
         let mut live = Live::new(record, now.boot + left.unwrap_or_default());
         live.recovered = true;
+        live.progress_until = now.boot + left_of_progress;
         let slot = live.slot();
         let deadline = live.deadline;
         self.live.insert(id, live);

@@ -282,9 +282,33 @@ fn nothing_is_written_again_after_a_revocation() {
         if revoked {
             it.grant(Action::Revoke(grant));
         }
-        it.pass(seconds(2));
-        it.drain();
+        for _ in 0..2 {
+            it.pass(seconds(1));
+            it.drain();
+        }
         assert_eq!(it.frames.len(), if revoked { 1 } else { 3 });
+    }
+}
+
+#[test]
+fn a_grant_that_is_used_up_holds_however_many_have_ended_since() {
+    let settings = Settings { max_queue: 64, ..settings() };
+    let rules = guard(Mode::Guarded, [("nav_takeoff", Rule::default())]);
+    let mut it = Harness::with_settings(settings, rules);
+    it.link_up();
+    it.drain();
+    let queued: Vec<_> = (0..40)
+        .map(|number| {
+            open(&mut it, 1);
+            let id = it.request("nav_takeoff", &format!("key-{number}"));
+            it.drain();
+            id
+        })
+        .collect();
+    it.heartbeat();
+    it.drain();
+    for id in queued {
+        assert!(it.record(id).is_undecided(), "{:?}", it.record(id).message);
     }
 }
 

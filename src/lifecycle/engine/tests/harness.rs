@@ -357,7 +357,7 @@ impl Harness {
                 self.journal.commit(batch, self.engine.last_number());
                 self.now.boot += self.commit_takes;
                 for input in std::mem::take(&mut self.heard_while_committing) {
-                    self.input(input);
+                    self.engine.hear(&self.now, input);
                 }
                 self.input(Input::Tick);
                 "persist".to_owned()

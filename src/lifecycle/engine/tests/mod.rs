@@ -13,6 +13,7 @@ mod promises;
 mod recovery;
 mod set_aside;
 mod simulation;
+mod slow_commit;
 mod small_world;
 mod state;
 
@@ -438,6 +439,27 @@ fn progress_restarts_the_wait_within_its_bound() {
     it.expect(id, Status::TimedOut, Code::TimeoutProgress);
     let waited = it.now.boot - started;
     assert!(waited >= seconds(600) && waited < seconds(620), "{waited:?}");
+    assert!(it.record(id).message.unwrap().contains("max_progress"));
+
+    // Also when a reboot came in between and nobody knows the time any more.
+    let mut it = Harness::ready();
+    let id = it.request_and_send("do_digicam_control", "a");
+    it.pass(seconds(10));
+    it.ack(progress(1));
+    it.drain();
+    it.reboot(seconds(5), true);
+    it.link_up();
+    it.now.wall_trusted = false;
+    let started = it.now.boot;
+    while it.record(id).status == Status::Delivered {
+        percent = (percent + 1) % 100;
+        it.ack(progress(percent));
+        it.pass(seconds(20));
+        it.drain();
+    }
+    it.expect(id, Status::TimedOut, Code::TimeoutProgress);
+    let waited = it.now.boot - started;
+    assert!(waited >= seconds(580) && waited < seconds(605), "{waited:?}");
 }
 
 #[test]
@@ -673,6 +695,29 @@ fn nobody_waits_with_timeout_zero() {
     assert_eq!(it.record(id).status, Status::Succeeded);
     assert_eq!(it.frames.len(), 2);
 
+    // Where nobody waits for late answers either, one that comes at once does so all the same.
+    for answers in [true, false] {
+        let settings = Settings { late_ack_window: Duration::ZERO, ..harness::settings() };
+        let mut it = Harness::with_settings(settings, harness::guard(Mode::Guarded, []));
+        it.link_up();
+        let id = it.with_request("do_digicam_control", "a", |it| it.timeout_seconds = Some(0));
+        it.drain();
+        it.sent();
+        it.drain();
+        if answers {
+            it.ack(ack(AUTOPILOT, DIGICAM, 0));
+            it.drain();
+            assert_eq!(it.record(id).status, Status::Succeeded);
+        }
+        it.pass(seconds(1));
+        it.drain();
+        it.heartbeat();
+        assert_eq!(it.engine.outstanding(), 0);
+        it.request("do_digicam_control", "b");
+        it.drain();
+        assert_eq!(it.frames.len(), 2);
+    }
+
     // Long after, an answer still completes it; no answer changes nothing.
     for (result, status) in [(0, Status::Succeeded), (3, Status::Failed)] {
         let mut it = Harness::ready();
@@ -808,6 +853,23 @@ fn retransmission_is_by_policy_and_counts_confirmation_up() {
     it.drain();
     assert_eq!(it.record(id).status, Status::Succeeded);
     assert_eq!(it.record(id).seq, 3);
+
+    // In the other form it begins anew.
+    let mut it = Harness::with_rule(
+        "request_camera_capture_status",
+        Rule { retransmit: Some(Retransmit { times: 2, interval: seconds(1) }), ..Rule::default() },
+    );
+    it.request_and_send("request_camera_capture_status", "a");
+    it.ack(ack(AUTOPILOT, CAPTURE_STATUS, 8));
+    it.drain();
+    it.sent();
+    for _ in 0..5 {
+        it.pass(seconds(1));
+        it.heartbeat();
+        it.drain();
+    }
+    let (long, int) = (Transport::CommandLong, Transport::CommandInt);
+    assert_eq!(it.forms(), [long, int, int, int]);
 
     // Progress, or an answer, ends it.
     for result in [5, 0] {

@@ -283,8 +283,10 @@ fn what_is_known_of_the_vehicle_grows_old_during_a_commit() {
         (1, None, None),
         (2, None, Some(Code::StateUnknown)),
         (2, Some(1), None),
-        (6, Some(1), None),
-        (6, Some(2), Some(Code::StateUnknown)),
+        (3, Some(1), None),
+        (3, Some(2), Some(Code::StateUnknown)),
+        // Long enough a silence, though it is over.
+        (6, Some(1), Some(Code::StateUnknown)),
     ] {
         let mut it = on_the_ground(rule.clone());
         it.commit_takes = seconds(commit_takes);
