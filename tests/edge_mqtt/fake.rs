@@ -23,11 +23,7 @@ pub struct FakeBroker {
 pub async fn fake_connection() -> (Agent, FakeConnection) {
     let broker = FakeBroker::start().await;
     let mut agent = Agent::start(options(broker.port));
-    let mut connection = broker.accept().await;
-    connection.send(CONNACK).await;
-    assert_eq!(connection.read().await[0], 0x82, "SUBSCRIBE");
-    connection.send(SUBACK).await;
-    agent.connected().await;
+    let connection = broker.serve(&mut agent, CONNACK).await;
     (agent, connection)
 }
 
@@ -42,6 +38,16 @@ impl FakeBroker {
         let (stream, _) = soon(self.listener.accept()).await.unwrap();
         let mut connection = FakeConnection { stream };
         assert_eq!(connection.read().await[0], 0x10);
+        connection
+    }
+
+    /// Until the agent is connected and subscribed.
+    pub async fn serve(&self, agent: &mut Agent, connack: &[u8]) -> FakeConnection {
+        let mut connection = self.accept().await;
+        connection.send(connack).await;
+        assert_eq!(connection.read().await[0], 0x82, "SUBSCRIBE");
+        connection.send(SUBACK).await;
+        agent.connected().await;
         connection
     }
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use downlinkd::edge::mqtt::{Command, Event};
+use downlinkd::edge::mqtt::{Command, Event, Options, Publish};
 use rumqttc::v5::mqttbytes::QoS;
 use tokio::time::Instant;
 
 use crate::agent::{Agent, COMMANDS, PRESENCE, REPLIES, options, publish};
 use crate::broker::{Broker, ClosedPort};
-use crate::fake::{CONNACK_TIGHT, FakeBroker, FakeConnection, SUBACK, fake_connection};
+use crate::fake::{CONNACK, CONNACK_TIGHT, FakeBroker, FakeConnection, fake_connection};
 use crate::peer::Peer;
 use crate::proxy::Proxy;
 use crate::{format_all_logs, soon};
@@ -194,11 +194,7 @@ async fn an_update_does_not_wait_behind_answers_that_the_broker_does_not_take() 
 async fn tight_connection() -> (Agent, FakeConnection) {
     let broker = FakeBroker::start().await;
     let mut agent = Agent::start(options(broker.port));
-    let mut connection = broker.accept().await;
-    connection.send(CONNACK_TIGHT).await;
-    assert_eq!(connection.read().await[0], 0x82);
-    connection.send(SUBACK).await;
-    agent.connected().await;
+    let connection = broker.serve(&mut agent, CONNACK_TIGHT).await;
     (agent, connection)
 }
 
@@ -336,11 +332,44 @@ async fn a_goodbye_ends_in_time_also_when_nobody_answers() {
     agent.handle.send(Command::Disconnect);
     soon(agent.handle.closed()).await;
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
-    let mut kinds = vec![connection.read().await[0]];
-    while *kinds.last().unwrap() != 0xE0 {
-        kinds.push(connection.read().await[0]);
+    assert_eq!(connection.read().await[0], 0x32, "PUBLISH");
+    let goodbye = connection.read().await;
+    // Its length, reason code and properties' length.
+    let length = goodbye.len() as u8 - 2;
+    assert_eq!(goodbye[..4], [0xE0, length, 4, length - 2], "DISCONNECT with the will");
+    assert!(connection.read_what_is_there().await.is_empty(), "nothing comes after it");
+}
+
+/// It has no will that the broker could publish.
+#[tokio::test]
+async fn a_visitor_leaves_as_usual_also_when_nobody_answers() {
+    let broker = FakeBroker::start().await;
+    let mut agent = Agent::start(Options { will: None, ..options(broker.port) });
+    let mut connection = broker.serve(&mut agent, CONNACK).await;
+    agent.publish(1, "t", "{}");
+    agent.handle.send(Command::Disconnect);
+    assert!(agent.next_or_end().await.is_none());
+    assert_eq!(connection.read().await[0], 0x32, "PUBLISH");
+    assert_eq!(connection.read().await, [0xE0, 0], "DISCONNECT");
+}
+
+/// A broker far away: our absence still waits behind what it has not acknowledged when we leave.
+#[tokio::test]
+async fn who_leaves_before_the_broker_has_taken_everything_is_not_retained_as_present() {
+    let broker = Broker::start().await;
+    let mut peer = Peer::connect(broker.port, PRESENCE).await;
+    let proxy = Proxy::start(broker.port, Duration::from_millis(700)).await;
+    let (mut agent, _) = Agent::connect(options(proxy.port)).await;
+    let presence = |payload| Publish { retain: true, ..publish(None, PRESENCE, payload) };
+    agent.handle.send(Command::Publish(presence("online")));
+    for id in 0..20 {
+        agent.publish(id, "t", "{}");
     }
-    assert_eq!(kinds, [0x32, 0xE0], "PUBLISH, DISCONNECT");
+    agent.handle.send(Command::Publish(presence("offline")));
+    agent.handle.send(Command::Disconnect);
+    assert!(agent.next_or_end().await.is_none(), "nothing is acknowledged in time");
+    assert_eq!(peer.next_payload().await, "online");
+    assert_eq!(peer.next_payload().await, "offline");
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    Disconnect, DisconnectReasonCode, Packet, PingReq, PubAck, PubAckReason, PubComp, PubRec,
-    Publish as PublishPacket,
+    Disconnect, DisconnectProperties, DisconnectReasonCode, Packet, PingReq, PubAck, PubAckReason,
+    PubComp, PubRec, Publish as PublishPacket,
 };
 use tokio::pin;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -294,10 +294,29 @@ impl<'a> Connection<'a> {
     }
 
     async fn leave(&mut self, by: Instant) {
-        let goodbye = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+        let goodbye = self.last_words();
         if self.network.send(&Packet::Disconnect(goodbye)).is_ok() {
             // A broker that is gone by then needs none.
             let _ = timeout_at(by, self.network.close()).await;
+        }
+    }
+
+    /// What the caller published last may still wait, and a retained state that says the opposite would
+    /// stay at the broker for ever: the will then speaks for us.
+    fn last_words(&self) -> Disconnect {
+        if self.outgoing.is_idle() || self.client.options.will.is_none() {
+            return Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+        }
+        let properties = DisconnectProperties {
+            // The codec cannot write this reason without a property.
+            reason_string: Some("not everything was acknowledged".to_owned()),
+            session_expiry_interval: None,
+            user_properties: Vec::new(),
+            server_reference: None,
+        };
+        Disconnect {
+            reason_code: DisconnectReasonCode::DisconnectWithWillMessage,
+            properties: Some(properties),
         }
     }
 

@@ -72,7 +72,8 @@ pub struct Options {
     pub will: Option<Will>,
 }
 
-/// What the broker publishes, retained, when we vanish without a goodbye. QoS 1, JSON.
+/// What the broker publishes, retained, when we vanish without a goodbye, or say goodbye before it has
+/// taken everything. QoS 1, JSON.
 #[derive(Clone, Debug)]
 pub struct Will {
     pub topic: String,
@@ -157,7 +158,8 @@ pub enum Command {
     /// go out on that connection, so an id can be published, and reported, twice.
     Publish(Publish),
     /// Publishes what was asked for before, waits shortly for its PUBACKs, then leaves with a
-    /// DISCONNECT, so that the will is not published. The task ends within 1 s.
+    /// DISCONNECT. The will is not published, unless the broker has not taken everything by then: so
+    /// it must say the same as the caller's last words. The task ends within 1 s.
     Disconnect,
 }
 
