@@ -135,8 +135,8 @@ pub struct PublishId(pub u64);
 #[derive(Clone, Debug, Default)]
 pub struct Publish {
     /// With an id its fate is reported as [`Event::Published`]. Where the broker is slow, those with
-    /// an id go first, and of those without one only 4096 wait: what comes then is dropped, unless it
-    /// is retained. Of these the newest of a topic is published.
+    /// an id and those without one take turns, and of the latter only 4096 wait: what comes then is
+    /// dropped, unless it is retained. These go before all, and of a topic only the newest.
     pub id: Option<PublishId>,
     pub topic: String,
     pub payload: Vec<u8>,

@@ -18,9 +18,14 @@ pub(super) struct Outgoing {
     window: usize,
     /// The window has room for them, so they leave in their order.
     leaving: VecDeque<Prepared>,
-    /// With an id, these go first.
+    /// Retained ones without an id. These go first; they are as few as their topics.
+    states: VecDeque<Prepared>,
+    /// With an id. The caller may have so many that one always waits, so these and the others take
+    /// turns.
     updates: VecDeque<Prepared>,
     others: VecDeque<Prepared>,
+    /// Whose turn it is.
+    others_next: bool,
     dropped: u64,
     unacknowledged: HashMap<u16, Option<PublishId>>,
     last_packet_id: u16,
@@ -32,8 +37,10 @@ impl Outgoing {
         Self {
             window: WINDOW.min(receive_maximum.into()),
             leaving: VecDeque::new(),
+            states: VecDeque::new(),
             updates: VecDeque::new(),
             others: VecDeque::new(),
+            others_next: false,
             dropped: 0,
             unacknowledged: HashMap::new(),
             last_packet_id: 0,
@@ -42,7 +49,8 @@ impl Outgoing {
 
     /// One without an id is dropped when too many wait, unless it is retained.
     pub fn publish(&mut self, publish: Prepared) {
-        let none_waits = self.updates.is_empty() && self.others.is_empty();
+        let waiting = [&self.states, &self.updates, &self.others];
+        let none_waits = waiting.into_iter().all(VecDeque::is_empty);
         if none_waits && self.leaving.len() + self.unacknowledged.len() < self.window {
             self.leaving.push_back(publish);
         } else if publish.id.is_some() {
@@ -61,8 +69,7 @@ impl Outgoing {
         if self.unacknowledged.len() >= self.window {
             return None;
         }
-        let queues = [&mut self.leaving, &mut self.updates, &mut self.others];
-        let Prepared { id, mut packet } = queues.into_iter().find_map(VecDeque::pop_front)?;
+        let Prepared { id, mut packet } = self.next_in_turn()?;
         packet.pkid = self.next_packet_id();
         self.unacknowledged.insert(packet.pkid, id);
         Some(packet)
@@ -75,15 +82,29 @@ impl Outgoing {
 
     /// Everything has left, and the broker has taken it.
     pub fn is_idle(&self) -> bool {
-        let waiting = [&self.leaving, &self.updates, &self.others];
+        let waiting = [&self.leaving, &self.states, &self.updates, &self.others];
         waiting.into_iter().all(VecDeque::is_empty) && self.unacknowledged.is_empty()
     }
 
-    /// A state, of which the broker keeps the newest: not behind the answers to a flood.
+    fn next_in_turn(&mut self) -> Option<Prepared> {
+        let first = self.leaving.pop_front().or_else(|| self.states.pop_front());
+        if first.is_some() {
+            return first;
+        }
+        let mut queues = [&mut self.updates, &mut self.others];
+        if self.others_next {
+            queues.reverse();
+        }
+        let next = queues.into_iter().find_map(VecDeque::pop_front)?;
+        self.others_next = next.id.is_some();
+        Some(next)
+    }
+
+    /// Of a state the broker keeps the newest only.
     fn keep_newest(&mut self, publish: Prepared) {
         let topic = &publish.packet.topic;
-        self.others.retain(|it| !it.packet.retain || it.packet.topic != *topic);
-        self.others.push_front(publish);
+        self.states.retain(|it| it.packet.topic != *topic);
+        self.states.push_back(publish);
     }
 
     /// Says so ever more rarely.
@@ -175,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_waits_updates_go_first_each_kind_in_its_order() {
+    fn of_what_waits_updates_and_others_take_turns_each_kind_in_its_order() {
         let mut outgoing = outgoing(1, 1);
         for (id, payload) in [(None, "a"), (Some(1), "1"), (None, "b"), (Some(2), "2")] {
             outgoing.publish(prepared(id, "t", payload, false));
@@ -183,12 +204,30 @@ mod tests {
         let first = outgoing.next().unwrap();
         outgoing.acknowledged(first.pkid);
         // There is room now, but not for one that comes after those.
-        for (id, payload) in [(None, "c"), (Some(3), "3")] {
+        for (id, payload) in [(None, "c"), (Some(3), "3"), (None, "d"), (None, "e")] {
             outgoing.publish(prepared(id, "t", payload, false));
         }
         assert!(!outgoing.is_idle());
-        assert_eq!(drain(&mut outgoing), ["1", "2", "3", "a", "b", "c"]);
+        assert_eq!(drain(&mut outgoing), ["1", "a", "2", "b", "3", "c", "d", "e"]);
         assert!(outgoing.is_idle());
+    }
+
+    /// The caller publishes the next update whenever one was acknowledged.
+    #[test]
+    fn an_answer_and_a_state_wait_for_one_update_and_not_for_the_whole_outbox() {
+        let mut outgoing = outgoing(1, 3);
+        let mut left = Vec::new();
+        for round in 0..4 {
+            let packet = outgoing.next().unwrap();
+            left.push(packet.payload);
+            outgoing.acknowledged(packet.pkid);
+            outgoing.publish(publish(Some(9)));
+            if round == 0 {
+                outgoing.publish(prepared(None, "t", "answer", false));
+                outgoing.publish(prepared(None, "presence", "state", true));
+            }
+        }
+        assert_eq!(left, ["{}", "state", "{}", "answer"]);
     }
 
     #[test]
@@ -202,11 +241,12 @@ mod tests {
         let left = drain(&mut outgoing);
         assert_eq!(left.iter().filter(|payload| *payload == "update").count(), WAITING + 3);
         let answers = (0..WAITING).map(|number| format!("answer {number}"));
-        assert_eq!(left[WAITING + 4..], answers.collect::<Vec<_>>());
+        let left = left.into_iter().filter(|payload| payload != "update").skip(1);
+        assert_eq!(left.collect::<Vec<_>>(), answers.collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_state_is_never_dropped_and_waits_behind_no_answer() {
+    fn a_state_is_never_dropped_and_waits_behind_nothing_else() {
         let mut outgoing = outgoing(1, 1);
         for number in 0..WAITING {
             outgoing.publish(prepared(None, "t", &number.to_string(), false));
@@ -214,7 +254,8 @@ mod tests {
         for (topic, payload) in [("presence", "old"), ("other", "state"), ("presence", "new")] {
             outgoing.publish(prepared(None, topic, payload, true));
         }
-        assert_eq!(drain(&mut outgoing)[1..4], ["new", "state", "0"]);
+        outgoing.publish(prepared(Some(1), "t", "update", false));
+        assert_eq!(drain(&mut outgoing)[1..5], ["state", "new", "update", "0"]);
         assert_eq!(outgoing.dropped, 0);
     }
 
