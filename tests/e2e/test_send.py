@@ -146,6 +146,23 @@ def test_nobody_waits(ready):
     assert steps(result) == ["ACCEPTED", "DELIVERED"]
 
 
+def test_the_broker_may_keep_it_for_as_long_as_it_may_take(ready):
+    publisher = ready.publisher()
+    topic = f"{seeds.BASE}/commands/cloud"
+    publisher.expect_reconnect()
+    publisher.client.subscribe(topic, 1)
+    publisher.wait_subscribed()
+    for _ in range(3):
+        assert send(ready, "--timeout", "7").returncode == 0
+    def requests(seen):
+        return [m.properties for m in seen if m.topic == topic]
+
+    publisher.messages.wait_for(lambda seen: len(requests(seen)) == 3, "the requests")
+    # The broker takes a second off where its clock went on to the next one meanwhile.
+    told = [request.MessageExpiryInterval for request in requests(publisher.messages.since())]
+    assert max(told) == 7, told
+
+
 def test_no_wait(ready):
     result = send(ready, "--no-wait")
     assert result.returncode == ACCEPTED

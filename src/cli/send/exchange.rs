@@ -228,14 +228,13 @@ impl Exchange<'_> {
 
     /// Publishes the request, or the same again, for as long as it may be taken.
     fn publish(&mut self) {
-        let left = self.expiry.saturating_sub(self.begun.elapsed()).as_secs();
         let Phase::Published { message, times } = &mut self.phase else { return };
-        // A message expiry of 0 would be none at all for some brokers.
-        if *times > 0 && left == 0 {
+        let age = (*times > 0).then(|| self.begun.elapsed());
+        let message_expiry = message_expiry(self.expiry, age);
+        if message_expiry.is_none() {
             return;
         }
         *times += 1;
-        let message_expiry = Some(Duration::from_secs(left.max(1)));
         self.mqtt.send(Command::Publish(Publish { message_expiry, ..message.clone() }));
     }
 
@@ -334,9 +333,31 @@ fn expiry(timeout: Option<u32>) -> Duration {
     }
 }
 
+/// How long the broker may keep what was first published so long ago, or never before; `None`: not
+/// at all any more.
+fn message_expiry(expiry: Duration, age: Option<Duration>) -> Option<Duration> {
+    let Some(age) = age else { return Some(expiry) };
+    let left = expiry.saturating_sub(age);
+    // MQTT has whole seconds, and 0 would be no expiry at all for some brokers.
+    (!left.is_zero()).then(|| Duration::from_secs(left.as_secs().max(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_broker_is_told_the_whole_time_first_and_then_what_is_left_of_it() {
+        let told = |age: Option<u64>| {
+            let told = message_expiry(Duration::from_secs(5), age.map(Duration::from_millis));
+            told.map(|it| it.as_secs_f64())
+        };
+        assert_eq!(told(None), Some(5.0));
+        for (age_ms, seconds) in [(1, 4.0), (1000, 4.0), (3001, 1.0), (4001, 1.0), (4999, 1.0)] {
+            assert_eq!(told(Some(age_ms)), Some(seconds), "{age_ms} ms");
+        }
+        assert_eq!((told(Some(5000)), told(Some(60_000))), (None, None));
+    }
 
     #[test]
     fn nothing_is_kept_for_longer_than_it_may_take() {
