@@ -105,7 +105,7 @@ impl RawMqtt {
             tls: tls(&brokers, self.ca_file, self.cert_file, self.key_file)?,
             brokers,
             prefix: self.prefix,
-            client_id: self.client_id.unwrap_or_else(|| format!("downlinkd-{device_id}")),
+            client_id: client_id(self.client_id, device_id)?,
             username: self.username,
             password: self
                 .password_file
@@ -114,6 +114,19 @@ impl RawMqtt {
             keep_alive: self.keep_alive.duration(),
             session_expiry: self.session_expiry.duration(),
         })
+    }
+}
+
+fn client_id(given: Option<String>, device_id: &str) -> Result<String, Mistake> {
+    match given {
+        // The broker would choose another one, and so another session, for every connection.
+        Some(id) if id.is_empty() => {
+            let message =
+                "\"\" names no session; without the key it is \"downlinkd-{id}\"".to_owned();
+            Err(value(SECTION, "client_id", message))
+        }
+        Some(id) => Ok(id),
+        None => Ok(format!("downlinkd-{device_id}")),
     }
 }
 

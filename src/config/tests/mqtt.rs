@@ -88,6 +88,14 @@ fn mistakes_in_a_url_say_what_it_must_be() {
 }
 
 #[test]
+fn the_session_has_a_name() {
+    let client_id = |id: &str| mqtt(&format!("url = \"mqtt://x\"\nclient_id = {id:?}"));
+    assert_eq!(client_id("mine").unwrap().client_id, "mine");
+    let message = client_id("").unwrap_err();
+    assert!(message.contains("[mqtt] client_id: \"\" names no session"), "{message}");
+}
+
+#[test]
 fn certificates_are_debians_unless_configured_and_none_is_shown() {
     let plain = mqtt("url = \"mqtt://x\"").unwrap();
     assert_eq!(plain.tls.ca_file, Path::new("/etc/ssl/certs/ca-certificates.crt"));
