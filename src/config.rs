@@ -420,12 +420,18 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for entry in entries {
         let file = entry.map_err(|source| Error::Read { path: dir.clone(), source })?.path();
-        if file.extension().is_some_and(|extension| extension == "toml") {
+        if is_drop_in(&file) {
             files.push(file);
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// As `*.toml` is for a shell: what editors leave is hidden, and may be no file at all.
+fn is_drop_in(file: &Path) -> bool {
+    let is_hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !is_hidden && file.extension().is_some_and(|extension| extension == "toml")
 }
 
 /// A secret from its file, without the line end that editors leave.

@@ -117,6 +117,19 @@ fn drop_ins_come_later_in_order_of_name() {
     assert_eq!((config.delivery.max_queue, config.delivery.max_outstanding), (20, 1));
 }
 
+/// Emacs marks a file that is being edited with a link to nowhere.
+#[test]
+fn a_hidden_file_is_no_drop_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("downlinkd.toml");
+    fs::write(&path, GOOD).unwrap();
+    fs::create_dir(dir.path().join("conf.d")).unwrap();
+    fs::write(dir.path().join("conf.d/.10-vehicle.toml"), "nonsense").unwrap();
+    let lock = dir.path().join("conf.d/.#10-vehicle.toml");
+    std::os::unix::fs::symlink("user@host.1234:1700000000", lock).unwrap();
+    Config::load(&path).unwrap();
+}
+
 #[test]
 fn a_mistake_names_its_file_and_key() {
     let error = load(&[("downlinkd.toml", GOOD), ("conf.d/10-a.toml", "[mqtt]\nurll = \"x\"\n")]);
