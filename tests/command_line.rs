@@ -114,15 +114,31 @@ fn every_usage_mistake_exits_64() {
         send(&["nav_roi", "--kid", "two words"]),
         send(&["nav_roi", "--password-file", "/x"]),
         send(&["nav_roi", "--cert-file", "/x"]),
+        send(&["nav_roi", "--ca-file", "/x"]),
+        send(&["nav_roi", "--prefix", "/+"]),
         send(&["nav_roi", "--qos", "0"]),
         send(&["nav_roi", "--output", "xml"]),
+    ]);
+    let to_nowhere = |more: &[&'static str]| -> Vec<String> {
+        let who = ["send", "nav_roi", "--issuer", "cloud", "--key-file", key];
+        who.iter().chain(more).map(|it| (*it).to_owned()).collect()
+    };
+    // Where an agent is installed, its configuration says the rest.
+    if !Path::new("/etc/downlinkd/downlinkd.toml").exists() {
+        mistakes.push(to_nowhere(&["--url", "mqtt://127.0.0.1:1"]));
+        mistakes.push(to_nowhere(&["--device", "d"]));
+    }
+    mistakes.extend([
+        to_nowhere(&["--device", "a/b", "--url", "mqtt://127.0.0.1:1"]),
+        to_nowhere(&["--device", "d", "--url", "http://127.0.0.1:1"]),
+        to_nowhere(&["--device", "d", "--url", "mqtt://user:password@127.0.0.1:1"]),
     ]);
     for mistake in mistakes {
         let arguments: Vec<&str> = mistake.iter().map(String::as_str).collect();
         let output = downlinkd(&arguments);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(USAGE), "{arguments:?}: {said}");
-        assert!(!said.is_empty(), "{arguments:?}");
+        assert!(!said.is_empty() && !said.contains("user:password"), "{arguments:?}: {said}");
         assert_eq!(text(&output.stdout), "", "{arguments:?}");
     }
 }

@@ -7,8 +7,9 @@ use clap::ArgGroup;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::api::{self, Agent};
+use super::api::Agent;
 use crate::edge::api::client::Method;
+use crate::guard::grants::GrantId;
 use crate::wire::grant::{Grant, GrantOpener, GrantScope};
 
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,7 @@ pub struct Arguments {
     reason: Option<String>,
     /// Approve the grant that another person has asked for
     #[arg(long, value_name = "ID", group = "what")]
-    approve: Option<String>,
+    approve: Option<GrantId>,
     #[command(flatten)]
     agent: Agent,
 }
@@ -52,7 +53,7 @@ struct Granted {
 pub fn run(arguments: &Arguments) -> ExitCode {
     let agent = &arguments.agent;
     let granted = match &arguments.approve {
-        Some(id) => agent.call(Method::POST, &format!("grants/{}/approve", api::segment(id)), None),
+        Some(id) => agent.call(Method::POST, &format!("grants/{id}/approve"), None),
         None => agent.call(Method::POST, "grants", Some(&request(arguments))),
     };
     agent.show(granted, |Granted { grant }| {

@@ -12,7 +12,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
-use super::values::{issuer, kid};
+use super::values::{kid, level};
 use crate::guard::authentication::signer::{PEM_BEGIN, PEM_END, PKCS8_ED25519};
 use crate::lifecycle::time::Timestamp;
 
@@ -22,7 +22,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Algorithm::Hmac)]
     algorithm: Algorithm,
     /// The issuer, as in its topics
-    #[arg(long, value_name = "NAME", value_parser = issuer, required_unless_present = "mavlink")]
+    #[arg(long, value_name = "NAME", value_parser = level, required_unless_present = "mavlink")]
     issuer: Option<String>,
     /// Not for an issuer: the key that signs MAVLink frames between the agent and the vehicle
     #[arg(long, conflicts_with_all = ["algorithm", "issuer", "kid", "not_after"])]

@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use serde::Deserialize;
 
-use super::api::{self, Agent};
+use super::api::Agent;
 use crate::edge::api::client::Method;
+use crate::guard::grants::GrantId;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The grant, as `downlinkd status` shows it
     #[arg(required_unless_present = "all", conflicts_with = "all")]
-    id: Option<String>,
+    id: Option<GrantId>,
     /// Every grant, open or pending
     #[arg(long)]
     all: bool,
@@ -26,7 +27,7 @@ struct Revoked {
 
 pub fn run(arguments: &Arguments) -> ExitCode {
     let path = match &arguments.id {
-        Some(id) => format!("grants/{}", api::segment(id)),
+        Some(id) => format!("grants/{id}"),
         None => "grants".to_owned(),
     };
     let revoked = arguments.agent.call(Method::DELETE, &path, None);

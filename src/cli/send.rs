@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::catalog::suggest;
 use super::{CONFIGURATION, DEFAULT_CONFIG, Output, USAGE, block_on, manual, values};
 use crate::catalog::{self, Command};
+use crate::config;
 use crate::config::publisher::{Given, Publisher};
 use crate::edge::mqtt;
 use crate::guard::authentication::signer::Signer;
@@ -45,7 +46,7 @@ pub struct Arguments {
     #[arg(long)]
     no_wait: bool,
     /// Who publishes, as the vehicle's [[guard.issuer]] names it
-    #[arg(long, value_name = "NAME", value_parser = values::issuer)]
+    #[arg(long, value_name = "NAME", value_parser = values::level)]
     issuer: String,
     /// The issuer's secret, HMAC or Ed25519, as `downlinkd keygen` wrote it
     #[arg(long, value_name = "FILE")]
@@ -75,10 +76,10 @@ pub struct Arguments {
     #[arg(long)]
     url: Option<String>,
     /// The vehicle, as its topics name it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = values::level)]
     device: Option<String>,
     /// What the topics begin with
-    #[arg(long)]
+    #[arg(long, value_parser = values::prefix)]
     prefix: Option<String>,
     /// At the broker
     #[arg(long, value_name = "NAME")]
@@ -163,6 +164,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, Mistake> {
 }
 
 fn publisher(arguments: &Arguments) -> Result<Publisher, Mistake> {
+    check_url(arguments).map_err(|message| Mistake::Usage(vec![message]))?;
     let given = Given {
         device_id: arguments.device.clone(),
         url: arguments.url.clone(),
@@ -178,11 +180,28 @@ fn publisher(arguments: &Arguments) -> Result<Publisher, Mistake> {
         // A publisher need not be able to read the agent's configuration.
         None => Some(Path::new(DEFAULT_CONFIG)).filter(|path| std::fs::File::open(path).is_ok()),
     };
-    let hint = match path {
-        None => format!(" ({DEFAULT_CONFIG} cannot be read: --device and --url are needed)"),
-        Some(_) => String::new(),
-    };
-    Publisher::load(path, given).map_err(|error| Mistake::Configuration(format!("{error}{hint}")))
+    if path.is_none() && (given.device_id.is_none() || given.url.is_none()) {
+        let message = format!("--device and --url are needed: {DEFAULT_CONFIG} cannot be read");
+        return Err(Mistake::Usage(vec![message]));
+    }
+    Publisher::load(path, given).map_err(|error| Mistake::Configuration(error.to_string()))
+}
+
+/// Not by clap, which would show a password that stands in the URL.
+fn check_url(arguments: &Arguments) -> Result<(), String> {
+    let Some(url) = &arguments.url else { return Ok(()) };
+    let broker = config::broker(url).map_err(|message| format!("--url: {message}"))?;
+    let of_tls = [
+        ("--ca-file", &arguments.ca_file),
+        ("--cert-file", &arguments.cert_file),
+        ("--cert-key-file", &arguments.cert_key_file),
+    ];
+    match of_tls.into_iter().find(|(_, file)| file.is_some()) {
+        Some((option, _)) if !broker.tls => {
+            Err(format!("{option} has no use, since --url is not mqtts://"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn signer(arguments: &Arguments) -> Result<Signer, String> {

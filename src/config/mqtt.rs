@@ -89,18 +89,9 @@ impl RawMqtt {
         if self.url.is_empty() {
             return Err(missing(SECTION, "url", "such as \"mqtts://broker.example:8883\""));
         }
-        let brokers = self.url.iter().map(|url| broker(url)).collect::<Result<Vec<_>, _>>()?;
-        let is_prefix = self.prefix.len() <= LONGEST_PREFIX
-            && !self.prefix.starts_with('$')
-            && self.prefix.split('/').all(is_level);
-        if !is_prefix {
-            let message = format!(
-                "{:?} is not a topic prefix; it must be levels without + and #, not begin with $, \
-                 and have at most {LONGEST_PREFIX} bytes, such as \"downlink/v1\"",
-                self.prefix
-            );
-            return Err(value(SECTION, "prefix", message));
-        }
+        let brokers = self.url.iter().map(|url| broker(url)).collect::<Result<Vec<_>, _>>();
+        let brokers = brokers.map_err(|message| value(SECTION, "url", message))?;
+        check_prefix(&self.prefix).map_err(|message| value(SECTION, "prefix", message))?;
         Ok(Mqtt {
             tls: tls(&brokers, self.ca_file, self.cert_file, self.key_file)?,
             brokers,
@@ -130,34 +121,48 @@ fn client_id(given: Option<String>, device_id: &str) -> Result<String, Mistake> 
     }
 }
 
-fn broker(url: &str) -> Result<Broker, Mistake> {
-    let wrong = |message: String| value(SECTION, "url", message);
+/// # Errors
+/// What a prefix of topics must be.
+pub fn check_prefix(prefix: &str) -> Result<(), String> {
+    if prefix.len() <= LONGEST_PREFIX && !prefix.starts_with('$') && prefix.split('/').all(is_level)
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "{prefix:?} is not a topic prefix; it must be levels without + and #, not begin with $, and \
+         have at most {LONGEST_PREFIX} bytes, such as \"downlink/v1\""
+    ))
+}
+
+/// # Errors
+/// What the URL of a broker must be, without the password of one that can be read.
+pub fn broker(url: &str) -> Result<Broker, String> {
     let parsed = Url::parse(url)
-        .map_err(|error| wrong(format!("{url:?} is not a URL ({error}); it must be {URL_FORM}")))?;
+        .map_err(|error| format!("{url:?} is not a URL ({error}); it must be {URL_FORM}"))?;
     let (tls, default_port) = match parsed.scheme() {
         "mqtts" => (true, 8883),
         "mqtt" => (false, 1883),
-        other => return Err(wrong(format!("{other:?} is not supported; it must be {URL_FORM}"))),
+        other => return Err(format!("{other:?} is not supported; it must be {URL_FORM}")),
     };
     if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(wrong(
-            "user and password do not belong here; use username and password_file".to_owned(),
-        ));
+        return Err(
+            "user and password do not belong here; use username and password_file".to_owned()
+        );
     }
     let rest = &parsed[Position::BeforePath..];
     if !matches!(rest, "" | "/") {
-        return Err(wrong(format!("{rest:?} does not belong in {url:?}; it must be {URL_FORM}")));
+        return Err(format!("{rest:?} does not belong in {url:?}; it must be {URL_FORM}"));
     }
     // An IPv6 address stands in brackets in a URL, and nowhere else.
     let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
     if ServerName::try_from(host).is_err() {
-        let message =
-            format!("{url:?} has no host; it must be {URL_FORM}, with a name or an address");
-        return Err(wrong(message));
+        return Err(format!(
+            "{url:?} has no host; it must be {URL_FORM}, with a name or an address"
+        ));
     }
     let port = parsed.port().unwrap_or(default_port);
     if port == 0 {
-        return Err(wrong(format!("{url:?} has port 0; it must be 1 to 65535")));
+        return Err(format!("{url:?} has port 0; it must be 1 to 65535"));
     }
     Ok(Broker { host: host.to_owned(), port, tls })
 }
