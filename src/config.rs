@@ -57,8 +57,22 @@ pub enum Error {
 
 impl Error {
     fn invalid(origin: &str, error: &config::ConfigError) -> Self {
-        Self::Invalid { origin: origin.to_owned(), message: error.to_string() }
+        let message = match error {
+            config::ConfigError::FileParse { cause, .. } => without_excerpt(&cause.to_string()),
+            error => error.to_string(),
+        };
+        Self::Invalid { origin: origin.to_owned(), message }
     }
+}
+
+/// Where and why, without the picture in between: a line of the file, and a caret under it.
+fn without_excerpt(text: &str) -> String {
+    let is_excerpt = |line: &str| {
+        let rest = line.trim_start_matches(|it: char| it == ' ' || it.is_ascii_digit());
+        rest.starts_with('|')
+    };
+    let lines: Vec<&str> = text.lines().filter(|line| !is_excerpt(line)).collect();
+    lines.join(": ")
 }
 
 /// Everything that the daemon needs to know, checked.

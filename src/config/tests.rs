@@ -117,6 +117,21 @@ fn drop_ins_come_later_in_order_of_name() {
     assert_eq!((config.delivery.max_queue, config.delivery.max_outstanding), (20, 1));
 }
 
+#[test]
+fn what_is_no_toml_is_told_in_one_line() {
+    for (text, told) in [
+        ("[device]\nid = \"a\n", "line 2, column 8: invalid basic string, expected `\"`"),
+        ("[device\nid = 1\n", "line 1, column 8: unclosed table, expected `]`"),
+        ("\n\n[a]\n| = 1\n", "line 4, column 1: "),
+        ("[device]\nid = \"a\"\nid = \"b\"\n", "line 3, column 1: duplicate key"),
+    ] {
+        let message = message(text);
+        let (_, reason) = message.split_once("downlinkd.toml: ").unwrap();
+        assert!(reason.starts_with(&format!("TOML parse error at {told}")), "{message}");
+        assert_eq!(reason.lines().count(), 1, "{message}");
+    }
+}
+
 /// Emacs marks a file that is being edited with a link to nowhere.
 #[test]
 fn a_hidden_file_is_no_drop_in() {
