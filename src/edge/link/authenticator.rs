@@ -1,7 +1,8 @@
 //! Which of the frames that are read are genuine, how many of each kind there were, and the signatures of
-//! those that are written. It outlives the port, and never waits.
+//! those that are written. It outlives the port, and waits for nothing but a lease.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -106,6 +107,14 @@ impl Authenticator {
         match &mut self.signer {
             Some(signer) => signer.sign(&frame),
             None => Some(frame),
+        }
+    }
+
+    /// When timestamps were leased that no call has taken up yet. Cancel-safe.
+    pub(super) async fn leased(&mut self) {
+        match &mut self.signer {
+            Some(signer) => signer.leased().await,
+            None => pending().await,
         }
     }
 

@@ -18,7 +18,7 @@ use super::task::{Link, Stopped};
 use super::until::until;
 use super::{Event, NotSent, Queued, Send, WRITE_BOUND};
 use crate::wire::mavlink::{self, Framer};
-use outgoing::{Outgoing, Stage, WaitingForward};
+use outgoing::{Outgoing, WaitingForward};
 
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
 /// While an answer may come, what is received is read at once. Most vehicles answer within it.
@@ -53,6 +53,9 @@ pub(super) struct Session<'a> {
     answers_by: BTreeSet<Instant>,
     heartbeat: Interval,
     heartbeat_is_due: bool,
+    /// Taken from the queue, and waits for a timestamp to be signed with. Its sequence number is that of
+    /// when it begins.
+    unsigned: Option<Queued>,
     outgoing: Option<Outgoing>,
     forwarded: Option<WaitingForward>,
 }
@@ -60,6 +63,8 @@ pub(super) struct Session<'a> {
 enum Wake {
     HeartbeatDue,
     OutgoingDue,
+    /// Timestamps were leased for the frame that waits for one, or its time is over.
+    UnsignedDue,
     Queued(Option<Queued>),
     Forwarded(Forwarded),
     ForwardedDue,
@@ -84,6 +89,7 @@ impl<'a> Session<'a> {
             answers_by: BTreeSet::new(),
             heartbeat,
             heartbeat_is_due: false,
+            unsigned: None,
             outgoing: None,
             forwarded: None,
         }
@@ -91,18 +97,18 @@ impl<'a> Session<'a> {
 
     pub(super) async fn run(&mut self) -> End {
         loop {
-            if self.heartbeat_is_due && self.outgoing.is_none() && self.port.has_peer() {
-                let frame = mavlink::heartbeat(self.link.sequence, self.link.options.source);
-                if let Some(frame) = self.link.authenticator.sign(frame) {
-                    self.heartbeat_is_due = false;
-                    self.begin(None, frame, Instant::now() + WRITE_BOUND, NotSent::Lost);
-                }
-            }
-            let wake = self.wait().await;
-            if let Err(end) = self.handle(wake).await {
+            if let Err(end) = self.step().await {
                 return self.end(end).await;
             }
         }
+    }
+
+    async fn step(&mut self) -> Result<(), End> {
+        // Whatever woke us may have taken up a lease.
+        self.begin_heartbeat_if_due();
+        self.take_unsigned().await?;
+        let wake = self.wait().await;
+        self.handle(wake).await
     }
 
     /// Whether the vehicle, or anybody, has been heard on this port.
@@ -118,11 +124,15 @@ impl<'a> Session<'a> {
             Some(outgoing) => outgoing.unwritten(),
             None => forwarded.and_then(WaitingForward::unwritten),
         };
+        let unsigned_by = self.unsigned.as_ref().map(|queued| queued.begin_by().0);
+        let may_take = outgoing.is_none() && unsigned_by.is_none();
         tokio::select! {
             biased;
             _ = self.heartbeat.tick() => Wake::HeartbeatDue,
             () = until(outgoing.map(Outgoing::due_at)) => Wake::OutgoingDue,
-            queued = self.link.queue.recv(), if outgoing.is_none() => Wake::Queued(queued),
+            () = until(unsigned_by) => Wake::UnsignedDue,
+            () = self.link.authenticator.leased(), if unsigned_by.is_some() => Wake::UnsignedDue,
+            queued = self.link.queue.recv(), if may_take => Wake::Queued(queued),
             () = until(forwarded.map(WaitingForward::due_at)) => Wake::ForwardedDue,
             frame = self.link.forwards.next(), if forwarded.is_none() => Wake::Forwarded(frame),
             activity = self.port.activity(unwritten, &mut self.buffer) => Wake::Port(activity),
@@ -138,6 +148,8 @@ impl<'a> Session<'a> {
                 self.ask_for_lease().await
             }
             Wake::OutgoingDue => self.outgoing_due().await,
+            // Each step begins with it.
+            Wake::UnsignedDue => Ok(()),
             Wake::StreamPaused => {
                 self.pause_at = None;
                 self.report_frames_behind_noise().await
@@ -151,6 +163,26 @@ impl<'a> Session<'a> {
             Wake::Port(Ok(Activity::Read(length))) => self.read(length).await,
             Wake::Port(Ok(Activity::Wrote(length))) => self.wrote(length).await,
             Wake::Port(Err(failure)) => Err(failure.into()),
+        }
+    }
+
+    fn begin_heartbeat_if_due(&mut self) {
+        if self.heartbeat_is_due && self.outgoing.is_none() && self.port.has_peer() {
+            let frame = mavlink::heartbeat(self.link.sequence, self.link.options.source);
+            if let Some(frame) = self.link.authenticator.sign(frame) {
+                self.heartbeat_is_due = false;
+                self.begin(None, frame, Instant::now() + WRITE_BOUND, NotSent::Lost);
+            }
+        }
+    }
+
+    /// Once the line is free, or it is too late for it in any case.
+    async fn take_unsigned(&mut self) -> Result<(), End> {
+        let is_free = self.outgoing.is_none();
+        let now = Instant::now();
+        match self.unsigned.take_if(|queued| is_free || now >= queued.begin_by().0) {
+            Some(queued) => self.take(queued).await,
+            None => Ok(()),
         }
     }
 
@@ -172,13 +204,16 @@ impl<'a> Session<'a> {
                     self.answers_by.insert(queued.answer_by());
                     self.begin(Some(ticket), frame, by, unless_begun);
                 }
-                None => self.link.emit(not_signed(ticket)).await?,
+                None => {
+                    self.unsigned = Some(queued);
+                    self.ask_for_lease().await?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Answers the frame that has the line, if there is one.
+    /// Answers the frame that has the line, and the one that waits for a timestamp, if there are any.
     async fn end(&mut self, end: End) -> End {
         if let Some(WaitingForward { frame, .. }) = self.forwarded.take() {
             frame.dropped();
@@ -187,22 +222,18 @@ impl<'a> Session<'a> {
         if self.outgoing.is_some() || self.port.undrained().is_ok_and(|undrained| undrained > 0) {
             self.port.discard_undrained();
         }
-        let Some(Outgoing { ticket, stage, .. }) = self.outgoing.take() else { return end };
-        let (End::Failed(failure), Some(ticket)) = (&end, ticket) else { return end };
-        let reason = failure.to_string();
-        let event = match (stage, failure) {
-            (Stage::Writing { written: 0, .. }, Failure::Write { .. }) => {
-                Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
+        let End::Failed(failure) = &end else { return end };
+        let outgoing = self.outgoing.take().and_then(|outgoing| outgoing.cut_off_by(failure));
+        // As those that are in the queue yet.
+        let unsigned = self.unsigned.take().map(|Queued { send: Send { ticket, .. }, .. }| {
+            Event::NotSent { ticket, cause: NotSent::Lost }
+        });
+        for event in outgoing.into_iter().chain(unsigned) {
+            if let Err(Stopped) = self.link.emit(event).await {
+                return End::Stopped;
             }
-            (Stage::Writing { written: 0, .. }, _) => {
-                Event::NotSent { ticket, cause: NotSent::Lost }
-            }
-            _ => Event::Unknown { ticket, reason },
-        };
-        match self.link.emit(event).await {
-            Ok(()) => end,
-            Err(Stopped) => End::Stopped,
         }
+        end
     }
 
     async fn ask_for_lease(&mut self) -> Result<(), End> {
@@ -223,12 +254,6 @@ impl From<Stopped> for End {
     fn from(_: Stopped) -> Self {
         Self::Stopped
     }
-}
-
-fn not_signed(ticket: u64) -> Event {
-    let reason =
-        "failed to sign the frame: no timestamp is durable that is not used yet".to_owned();
-    Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
 }
 
 #[cfg(test)]

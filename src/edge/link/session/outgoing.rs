@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::forward::Forwarded;
+use super::super::port::Failure;
 use super::super::{Event, NotSent, WRITE_BOUND};
 use super::{End, Session};
 use crate::wire::mavlink::FrameBytes;
@@ -27,7 +28,7 @@ pub(super) struct WaitingForward {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     /// `None`: our own HEARTBEAT or a frame of another, which nobody asks about.
-    pub(super) ticket: Option<u64>,
+    ticket: Option<u64>,
     frame: OutgoingFrame,
     pub(super) stage: Stage,
     /// Why it is not sent if it does not begin.
@@ -187,5 +188,20 @@ impl Outgoing {
             Stage::Writing { by, .. } => by,
             Stage::Draining { poll_at, .. } => poll_at,
         }
+    }
+
+    /// What is said of it when the port fails. `None`: nobody asks.
+    pub(super) fn cut_off_by(self, failure: &Failure) -> Option<Event> {
+        let ticket = self.ticket?;
+        let reason = failure.to_string();
+        Some(match (self.stage, failure) {
+            (Stage::Writing { written: 0, .. }, Failure::Write { .. }) => {
+                Event::NotSent { ticket, cause: NotSent::WriteFailed(reason) }
+            }
+            (Stage::Writing { written: 0, .. }, _) => {
+                Event::NotSent { ticket, cause: NotSent::Lost }
+            }
+            _ => Event::Unknown { ticket, reason },
+        })
     }
 }

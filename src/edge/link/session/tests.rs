@@ -2,6 +2,7 @@
 
 mod forward;
 mod rest;
+mod signing;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,9 +19,7 @@ use crate::catalog::LongParams;
 use crate::edge::link::authenticator::Authenticator;
 use crate::edge::link::port::Stream;
 use crate::edge::link::{Counters, Endpoint, Lease, MARGIN, Options, Signing};
-use crate::wire::mavlink::{
-    Address, Body, CommandAck, CommandFrame, Frame, Key, Rejection, Signer, SigningTime,
-};
+use crate::wire::mavlink::{Address, Body, CommandAck, CommandFrame, Frame};
 
 const AGENT: Address = Address { system: 1, component: 191 };
 const AUTOPILOT: Address = Address { system: 1, component: 1 };
@@ -458,147 +457,4 @@ async fn heartbeats_once_in_a_second_with_one_count_for_all_frames() {
         assert_eq!(frame.message_id(), if is_command { 76 } else { 0 });
     }
     assert_eq!(framer.next(), None);
-}
-
-const KEY: &[u8] = &[7; 32];
-const LINK_ID: u8 = 3;
-const T: SigningTime = SigningTime::from_ticks(1_000_000_000);
-
-fn signing() -> Option<Signing> {
-    Some(Signing { key: Key::read(KEY).unwrap(), link_id: LINK_ID, start: T, now: T })
-}
-
-/// Another one with the same key.
-fn vehicle() -> Signer {
-    let mut vehicle = Signer::new(Key::read(KEY).unwrap(), 0, SigningTime::default());
-    vehicle.grant(SigningTime::from_ticks(u64::MAX));
-    vehicle
-}
-
-/// Frames that the vehicle verifies.
-fn verified(vehicle: &mut Signer, bytes: &[u8]) -> usize {
-    let mut framer = Framer::new();
-    framer.push(bytes);
-    let mut count = 0;
-    while let Some(frame) = framer.next() {
-        assert_eq!(vehicle.verify(&frame, T), Ok(()));
-        count += 1;
-    }
-    count
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_is_written_before_its_timestamp_is_durable() {
-    let mut running = Running::start_with(signing(), |_| {});
-    running.port.change(|script| script.room = 1000);
-    running.send(1);
-    running.settle().await;
-    let seen = running.seen();
-    let [Event::SigningLease { until }, Event::NotSent { ticket: 1, cause }] = &seen[..] else {
-        panic!("{seen:?}");
-    };
-    let until = *until;
-    assert!(until > T);
-    assert!(matches!(cause, NotSent::WriteFailed(_)), "{cause}");
-    running.pass(HEARTBEAT_PERIOD).await;
-    assert_eq!(running.seen(), [], "it is asked for once");
-    assert!(running.port.change(|script| script.written.is_empty()));
-
-    running.lease.send_replace((Lease { now: T, until }, Instant::now()));
-    running.send(2);
-    running.pass(HEARTBEAT_PERIOD).await;
-    assert_eq!(running.seen(), [Event::Sent { ticket: 2 }]);
-    let written = running.port.change(|script| std::mem::take(&mut script.written));
-    assert!(verified(&mut vehicle(), &written) >= 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lease_is_asked_for_before_the_last_one_ends() {
-    let mut running = Running::start_with(signing(), |_| {});
-    let mut vehicle = vehicle();
-    let mut lease = Lease { now: T, until: T };
-    let (mut asked, mut heard) = (0, 0);
-    for _ in 0..3600 {
-        running.port.change(|script| script.room = 1000);
-        running.pass(HEARTBEAT_PERIOD).await;
-        for event in running.seen() {
-            let Event::SigningLease { until } = event else { panic!("{event:?}") };
-            asked += 1;
-            lease = Lease { now: lease.now, until };
-            running.lease.send_modify(|(granted, _)| *granted = lease);
-        }
-        let written = running.port.change(|script| std::mem::take(&mut script.written));
-        heard += verified(&mut vehicle, &written);
-    }
-    assert!((10..=20).contains(&asked), "{asked} in an hour");
-    assert!(heard >= 3595, "{heard} heartbeats in an hour");
-}
-
-#[tokio::test(start_paused = true)]
-async fn with_a_key_only_what_is_signed_counts() {
-    let mut running = Running::start_with(signing(), |_| {});
-    running.port.change(|script| script.room = 1000);
-    running.settle().await;
-    let [Event::SigningLease { until }] = running.seen()[..] else { panic!("no lease wanted") };
-    running.lease.send_replace((Lease { now: T, until }, Instant::now()));
-
-    let beat = mavlink::heartbeat(0, AUTOPILOT);
-    let signed = vehicle().sign(&beat, SigningTime::from_ticks(T.ticks() + 1)).unwrap();
-    let rejected = |why, count| Event::Rejected { source: AUTOPILOT, why, count };
-    let read = |bytes: &[u8]| {
-        running.port.change(|script| script.to_read.push_back(Ok(bytes.to_vec())));
-    };
-    for _ in 0..3 {
-        read(beat.as_slice());
-        read(&ack_bytes());
-    }
-    running.settle().await;
-    assert_eq!(running.seen(), [rejected(Rejection::Unsigned, 1)]);
-    let read = |bytes: &[u8]| {
-        running.port.change(|script| script.to_read.push_back(Ok(bytes.to_vec())));
-    };
-    read(signed.as_slice());
-    read(signed.as_slice());
-    running.settle().await;
-    let seen = running.seen();
-    let [Event::Heartbeat { heartbeat, .. }, replayed] = &seen[..] else { panic!("{seen:?}") };
-    assert_eq!(heartbeat.source, AUTOPILOT);
-    assert_eq!(*replayed, rejected(Rejection::Replayed, 1));
-
-    running.pass(Duration::from_secs(30)).await;
-    running.port.change(|script| script.to_read.push_back(Ok(ack_bytes())));
-    running.settle().await;
-    assert_eq!(running.seen(), [rejected(Rejection::Unsigned, 6)]);
-    let counters = *running.counters.lock().unwrap();
-    assert_eq!((counters.unsigned, counters.replayed), (7, 1));
-    assert_eq!((counters.bad_signature, counters.stale, counters.foreign), (0, 0, 0));
-    assert_eq!((counters.framed.frames, counters.framed.mavlink_1), (9, 4));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_vehicle_whose_time_is_ahead_is_followed_once_that_is_durable() {
-    let mut running = Running::start_with(signing(), |_| {});
-    running.port.change(|script| script.room = 1000);
-    running.settle().await;
-    let [Event::SigningLease { until }] = running.seen()[..] else { panic!("no lease wanted") };
-    running.lease.send_replace((Lease { now: T, until }, Instant::now()));
-    let mut vehicle = vehicle();
-    let ahead = until.saturating_add(Duration::from_secs(3600));
-    let signed = vehicle.sign(&mavlink::heartbeat(0, AUTOPILOT), ahead).unwrap();
-    running.port.change(|script| script.to_read.push_back(Ok(signed.as_slice().to_vec())));
-    running.settle().await;
-    // Before the heartbeat that makes the link ready.
-    let seen = running.seen();
-    let [Event::SigningLease { until }, Event::Heartbeat { .. }] = seen[..] else {
-        panic!("{seen:?}");
-    };
-    assert!(until > ahead);
-    running.lease.send_replace((Lease { now: T, until }, Instant::now()));
-    running.send(1);
-    running.settle().await;
-    assert_eq!(running.seen(), [Event::Sent { ticket: 1 }]);
-    let written = running.port.change(|script| std::mem::take(&mut script.written));
-    // The heartbeat was due since before: it waited for its timestamp.
-    let mut strict = Signer::new(Key::read(KEY).unwrap(), 0, ahead);
-    assert_eq!(verified(&mut strict, &written), 2);
 }
