@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -327,3 +328,99 @@ def test_a_read_only_file_system(rig, small_disk):
     subprocess.run(["mount", "-o", "remount,rw,size=64m", small_disk], check=True)
     rig.restart_agent()
     check_sent(rig, 1)
+
+
+class ThinDisk:
+    """A file system on a disk that can run out of space for pages that were zeroes."""
+
+    BLOCK = 4096
+
+    def __init__(self, tmp_path):
+        self.folder = tmp_path / "disk"
+        self._backing = tmp_path / "backing"
+        self._image = self._backing / "image"
+        self._filler = self._backing / "filler"
+        for folder in (self.folder, self._backing):
+            folder.mkdir()
+
+    def make(self):
+        run("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", self._backing)
+        self._image.write_bytes(bytes(16 << 20))
+        run("mkfs.ext4", "-q", "-F", "-b", str(self.BLOCK), "-E", "nodiscard", self._image)
+        # Where mkfs has made holes.
+        self._image.write_bytes(self._image.read_bytes())
+        self.mount()
+
+    def mount(self):
+        run("mount", "-o", "loop,nodiscard", self._image, self.folder)
+
+    def unmount(self):
+        run("umount", self.folder)
+
+    def run_out(self, file):
+        """From now on the pages of `file` that are zeroes cannot be written."""
+        run("sync", "--file-system", self.folder)
+        extents = run("filefrag", "-v", f"-b{self.BLOCK}", file)
+        for first, last in re.findall(r"^ *\d+: .*: *(\d+)\.\. *(\d+):", extents, re.MULTILINE):
+            for block in range(int(first), int(last) + 1):
+                self._punch_if_zero(block * self.BLOCK)
+        self._filler.write_bytes(bytes(shutil.disk_usage(self._backing).free))
+
+    def _punch_if_zero(self, at):
+        with self._image.open("rb") as image:
+            image.seek(at)
+            if any(image.read(self.BLOCK)):
+                return
+        run("fallocate", "--punch-hole", "-o", str(at), "-l", str(self.BLOCK), self._image)
+
+    def give_room(self):
+        self._filler.unlink()
+
+    def remove(self):
+        # An agent may still have files open there.
+        for folder in (self.folder, self._backing):
+            subprocess.run(["umount", "--lazy", folder], capture_output=True, check=False)
+
+
+def run(*command):
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, (command, result.stderr)
+    return result.stdout
+
+
+@pytest.fixture
+def thin_disk(tmp_path):
+    disk = ThinDisk(tmp_path)
+    try:
+        disk.make()
+    except (AssertionError, FileNotFoundError) as error:
+        disk.remove()
+        pytest.skip(f"no file system on a loop device can be mounted here: {error}")
+    yield disk
+    disk.remove()
+
+
+def test_what_never_reached_the_disk_is_not_built_upon(rig, thin_disk):
+    rig.agent.journal = thin_disk.folder / "journal"
+    rig.start_ready()
+    send(rig, "first")
+    assert rig.agent.terminate() == 0
+    rig.restart_agent()
+    thin_disk.run_out(rig.agent.journal / "generation-1/store/db")
+    for number in range(20):
+        send(rig, f"not in the store {number}")
+    # The write-ahead log keeps them: the disk has the pages of that.
+    assert rig.agent.terminate() == 0
+    assert "No space left on device" in rig.agent.log.read_text()
+    thin_disk.give_room()
+    for number in range(2):
+        rig.restart_agent()
+        send(rig, f"later {number}")
+        assert rig.agent.terminate() == 0
+    # As a reboot would: only what the disk has is left.
+    thin_disk.unmount()
+    thin_disk.mount()
+    checked = journal(rig, "check")
+    assert checked.returncode == 0, checked.stderr
+    rig.restart_agent()
+    check_sent(rig, 23)

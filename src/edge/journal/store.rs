@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Advice, fadvise};
 use serde::de::DeserializeOwned;
 use sled::IVec;
 
@@ -49,10 +50,14 @@ impl Store {
     /// Not there, damaged, or the disk's.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         // Where nothing is, sled would begin anew.
-        match std::fs::metadata(dir.join("db")) {
-            Ok(file) if file.len() > 0 => Self::open_or_create(dir),
+        let path = dir.join("db");
+        match std::fs::metadata(&path) {
+            Ok(file) if file.len() > 0 => {
+                forget_cached(&path)?;
+                Self::open_or_create(dir)
+            }
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(io_error("read", &dir.join("db"))(error))
+                Err(io_error("read", &path)(error))
             }
             _ => Err(Error::damaged(dir, "its data file `db` is missing or empty")),
         }
@@ -132,6 +137,15 @@ impl Store {
     pub fn bytes(&self) -> Result<u64, Error> {
         self.file.metadata().map(|file| file.len()).map_err(io_error("read", &self.dir))
     }
+}
+
+/// Has a file read from the disk. What a write that failed left in the page cache counts there as written:
+/// sled would build on it, and the next reboot would end its log before that.
+fn forget_cached(path: &Path) -> Result<(), Error> {
+    let file = File::open(path).map_err(io_error("open", path))?;
+    // Only what is not waiting to be written can go.
+    file.sync_data().map_err(io_error("sync", path))?;
+    fadvise(&file, 0, None, Advice::DontNeed).map_err(|error| io_error("read", path)(error.into()))
 }
 
 /// Damaged files make sled panic instead of returning an error: while `read` runs, [`error_of_panic`]
