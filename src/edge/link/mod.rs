@@ -163,7 +163,9 @@ pub enum NotSent {
     /// Its time was over.
     #[error("the port took no byte in time")]
     TooLate,
-    #[error("failed to begin the frame: no room for it within 2 s")]
+    #[error(
+        "failed to begin the frame: no room for it, or no timestamp to sign it with, within 2 s"
+    )]
     NoRoom,
     #[error("{0}")]
     WriteFailed(String),
