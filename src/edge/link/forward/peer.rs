@@ -35,7 +35,7 @@ impl Peer {
         Self { ends, source, events }
     }
 
-    /// PeerEnds with the link's task.
+    /// Ends with the link's task.
     pub(super) async fn run(mut self) {
         let Err(LinkEnded) = self.keep_open().await;
     }
