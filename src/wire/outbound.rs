@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::grant::{self, Grant};
-use super::mavlink::{CommandAck, result, result_name};
+use super::mavlink::{CommandAck, result_name};
 use super::topic::VENDOR;
 use crate::catalog::{self, Transport};
 use crate::code::{Code, Violation};
@@ -269,7 +269,7 @@ impl VendorResponse {
             mavlink_command: command.map(|command| command.mavlink_command),
             transport: dispatch.map_or(record.content.transport, |dispatch| dispatch.transport),
             result: ack.map(|ack| ack.result),
-            progress: ack.filter(|ack| ack.result == result::IN_PROGRESS).map(|ack| ack.progress),
+            progress: ack.filter(|ack| ack.is_in_progress()).map(|ack| ack.progress),
             result_param2: ack.map(|ack| ack.result_param2),
             source_system: ack.map(|ack| ack.source.system),
             source_component: ack.map(|ack| ack.source.component),

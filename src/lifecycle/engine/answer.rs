@@ -26,8 +26,7 @@ impl Engine {
         }
         let slot: Slot = (ack.source, ack.command);
         let names_us = (ack.target_system, ack.target_component) == (ours.system, ours.component);
-        let in_progress = ack.result == result::IN_PROGRESS;
-        if !names_us && self.foreign.may_be_answered(&ack, in_progress, now.boot) {
+        if !names_us && self.foreign.may_be_answered(&ack, now.boot) {
             self.perhaps_answered(slot);
             return;
         }
@@ -65,8 +64,7 @@ impl Engine {
             self.finish(now, id, Status::UnmatchedResponse, cause, message);
             return;
         }
-        let in_progress =
-            live.record.ack.as_ref().is_some_and(|it| it.ack.result == result::IN_PROGRESS);
+        let in_progress = live.record.ack.as_ref().is_some_and(|it| it.ack.is_in_progress());
         let (code, message) = if live.recovered && !live.progressed {
             (
                 Code::RestartOutcomeUnknown,
@@ -114,7 +112,7 @@ impl Engine {
         self.delivered(now, id);
         match wanted_form {
             Some(wanted) => self.other_form(now, id, ack, wanted),
-            None if ack.result == result::IN_PROGRESS => self.progressed(now, id, ack),
+            None if ack.is_in_progress() => self.progressed(now, id, ack),
             None => self.decided(now, id, ack),
         }
     }
@@ -217,7 +215,7 @@ impl Engine {
         let Some(live) = self.live.get_mut(&id) else { return };
         if live.record.status == Status::Delivered {
             // Nobody waited, so it is not late: the answer completes the command.
-            if ack.result == result::IN_PROGRESS {
+            if ack.is_in_progress() {
                 self.progressed(now, id, ack);
             } else {
                 self.decided(now, id, ack);

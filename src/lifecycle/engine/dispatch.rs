@@ -12,7 +12,7 @@ use crate::lifecycle::request::CommandId;
 use crate::lifecycle::status::Status;
 use crate::lifecycle::time::{Now, Stamp};
 use crate::lifecycle::timers::Timer;
-use crate::wire::mavlink::{Body, CommandFrame, result};
+use crate::wire::mavlink::{Body, CommandFrame};
 
 /// How long a command that nobody waits for keeps its slot: long enough for its COMMAND_ACK, so
 /// that the vehicle's short queue does not overflow.
@@ -182,8 +182,7 @@ impl Engine {
     pub(super) fn on_retransmit(&mut self, now: &Now, id: CommandId) {
         let Some(live) = self.live.get(&id) else { return };
         let Some(retransmit) = live.retransmit else { return };
-        let in_progress =
-            live.record.ack.as_ref().is_some_and(|it| it.ack.result == result::IN_PROGRESS);
+        let in_progress = live.record.ack.as_ref().is_some_and(|it| it.ack.is_in_progress());
         if live.record.is_terminal() || in_progress || live.confirmation >= retransmit.times {
             return;
         }

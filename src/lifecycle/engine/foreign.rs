@@ -44,12 +44,7 @@ impl ForeignCommands {
     }
 
     /// Whether this may be the answer to one of them. While it tells of progress, more may follow.
-    pub(super) fn may_be_answered(
-        &mut self,
-        ack: &CommandAck,
-        in_progress: bool,
-        now: Duration,
-    ) -> bool {
+    pub(super) fn may_be_answered(&mut self, ack: &CommandAck, now: Duration) -> bool {
         let Address { system, component } = ack.source;
         let found = now < self.any_until
             || [(system, component), (system, 0), (0, component), (0, 0)].iter().any(
@@ -58,7 +53,7 @@ impl ForeignCommands {
                     self.recent.get(&slot).is_some_and(|until| now < *until)
                 },
             );
-        if found && in_progress {
+        if found && ack.is_in_progress() {
             self.passed(ForeignCommand { target: ack.source, command: ack.command }, now);
         }
         found

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::framer::{Frame, Version};
-use super::{Address, full_length};
+use super::{Address, full_length, result};
 
 const HEARTBEAT_ID: u32 = 0;
 const HEARTBEAT_LENGTH: usize = 9;
@@ -82,6 +82,13 @@ pub struct CommandAck {
     /// Whose command it answers; 0 where the sender does not say.
     pub target_system: u8,
     pub target_component: u8,
+}
+
+impl CommandAck {
+    /// It tells how far the work is, and decides nothing: another will follow.
+    pub fn is_in_progress(&self) -> bool {
+        self.result == result::IN_PROGRESS
+    }
 }
 
 /// What a component streams about the vehicle, apart from HEARTBEAT.
