@@ -126,10 +126,10 @@ impl Daemon {
         loop {
             let longest = watchdog.as_ref().map(systemd::Watchdog::due_in);
             match self.wait(longest, &mut signals).await? {
-                Woken::Link(link, event) => self.on_link(link, event),
+                Woken::Link(link, event) => self.hear_links(Some((link, event))),
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
                 Woken::Api(request) => self.on_api(request)?,
-                Woken::Time => {}
+                Woken::Time => self.handle(Input::Tick),
                 Woken::Reload => self.reload(),
                 Woken::Stop => break,
             }
@@ -180,7 +180,6 @@ impl Daemon {
 
     /// Whatever is here already shares the coming commit.
     fn take_waiting_events(&mut self) -> Result<(), Error> {
-        self.hear_links();
         for _ in 0..MAX_INPUTS_PER_COMMIT {
             if let Ok(event) = self.mqtt_events.try_recv() {
                 self.on_mqtt(event)?;

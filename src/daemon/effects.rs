@@ -39,7 +39,7 @@ impl Daemon {
                         self.carry_out_others(&mut others, &mut late).await?;
                         self.carry_out_one(effect, &mut late).await?;
                         // It may have taken long: what held before it need not hold for its frames.
-                        self.hear_links();
+                        self.hear_links(None);
                     }
                     Effect::Send { .. } => {
                         self.carry_out_one(effect, &mut late).await?;

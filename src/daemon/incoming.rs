@@ -13,9 +13,12 @@ use crate::lifecycle::record::Record;
 use crate::lifecycle::request::{CommandId, Origin};
 
 impl Daemon {
-    /// All that the links have told, and only then what follows from it: an old HEARTBEAT means little
-    /// when a fresh one waits behind it.
-    pub(super) fn hear_links(&mut self) {
+    /// The first event, if it has been taken already, then all else that the links have told, and only
+    /// then what follows from it: an old HEARTBEAT means little when a fresh one waits behind it.
+    pub(super) fn hear_links(&mut self, first: Option<(LinkId, link::Event)>) {
+        if let Some((link, event)) = first {
+            self.on_link(link, event);
+        }
         for _ in 0..self.links.waiting_events() {
             let Some((link, event)) = self.links.waiting_event() else { break };
             self.on_link(link, event);
@@ -23,8 +26,7 @@ impl Daemon {
         self.handle(Input::Tick);
     }
 
-    /// [`Daemon::hear_links`] is to follow.
-    pub(super) fn on_link(&mut self, link: LinkId, event: link::Event) {
+    fn on_link(&mut self, link: LinkId, event: link::Event) {
         let input = match event {
             link::Event::SigningLease { until } => return self.leases.ask(until),
             link::Event::Rejected { source, why, count } => {

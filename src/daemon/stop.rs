@@ -20,20 +20,20 @@ impl Daemon {
         info!("stopping");
         systemd::stopping();
         let apis = self.refuse_callers();
-        self.hear_links();
+        self.hear_links(None);
         self.handle(Input::Stop);
         self.carry_out().await?;
         let due = Instant::now() + self.stop_timeout;
         while self.is_unfinished() && Instant::now() < due {
             match self.wait(Some(due - Instant::now()), signals).await? {
-                Woken::Link(link, event) => self.on_link(link, event),
+                Woken::Link(link, event) => self.hear_links(Some((link, event))),
                 // Its PUBACK is withheld, so the broker brings it again after the next start.
                 Woken::Mqtt(mqtt::Event::Message(_)) => {}
                 Woken::Mqtt(event) => self.on_mqtt(event)?,
-                Woken::Time | Woken::Api(_) | Woken::Reload => {}
+                Woken::Time => self.handle(Input::Tick),
+                Woken::Api(_) | Woken::Reload => {}
                 Woken::Stop => break,
             }
-            self.hear_links();
             self.carry_out().await?;
         }
         // Nobody waits any longer; what is known already is for the next start to find.
